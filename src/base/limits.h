@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * limits.h - every bound on what comes from outside, by name
+ *
+ * A number that limits input stands here and nowhere else, so that docs and tests can cite it.
+ */
+#ifndef MINKE_BASE_LIMITS_H
+#define MINKE_BASE_LIMITS_H
+
+#define KIB ((size_t)1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+
+/* wire */
+#define LIMIT_HTTP_HEADER_BYTES (64 * KIB)    /* request line and header fields of one HTTP/1 request */
+#define LIMIT_HTTP_HEADERS 256                /* header fields of one request */
+#define LIMIT_HTTP_JSON_BODY (16 * MIB)       /* a JSON body that is read whole */
+#define LIMIT_H2_STREAMS 250                  /* concurrent streams of one HTTP/2 connection */
+#define LIMIT_H2_HEADER_LIST (64 * KIB)       /* decoded header list of one stream */
+#define LIMIT_GRPC_MESSAGE (16 * MIB)         /* one gRPC message, both ways */
+#define LIMIT_CONNECTIONS 4096                /* open client connections */
+
+/* parsers */
+#define LIMIT_JSON_DEPTH 128
+#define LIMIT_CONTROL_FILE (16 * MIB)         /* Dockerfile, .dockerignore, frontend reads, ReadFile */
+#define LIMIT_PASSWD_FILE (8 * MIB)           /* /etc/passwd, /etc/group of an image */
+#define LIMIT_MANIFEST (8 * MIB)              /* manifest, index, image config */
+#define LIMIT_PATH 4096
+#define LIMIT_PATH_DEPTH 1024
+#define LIMIT_LLB_OPS 100000                  /* ops of one definition */
+#define LIMIT_LLB_DEPTH 20000                 /* longest chain of ops */
+
+/* session */
+#define LIMIT_SECRET (500 * KIB)
+#define LIMIT_SYNC_ENTRIES 5000000            /* files of one transferred tree */
+
+/* steps */
+#define LIMIT_STEP_LOG_SHOWN (2 * MIB)        /* BuildKit's BUILDKIT_STEP_LOG_MAX_SIZE */
+
+/* store */
+#define LIMIT_LAYERS 500                      /* layers of one mount */
+
+#endif
