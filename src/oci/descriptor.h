@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * descriptor.h - OCI descriptors and media types
+ */
+#ifndef MINKE_OCI_DESCRIPTOR_H
+#define MINKE_OCI_DESCRIPTOR_H
+
+#include "base/base.h"
+#include "base/vec.h"
+#include "oci/digest.h"
+#include "oci/platform.h"
+
+#define MT_OCI_INDEX "application/vnd.oci.image.index.v1+json"
+#define MT_OCI_MANIFEST "application/vnd.oci.image.manifest.v1+json"
+#define MT_OCI_CONFIG "application/vnd.oci.image.config.v1+json"
+#define MT_OCI_LAYER "application/vnd.oci.image.layer.v1.tar"
+#define MT_OCI_LAYER_GZIP "application/vnd.oci.image.layer.v1.tar+gzip"
+#define MT_OCI_LAYER_ZSTD "application/vnd.oci.image.layer.v1.tar+zstd"
+#define MT_OCI_EMPTY "application/vnd.oci.empty.v1+json"
+#define MT_DOCKER_LIST "application/vnd.docker.distribution.manifest.list.v2+json"
+#define MT_DOCKER_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
+#define MT_DOCKER_CONFIG "application/vnd.docker.container.image.v1+json"
+#define MT_DOCKER_LAYER "application/vnd.docker.image.rootfs.diff.tar"
+#define MT_DOCKER_LAYER_GZIP "application/vnd.docker.image.rootfs.diff.tar.gzip"
+#define MT_DOCKER_LAYER_FOREIGN_GZIP "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+
+struct descriptor {
+    char *media_type;
+    struct digest digest;
+    int64_t size;
+    struct platform platform;   /* zeroed when absent */
+    struct map annotations;     /* string map */
+    char *artifact_type;        /* NULL when absent */
+};
+void descriptor_deinit(struct descriptor *d);
+void descriptor_copy(struct descriptor *dst, const struct descriptor *src);
+json_t *descriptor_to_json(const struct descriptor *d); /* Go field order: mediaType, digest, size, urls, annotations, data, platform, artifactType */
+/* Validates digest, size >= 0, types. ERR_INVALID names the field. */
+struct error *descriptor_from_json(const json_t *j, struct descriptor *ret) MUST_CHECK;
+bool media_type_is_index(const char *mt);
+bool media_type_is_manifest(const char *mt);
+
+#endif
