@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run.h - run one process in an OCI runtime: for RUN steps, and the pieces that long-lived containers share
+ *
+ * The runtime (crun, runc, or any configured one) is driven by its command line.  It is probed in the background at start; the
+ * probe decides which one runs steps on this host and why (hybrid cgroups, device rules).
+ */
+#ifndef MINKE_RUN_RUN_H
+#define MINKE_RUN_RUN_H
+
+#include "base/base.h"
+#include "base/error.h"
+#include "base/vec.h"
+#include "io/stream.h"
+
+struct runner; /* thread-safe, one a daemon */
+
+struct runtime_config {
+    char *name;              /* "runc", "crun" */
+    char *path;
+    struct strv args;
+};
+struct runner_config {
+    const char *exec_root;   /* bundles and state; below it everything may be removed at start */
+    struct runtime_config *runtimes;
+    size_t runtime_count;
+    const char *default_runtime;   /* NULL: crun, else runc */
+    const char *cgroup_parent;     /* NULL: "docker" */
+    const char *bridge_cidr;       /* "172.17.0.1/16" by default; --bip */
+    const char *bridge_name;       /* "minke0"; --bridge */
+    struct strv dns, dns_search, dns_options;
+    bool userland_network;         /* false: no bridge, RUN gets loopback only (no permission): said in the log */
+};
+struct error *runner_new(const struct runner_config *c, struct runner **ret) MUST_CHECK;
+void runner_free(struct runner *r);
+/* Probe the runtimes and fill the pool of network namespaces; runs as a task of the daemon's group. */
+struct error *runner_warm_up(void *runner);
+
+enum run_network { RUN_NET_BRIDGE, RUN_NET_NONE, RUN_NET_HOST };
+
+struct run_mount {
+    const char *dest;         /* absolute, inside the root; resolved there safely */
+    int source_fd;            /* directory or file; borrowed; -1 for tmpfs */
+    const char *selector;     /* path below source_fd, resolved inside it; NULL: itself */
+    bool readonly;
+    bool tmpfs;
+    int64_t tmpfs_size;       /* 0: default */
+    uint32_t tmpfs_mode;      /* 0: 01777 */
+};
+struct run_secret_file {      /* a small file on tmpfs */
+    const char *dest;
+    const void *data;
+    size_t len;
+    uint32_t uid, gid, mode;
+};
+struct run_socket {           /* ssh agent: we listen, `connect` is called per connection and serves it */
+    const char *dest;
+    uint32_t uid, gid, mode;
+    struct error *(*serve)(void *ctx, struct stream *conn); /* takes conn */
+    void *ctx;
+};
+struct run_ulimit {
+    const char *name; /* "nofile" */
+    int64_t soft, hard;
+};
+struct run_host {
+    const char *host, *ip;
+};
+struct run_resources {
+    int64_t memory, memory_swap, cpu_quota;
+    uint64_t cpu_shares, cpu_period;
+    const char *cpuset_cpus, *cpuset_mems;
+};
+
+struct run_spec {
+    const char *id;                 /* for names of bundle and cgroup; NULL: random */
+    int rootfs_fd;                  /* mount descriptor of the writable root */
+    bool rootfs_readonly;
+    const char *const *args;
+    const char *const *env;
+    const char *cwd, *user;         /* user: "", "name", "uid[:gid]", looked up inside the root */
+    const char *hostname;           /* NULL: buildkitsandbox */
+    enum run_network network;
+    bool insecure;                  /* security.insecure */
+    const struct run_mount *mounts;
+    size_t mount_count;
+    const struct run_secret_file *secrets;
+    size_t secret_count;
+    const struct run_socket *sockets;
+    size_t socket_count;
+    const struct run_ulimit *ulimits;
+    size_t ulimit_count;
+    const struct run_host *hosts;
+    size_t host_count;
+    struct run_resources resources;
+    const char *cgroup_parent;      /* NULL: the runner's */
+    bool remove_mount_stubs;        /* remove empty files and dirs made for mounts, recursively (no link is followed) */
+    int stdin_fd, stdout_fd, stderr_fd; /* borrowed; -1: /dev/null. Pass pipes; read them in a task of your own. */
+};
+
+/* Run to the end.  *ret_code: exit code, 128 + signal.  On cancellation the whole process tree is killed within 1 s and
+ * everything is unmounted before it returns ERR_CANCELLED. */
+struct error *runner_run(struct runner *r, const struct run_spec *spec, int *ret_code) MUST_CHECK;
+
+#endif
