@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * export.h - a build's result to where it is wanted: the image store, or a tree, tar or layout at the client
+ */
+#ifndef MINKE_EXPORT_EXPORT_H
+#define MINKE_EXPORT_EXPORT_H
+
+#include "frontend/frontend.h"
+#include "solver/solver.h"
+
+/* One result of a build with everything evaluated. */
+struct export_ref {
+    const char *key;             /* platform id; NULL for the single ref */
+    struct platform platform;    /* from refs.platforms, else the config's, else the host */
+    struct snapshot *snapshot;   /* NULL: scratch */
+    const void *config;          /* containerimage.config bytes; NULL: none */
+    size_t config_len;
+};
+struct export_source {
+    struct export_ref *refs;
+    size_t ref_count;
+    bool multi;
+    const struct frontend_result *result; /* metadata (refs.platforms, annotations ...), borrowed */
+};
+
+struct export_context {
+    struct solver *solver;
+    struct store *store;
+    struct session_group sessions;
+    struct progress *progress;
+    const char *session_id;
+    const char *build_ref;
+    int index;                         /* in Exporters */
+    const char *hostname;
+    /* Called when an image name was pointed at something (events). May be NULL. */
+    void (*named)(void *ctx, const char *name, const struct descriptor *target);
+    void *ctx;
+};
+
+struct exporter; /* resolved before the build starts: unknown types and attributes fail early */
+/* type: image, moby, local, tar, oci, docker ("exporter \"x\" could not be found"); attrs: string map, borrowed. */
+struct error *exporter_resolve(const char *type, const struct map *attrs, struct exporter **ret) MUST_CHECK;
+void exporter_free(struct exporter *e);
+const char *exporter_type(const struct exporter *e);   /* "image" for moby, as history wants it */
+const struct map *exporter_attrs(const struct exporter *e); /* with defaults filled */
+/* Export; `response` (string map) gets containerimage.digest, image.name, ... */
+struct error *exporter_run(struct exporter *e, const struct export_context *c, const struct export_source *src,
+                           struct map *response) MUST_CHECK;
+
+#endif

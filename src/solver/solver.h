@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * solver.h - LLB definitions to results: keys, cache, joined runs
+ *
+ * A memoised recursion over result ids (docs/architecture.md).  key(v) = H(op digest, ids of its inputs); a hit costs no mounting, no
+ * reading, no input evaluation.  On a miss the inputs are evaluated and the content key is asked: for inputs of which the op
+ * reads only some paths the content digest of those paths stands in place of the id.  Else the op runs, and both keys are
+ * recorded with their pre-image.  Equal keys in flight join one run across jobs; the run is cancelled when its last waiter leaves.
+ */
+#ifndef MINKE_SOLVER_SOLVER_H
+#define MINKE_SOLVER_SOLVER_H
+
+#include "llb/llb.h"
+#include "session/session.h"
+#include "snapshot/snapshot.h"
+#include "solver/progress.h"
+#include "store/store.h"
+
+struct solver;
+struct job;
+struct ref;     /* a lazily solved output of one definition, owned by its job */
+
+/* ---- what an op kind does (registered by the op room) ------------------------------------------------------------------------ */
+
+/* What an op's code gets while it resolves or runs.  Borrowed. */
+struct op_context {
+    struct solver *solver;
+    const struct llb_vertex *vertex;
+    struct vertex_reporter *reporter;
+    struct session_group sessions;   /* of the jobs that wait for this run */
+    struct store *store;
+    struct lease *lease;
+    void *op_ctx;                    /* given at registration (runner, registry ...) */
+};
+
+/* How an input enters the content key. */
+struct op_input_key {
+    bool by_content;                 /* false: the input's result id */
+    struct strv selectors;           /* paths that the op reads ("/" all); wildcards and include/exclude as in llb's copy */
+    bool wildcard, follow_links;
+    struct strv include, exclude;
+};
+
+struct op_impl {
+    const char *name;
+    /* Sources only: what the identifier means now, as a stable text ("docker-image:sha256:..", "local:<root digest>", a commit): with
+     * the op it makes the key, so nothing else of the world may influence run().  NULL: the op digest suffices.
+     * *ret_result may be given at once (a synced context): then run() is not called. */
+    struct error *(*resolve)(struct op_context *c, char **ret_text, struct snapshot **ret_result);
+    /* A canonical form of the op for the key, without what must not influence it (proxy env, cache ids, ...); NULL: op bytes. */
+    struct error *(*key_bytes)(const struct llb_vertex *v, struct buf *out);
+    /* How input i enters the content key; NULL: by id. */
+    struct error *(*input_key)(const struct llb_vertex *v, size_t input, struct op_input_key *ret);
+    /* Do it. outputs[0..output_count) are to be filled (NULL = scratch); inputs may be NULL for scratch. */
+    struct error *(*run)(struct op_context *c, struct snapshot **inputs, struct snapshot **outputs, size_t output_count);
+    /* CPU-heavy and child-running ops pass the step semaphore; downloads do not. */
+    bool takes_cpu;
+};
+
+struct solver_config {
+    struct store *store;
+    struct session_manager *sessions;
+    int max_parallelism;             /* 0: number of CPUs + 2 steps at once; whole builds are never queued */
+};
+struct solver *solver_new(const struct solver_config *c);
+void solver_free(struct solver *s); /* cancels and joins what runs */
+/* type: the Op oneof case (PB__OP__OP_EXEC ...); source ops additionally by scheme ("docker-image", "local"); else scheme NULL. */
+void solver_register(struct solver *s, int op_case, const char *scheme, const struct op_impl *impl, void *op_ctx);
+
+/* ---- jobs --------------------------------------------------------------------------------------------------------------------- */
+
+struct job_options {
+    const char *ref;                  /* SolveRequest.Ref; unique among live jobs: ERR_EXISTS "job ID %s exists" */
+    const char *session_id;           /* "" or NULL: none */
+    const struct strv *entitlements;  /* granted ones: "network.host", "security.insecure", "device" */
+    bool internal;
+};
+struct error *job_open(struct solver *s, const struct job_options *o, struct job **ret) MUST_CHECK;
+/* Cancels what only this job waits for, joins its tasks, frees its refs, closes its progress. */
+void job_close(struct job *j);
+struct progress *job_progress(struct job *j);          /* borrowed */
+const struct session_group *job_sessions(struct job *j);
+struct scope *job_scope(struct job *j);                /* borrowed; cancelling it cancels the job */
+bool job_allows(const struct job *j, const char *entitlement);
+
+/* A lazy ref on the definition's terminal input. `def` taken on success.  Errors: invalid LLB, unknown capabilities, ungranted entitlements
+ * ("network.host is not allowed"). *ret NULL for an empty definition. */
+struct error *job_ref(struct job *j, struct llb_def *def, struct ref **ret) MUST_CHECK;
+/* Solve now (joins a solve under way); *ret is a new reference (may be NULL = scratch).  A failing op gives its error wrapped as BuildKit's clients
+ * expect it: details errdefs.Source, errdefs.Vertex (and Solve) are attached. */
+struct error *ref_result(struct ref *r, struct snapshot **ret) MUST_CHECK;
+const char *ref_id(const struct ref *r);               /* opaque, unique; borrowed */
+const struct llb_def *ref_def(const struct ref *r);    /* borrowed */
+struct ref *job_find_ref(struct job *j, const char *id); /* NULL when unknown */
+
+/* Content digest of paths of a snapshot as op_input_key asks for it; cached per snapshot id. */
+struct error *content_digest(struct solver *s, struct snapshot *snap, const struct op_input_key *k, struct digest *ret) MUST_CHECK;
+
+/* Why did a step run again?  The text compares the step's newest pre-image with the nearest one of the same op. Malloc'd. */
+struct error *solver_explain(struct solver *s, const char *key, char **ret) MUST_CHECK;
+
+#endif
