@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * instruction.h - typed instructions, and the stages they form
+ *
+ * Instructions are checked as far as that is possible without variables.  Expansion happens in place,
+ * instruction by instruction, when the environment at that point is known (convert); a file built for several
+ * platforms is parsed once per platform.  All strings are owned by the instruction.
+ */
+#ifndef MINKE_FRONTEND_DOCKERFILE_INSTRUCTION_H
+#define MINKE_FRONTEND_DOCKERFILE_INSTRUCTION_H
+
+#include "frontend/dockerfile/lint.h"
+#include "frontend/dockerfile/parser.h"
+
+enum instruction_kind {
+    INSTR_ADD,
+    INSTR_ARG,
+    INSTR_CMD,
+    INSTR_COPY,
+    INSTR_ENTRYPOINT,
+    INSTR_ENV,
+    INSTR_EXPOSE,
+    INSTR_FROM, /* only from instruction_parse; dockerfile_stages makes a stage of it */
+    INSTR_HEALTHCHECK,
+    INSTR_LABEL,
+    INSTR_MAINTAINER,
+    INSTR_ONBUILD,
+    INSTR_RUN,
+    INSTR_SHELL,
+    INSTR_STOPSIGNAL,
+    INSTR_USER,
+    INSTR_VOLUME,
+    INSTR_WORKDIR,
+};
+const char *instruction_kind_name(enum instruction_kind kind); /* "ADD" */
+
+/* ENV, LABEL */
+struct key_value {
+    char *key, *value;
+    bool no_delim; /* old form "ENV key value": rule LegacyKeyValueFormat */
+};
+struct key_value_list {
+    struct key_value *v;
+    size_t len;
+};
+
+/* ARG */
+struct arg_def {
+    char *key;
+    char *value;       /* NULL: no default */
+    char *description; /* from a comment "# key text" directly above, "" when none */
+};
+struct arg_list {
+    struct arg_def *v;
+    size_t len;
+};
+
+/* ADD, COPY */
+struct source_content { /* a heredoc as source */
+    char *path;         /* its name */
+    char *data;         /* chomped already */
+    bool expand;        /* variables in data are to be expanded */
+};
+struct copy_args {
+    struct strv paths;
+    struct source_content *contents;
+    size_t content_count;
+    char *dest;
+    char *chown, *chmod; /* "" when not given */
+    bool link;
+    struct strv exclude;
+    /* COPY */
+    char *from; /* "" when not given; never expanded here */
+    bool parents;
+    /* ADD */
+    char *checksum; /* "" when not given */
+    bool keep_git_dir_set, keep_git_dir;
+    bool unpack_set, unpack;
+};
+
+/* RUN, CMD, ENTRYPOINT */
+struct inline_file { /* a heredoc */
+    char *name;
+    char *data; /* as typed; chomp it with heredoc_chomp */
+    bool chomp;
+};
+struct command_line {
+    struct strv args; /* JSON form: the array (may be empty); shell form: one string, or none when nothing was
+                         given */
+    struct inline_file *files;
+    size_t file_count;
+    bool prepend_shell; /* shell form */
+};
+
+enum mount_type { MOUNT_BIND, MOUNT_CACHE, MOUNT_TMPFS, MOUNT_SECRET, MOUNT_SSH };
+enum mount_sharing { SHARING_UNSET, SHARING_SHARED, SHARING_PRIVATE, SHARING_LOCKED };
+struct run_mount {
+    enum mount_type type;
+    char *from, *source, *target; /* "" when not given */
+    char *id;                     /* "" when not given */
+    bool read_only;
+    int64_t size_limit; /* bytes, tmpfs; 0 none */
+    enum mount_sharing sharing;
+    bool required;
+    char *env; /* secret: variable name, "" = derive it; NULL = not asked for */
+    bool mode_set, uid_set, gid_set;
+    uint32_t mode, uid, gid;
+};
+struct run_device {
+    char *name;
+    bool required;
+};
+struct run_args {
+    struct command_line line;
+    struct strv flags_used;   /* names: "mount", "network", ... */
+    struct strv mount_flags;  /* values of --mount as typed */
+    struct run_mount *mounts; /* before expansion only `from` is filled, in order of the flags */
+    size_t mount_count;
+    struct run_device *devices;
+    size_t device_count;
+    char *network;  /* "default", "none", "host" */
+    char *security; /* "sandbox", "insecure" */
+};
+
+struct healthcheck {  /* durations in ns, 0 = not given */
+    struct strv test; /* "NONE" | "CMD", .. | "CMD-SHELL", text */
+    int64_t interval, timeout, start_period, start_interval;
+    int retries;
+};
+
+struct from_args {
+    char *base;       /* image or stage name, unexpanded */
+    char *stage_name; /* lower case, "" when not named */
+    char *platform;   /* "" when not given, unexpanded */
+};
+
+struct instruction {
+    enum instruction_kind kind;
+    char *name; /* keyword as typed */
+    char *code; /* whole instruction as typed (continuations joined, trimmed): base of the step name */
+    struct df_lines lines;
+    struct strv comments;
+    union {
+        struct copy_args copy; /* ADD, COPY */
+        struct arg_list arg;
+        struct command_line
+            line; /* CMD, ENTRYPOINT.  ENTRYPOINT without args means null, CMD an empty array */
+        struct key_value_list kv; /* ENV, LABEL */
+        struct strv words;        /* EXPOSE (sorted), VOLUME, SHELL */
+        struct from_args from;
+        struct healthcheck health;
+        struct run_args run;
+        char *text; /* MAINTAINER, ONBUILD (expression), STOPSIGNAL, USER, WORKDIR */
+    };
+};
+
+/* Parse one node.  `lint` may be NULL.  Errors: ERR_INVALID with the node's location, without the "dockerfile
+ * parse error" prefix. */
+struct error *instruction_parse(const struct df_node *node, struct lint *lint,
+                                struct instruction **ret) MUST_CHECK;
+/* The same for a place that takes no FROM (ONBUILD triggers). */
+struct error *instruction_parse_command(const struct df_node *node, struct instruction **ret) MUST_CHECK;
+void instruction_free(struct instruction *i);
+void instruction_freep(struct instruction **i);
+
+/* Expands one word; *ret is malloc'd. */
+typedef struct error *(*word_expander)(void *ctx, const char *word, char **ret);
+/* Expand variables in all fields that take them: ADD, ARG, COPY (not --from), ENV, LABEL, RUN (--mount
+ * values, parsed and checked in full now), STOPSIGNAL, USER, VOLUME, WORKDIR; others are left alone. */
+struct error *instruction_expand(struct instruction *i, word_expander expand, void *ctx) MUST_CHECK;
+/* Expand the heredoc contents of ADD and COPY; to be called with a lexer that keeps quotes and escapes. */
+struct error *instruction_expand_raw(struct instruction *i, word_expander expand, void *ctx) MUST_CHECK;
+/* LABEL made from an option, never expanded. */
+struct instruction *instruction_new_label(const char *key, const char *value);
+
+struct stage {
+    char *name;    /* "" when not named */
+    char *keyword; /* FROM as typed, for the casing rule */
+    char *base;
+    char *platform;    /* "" when not given */
+    char *description; /* doc comment, "" when none */
+    char *code;        /* the FROM instruction as typed */
+    struct df_lines lines;
+    struct strv comments;
+    struct instruction **commands;
+    size_t command_count;
+};
+
+struct dockerfile {
+    struct stage *stages;
+    size_t stage_count;
+    struct instruction **meta_args; /* ARG before the first FROM */
+    size_t meta_arg_count;
+};
+/* All instructions of a file.  Errors: "dockerfile parse error on line N: ...", "no build stage in current
+ * context"; a file without FROM but with ARG gives no stage and no error. */
+struct error *dockerfile_parse_stages(const struct df_ast *ast, struct lint *lint,
+                                      struct dockerfile *ret) MUST_CHECK;
+void dockerfile_deinit(struct dockerfile *d);
+/* Index of a stage by name (case-insensitive), -1 when there is none. */
+int dockerfile_find_stage(const struct dockerfile *d, const char *name);
+
+#endif
