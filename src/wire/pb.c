@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "wire/pb.h"
+
+#include "base/bytes.h"
+#include "base/limits.h"
+
+#define BLOCK_SIZE (16 * KIB)
+
+struct pb_block {
+    struct pb_block *next;
+    size_t size, used;
+    _Alignas(16) char data[];
+};
+
+static void *arena_take(struct pb_arena *a, size_t size)
+{
+    struct pb_block *b = a->blocks;
+
+    size = (size + 15) & ~(size_t)15;
+    if (b == NULL || b->size - b->used < size) {
+        size_t want = MAX(size, BLOCK_SIZE);
+
+        b = xmalloc(sizeof(*b) + want);
+        b->size = want;
+        b->used = 0;
+        /* A block of one big object goes second, so that the room left in the first is still used. */
+        if (a->blocks != NULL && size > BLOCK_SIZE / 2) {
+            b->next = a->blocks->next;
+            a->blocks->next = b;
+        } else {
+            b->next = a->blocks;
+            a->blocks = b;
+        }
+    }
+    void *p = b->data + b->used;
+
+    b->used += size;
+    a->used += size;
+    return p;
+}
+
+/* protobuf-c's allocator: NULL at the limit makes the decoder give up. */
+static void *arena_decode_alloc(void *data, size_t size)
+{
+    struct pb_arena *a = data;
+
+    if (size > LIMIT_PB_ARENA || a->used > LIMIT_PB_ARENA - size)
+        return NULL;
+    return arena_take(a, size);
+}
+
+static void arena_decode_free(void *data, void *p)
+{
+}
+
+void pb_arena_deinit(struct pb_arena *a)
+{
+    while (a->blocks != NULL) {
+        struct pb_block *b = a->blocks;
+
+        a->blocks = b->next;
+        free(b);
+    }
+    a->used = 0;
+}
+
+void pb_arena_reset(struct pb_arena *a)
+{
+    struct pb_block *keep = a->blocks;
+
+    if (keep != NULL && keep->size > BLOCK_SIZE) {
+        pb_arena_deinit(a);
+        return;
+    }
+    if (keep != NULL) {
+        a->blocks = keep->next;
+        pb_arena_deinit(a);
+        keep->next = NULL;
+        keep->used = 0;
+        a->blocks = keep;
+    }
+    a->used = 0;
+}
+
+void *pb_alloc(struct pb_arena *a, size_t size)
+{
+    void *p = arena_take(a, size);
+
+    memset(p, 0, size);
+    return p;
+}
+
+char *pb_str(struct pb_arena *a, const char *s)
+{
+    return s == NULL || *s == '\0' ? (char *)protobuf_c_empty_string : pb_mem(a, s, strlen(s) + 1);
+}
+
+char *pb_strf(struct pb_arena *a, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    CLEANUP(freep) char *s = xvasprintf(fmt, ap);
+    va_end(ap);
+    return pb_str(a, s);
+}
+
+void *pb_mem(struct pb_arena *a, const void *p, size_t len)
+{
+    void *copy = arena_take(a, len == 0 ? 1 : len);
+
+    if (len > 0)
+        memcpy(copy, p, len);
+    return copy;
+}
+
+struct error *pb_unpack_any(const ProtobufCMessageDescriptor *desc, const void *data, size_t len,
+                            struct pb_arena *a, void **ret)
+{
+    a->alloc = (ProtobufCAllocator){ arena_decode_alloc, arena_decode_free, a };
+
+    void *m = protobuf_c_message_unpack(desc, &a->alloc, len, len > 0 ? data : (const void *)"");
+
+    if (m == NULL && a->used > LIMIT_PB_ARENA / 2)
+        return err_new(ERR_EXHAUSTED, "message %s is too large when decoded", desc->name);
+    if (m == NULL)
+        return err_new(ERR_INVALID, "cannot decode message %s of %zu bytes", desc->name, len);
+    *ret = m;
+    return NULL;
+}
+
+void pb_pack(const ProtobufCMessage *m, struct buf *out)
+{
+    size_t size = protobuf_c_message_get_packed_size(m);
+
+    buf_reserve(out, size);
+    out->len += protobuf_c_message_pack(m, (uint8_t *)out->data + out->len);
+    out->data[out->len] = '\0';
+}
+
+void *pb_new(struct pb_arena *a, const ProtobufCMessageDescriptor *desc)
+{
+    void *m = pb_alloc(a, desc->sizeof_message);
+
+    protobuf_c_message_init(desc, m);
+    return m;
+}
+
+Ts__Timestamp *pb_time(struct pb_arena *a, int64_t ns)
+{
+    if (ns == 0)
+        return NULL;
+    Ts__Timestamp *t = PB_NEW(a, ts__timestamp);
+
+    t->seconds = ns / NS_PER_SEC;
+    t->nanos = (int32_t)(ns % NS_PER_SEC);
+    if (t->nanos < 0) {
+        t->seconds--;
+        t->nanos += (int32_t)NS_PER_SEC;
+    }
+    return t;
+}
+
+int64_t pb_time_ns(const Ts__Timestamp *t)
+{
+    int64_t ns;
+
+    if (t == NULL)
+        return 0;
+    if (__builtin_mul_overflow(t->seconds, NS_PER_SEC, &ns) || __builtin_add_overflow(ns, t->nanos, &ns))
+        return t->seconds < 0 ? INT64_MIN : INT64_MAX;
+    return ns;
+}
+
+Kv__Str **pb_from_strmap(struct pb_arena *a, const struct map *m, size_t *ret_n)
+{
+    Kv__Str **v = pb_array(a, m->len);
+
+    for (size_t i = 0; i < m->len; i++) {
+        v[i] = PB_NEW(a, kv__str);
+        v[i]->key = m->entries[i].key;
+        v[i]->value = m->entries[i].value;
+    }
+    *ret_n = m->len;
+    return v;
+}
+
+void pb_to_strmap(Kv__Str *const *entries, size_t n, struct map *m)
+{
+    for (size_t i = 0; i < n; i++)
+        strmap_set(m, entries[i]->key, entries[i]->value);
+}
+
+const char *pb_get_str(Kv__Str *const *entries, size_t n, const char *key)
+{
+    while (n-- > 0)
+        if (streq(entries[n]->key, key))
+            return entries[n]->value;
+    return NULL;
+}
+
+const Kv__Bytes *pb_get_bytes(Kv__Bytes *const *entries, size_t n, const char *key)
+{
+    while (n-- > 0)
+        if (streq(entries[n]->key, key))
+            return entries[n];
+    return NULL;
+}
+
+char **pb_from_strv(struct pb_arena *a, const struct strv *s, size_t *ret_n)
+{
+    char **v = pb_array(a, s->len);
+
+    for (size_t i = 0; i < s->len; i++)
+        v[i] = s->v[i];
+    *ret_n = s->len;
+    return v;
+}
+
+void pb_to_strv(char *const *v, size_t n, struct strv *s)
+{
+    for (size_t i = 0; i < n; i++)
+        strv_add(s, v[i]);
+}
+
+Rpc__Status *pb_from_error(struct pb_arena *a, const struct error *e)
+{
+    if (e == NULL)
+        return NULL;
+    Rpc__Status *s = PB_NEW(a, rpc__status);
+
+    s->code = err_grpc_code(e->kind);
+    s->message = e->message != NULL ? e->message : pb_str(a, "");
+    s->details = pb_array(a, e->detail_count);
+    for (size_t i = 0; i < e->detail_count; i++) {
+        Rpc__Any *any = PB_NEW(a, rpc__any);
+
+        any->type_url = e->details[i].type_url;
+        any->value = pb_bytes(e->details[i].value, e->details[i].len);
+        s->details[s->n_details++] = any;
+    }
+    return s;
+}
+
+struct error *pb_to_error(const Rpc__Status *s)
+{
+    if (s == NULL || s->code == 0)
+        return NULL;
+    struct error *e = err_new(err_kind_from_grpc(s->code), "%s", s->message);
+
+    for (size_t i = 0; i < s->n_details; i++)
+        err_add_detail(e, s->details[i]->type_url, s->details[i]->value.data, s->details[i]->value.len);
+    return e;
+}

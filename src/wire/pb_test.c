@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "wire/pb.h"
+
+#include <setjmp.h>
+#include <cmocka.h>
+
+static void round_trip(void **state)
+{
+    struct pb_arena a = { 0 };
+    CLEANUP(buf_deinit) struct buf out = { 0 };
+    Bk__Vertex v = BK__VERTEX__INIT, *back = NULL;
+    char *inputs[] = { (char *)"sha256:a", (char *)"sha256:b" };
+
+    v.digest = (char *)"sha256:c";
+    v.inputs = inputs;
+    v.n_inputs = 2;
+    v.started = pb_time(&a, INT64_C(1500000000123456789));
+    pb_pack(&v.base, &out);
+    assert_null(pb_unpack(&bk__vertex__descriptor, out.data, out.len, &a, &back));
+    assert_string_equal(back->digest, "sha256:c");
+    assert_string_equal(back->inputs[1], "sha256:b");
+    assert_string_equal(back->name, "");
+    assert_null(back->completed);
+    assert_int_equal(pb_time_ns(back->started), INT64_C(1500000000123456789));
+    pb_arena_deinit(&a);
+}
+
+static void empty_message(void **state)
+{
+    struct pb_arena a = { 0 };
+    Fs__Packet *p = NULL;
+
+    assert_null(pb_unpack(&fs__packet__descriptor, NULL, 0, &a, &p));
+    assert_int_equal(p->type, FS__PACKET_TYPE__STAT);
+    assert_null(p->stat);
+    pb_arena_deinit(&a);
+}
+
+static void garbage_is_refused(void **state)
+{
+    struct pb_arena a = { 0 };
+    Fs__Packet *p = NULL;
+    struct error *e = pb_unpack(&fs__packet__descriptor, "\x12\xff\xff\x01", 4, &a, &p);
+
+    assert_true(err_is(e, ERR_INVALID));
+    err_free(e);
+    pb_arena_deinit(&a);
+}
+
+/* Singular messages that come again are merged, and each merge copies what came before: the arena's bound
+ * must stop that. */
+static void unfolding_is_bounded(void **state)
+{
+    struct pb_arena a = { 0 };
+    CLEANUP(buf_deinit) struct buf in = { 0 };
+    Pb__ExecOp *op = NULL;
+
+    for (int i = 0; i < 100000; i++)
+        buf_add(&in, "\x0a\x02\x0a\x00", 4);
+    struct error *e = pb_unpack(&pb__exec_op__descriptor, in.data, in.len, &a, &op);
+
+    assert_true(err_is(e, ERR_EXHAUSTED));
+    err_free(e);
+    pb_arena_deinit(&a);
+}
+
+static void error_details_survive(void **state)
+{
+    struct pb_arena a = { 0 };
+    CLEANUP(buf_deinit) struct buf out = { 0 };
+    Rpc__Status *s = NULL;
+    struct error *e = err_new(ERR_NOT_FOUND, "no such job x");
+
+    err_add_detail(e, "example.com/t+json", "{\"a\":1}", 7);
+    pb_pack(&pb_from_error(&a, e)->base, &out);
+    err_free(e);
+    assert_null(pb_unpack(&rpc__status__descriptor, out.data, out.len, &a, &s));
+    e = pb_to_error(s);
+    assert_true(err_is(e, ERR_NOT_FOUND));
+    assert_string_equal(e->message, "no such job x");
+    assert_int_equal(e->detail_count, 1);
+    assert_memory_equal(e->details[0].value, "{\"a\":1}", 7);
+    err_free(e);
+    pb_arena_deinit(&a);
+}
+
+static void arena_reset_keeps_working(void **state)
+{
+    struct pb_arena a = { 0 };
+
+    for (int i = 0; i < 100; i++) {
+        char *p = pb_alloc(&a, 1000), *big = pb_alloc(&a, 100000);
+
+        assert_int_equal(p[999], 0);
+        memset(p, 7, 1000);
+        memset(big, 7, 100000);
+        pb_arena_reset(&a);
+        assert_int_equal(a.used, 0);
+    }
+    pb_arena_deinit(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(round_trip),
+        cmocka_unit_test(empty_message),
+        cmocka_unit_test(garbage_is_refused),
+        cmocka_unit_test(unfolding_is_bounded),
+        cmocka_unit_test(error_details_survive),
+        cmocka_unit_test(arena_reset_keeps_working),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
