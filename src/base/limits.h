@@ -18,7 +18,12 @@
 #define LIMIT_H2_STREAMS 250                  /* concurrent streams of one HTTP/2 connection */
 #define LIMIT_H2_HEADER_LIST (64 * KIB)       /* decoded header list of one stream */
 #define LIMIT_GRPC_MESSAGE (16 * MIB)         /* one gRPC message, both ways */
+#define LIMIT_PB_ARENA (256 * MIB)            /* memory that one decoded protobuf message may take */
 #define LIMIT_CONNECTIONS 4096                /* open client connections */
+
+/* tasks */
+#define LIMIT_TASKS 4096                      /* threads of the process that run a task */
+#define LIMIT_TASK_STACK (256 * KIB)          /* stack of one task; eight times that under a sanitizer */
 
 /* parsers */
 #define LIMIT_JSON_DEPTH 128
