@@ -153,3 +153,39 @@ void log_pop(void)
     assert(pushed_count > 0);
     pushed_count--;
 }
+
+struct log_context {
+    size_t count;
+    char *keys[PUSHED_MAX], *values[PUSHED_MAX];
+};
+
+struct log_context *log_context_copy(void)
+{
+    if (pushed_count == 0)
+        return NULL;
+    struct log_context *c = NEW(struct log_context);
+
+    c->count = MIN(pushed_count, (size_t)PUSHED_MAX);
+    for (size_t i = 0; i < c->count; i++) {
+        c->keys[i] = xstrdup(pushed[i].key);
+        c->values[i] = xstrdup(pushed[i].value);
+    }
+    return c;
+}
+
+void log_context_adopt(struct log_context *c)
+{
+    for (size_t i = 0; c != NULL && i < c->count; i++)
+        log_push(c->keys[i], c->values[i]);
+}
+
+void log_context_free(struct log_context *c)
+{
+    if (c == NULL)
+        return;
+    for (size_t i = 0; i < c->count; i++) {
+        free(c->keys[i]);
+        free(c->values[i]);
+    }
+    free(c);
+}

@@ -32,4 +32,11 @@ void log_err(enum log_level level, struct error *e, const char *msg);
 void log_push(const char *key, const char *value);
 void log_pop(void);
 
+/* The pairs of this thread as a copy that another thread adopts: how a task inherits those of the one that started it. */
+struct log_context;
+struct log_context *log_context_copy(void); /* NULL when there are none */
+/* Push all pairs of `c` (borrowed for the rest of this thread's life; NULL is fine). */
+void log_context_adopt(struct log_context *c);
+void log_context_free(struct log_context *c); /* one that was not adopted, or at the end of the thread that adopted it */
+
 #endif

@@ -31,7 +31,7 @@ struct scope *scope_ref(struct scope *s);
 void scope_unref(struct scope *s); /* NULL is fine */
 /* Cancel; the first cause stands.  `cause` may be NULL ("context canceled"); taken.  Never waits. */
 void scope_cancel(struct scope *s, struct error *cause);
-bool scope_cancelled(const struct scope *s);
+bool scope_cancelled(const struct scope *s); /* or past its deadline */
 /* Run the current task under `s` until scope_leave(); they nest.  The reference stays with the caller. */
 void scope_enter(struct scope *s);
 void scope_leave(struct scope *s);
@@ -66,8 +66,9 @@ enum group_flags {
 struct group {
     pthread_mutex_t lock;
     struct scope *scope;
-    struct task *tasks;
-    size_t live;
+    struct task *running;
+    struct task *finished; /* not joined yet */
+    size_t live;           /* running ones */
     enum group_flags flags;
     struct error *first_error;
     pthread_cond_t changed;
@@ -79,7 +80,8 @@ void group_open(struct group *g, enum group_flags flags);
 /* Start a task.  `name` is copied (shown by SIGUSR1, set as the thread's name).  Errors: ERR_EXHAUSTED over the cap of threads
  * (then `arg` stays the caller's); ERR_CANCELLED when the group is cancelled already. */
 struct error *group_spawn(struct group *g, const char *name, task_fn fn, void *arg) MUST_CHECK;
-/* The same with the task under a scope of the caller's (must be below the group's): lets one child be cancelled alone. */
+/* The same with the task under a scope of the caller's (must be below the group's): lets one child be cancelled alone.  What a
+ * child returns because that scope alone was cancelled (ERR_CANCELLED) is no failure of the group. */
 struct error *group_spawn_scope(struct group *g, const char *name, struct scope *scope, task_fn fn, void *arg) MUST_CHECK;
 void group_cancel(struct group *g);
 /* Wait for all children (not cut short by cancellation: children see it and end).  Returns the first error. Closes the group. */
@@ -102,10 +104,13 @@ void mutex_unlock(struct mutex *m);
 struct mutex *mutex_guard(struct mutex *m);
 void mutex_unlockp(struct mutex **m);
 
-/* Condition: the one wait that may be entered with a lock held - exactly one, the one given. */
+/* Condition: the one wait that may be entered with a lock held - exactly one, the one given.  A queue of parked tasks, so that
+ * cancellation can wake one of them without knowing its lock.  A zeroed struct is a valid condition. */
 struct cond {
-    pthread_cond_t c;
+    pthread_mutex_t lock;
+    struct task *first, *last;
 };
+#define COND_INIT { PTHREAD_MUTEX_INITIALIZER, NULL, NULL }
 void cond_init(struct cond *c);
 void cond_deinit(struct cond *c);
 /* 0 (maybe spurious), -ECANCELED, -ETIMEDOUT; the lock is held again in every case. */
@@ -117,7 +122,7 @@ void cond_broadcast(struct cond *c);
 
 /* poll() on one fd for POLLIN / POLLOUT: 0 when ready or hung up, -ECANCELED, -ETIMEDOUT. */
 int task_wait_fd(int fd, short events) MUST_CHECK;
-/* The same on several; *ret_index is the first that is ready. */
+/* The same on several: fills in `revents`; entries with fd < 0 are skipped. */
 struct pollfd;
 int task_wait_fds(struct pollfd *fds, size_t count) MUST_CHECK;
 /* Wait until `timeout_ns` has passed: 0, -ECANCELED, -ETIMEDOUT (of a deadline). */
@@ -126,14 +131,15 @@ int task_sleep(int64_t timeout_ns) MUST_CHECK;
 /* Weighted semaphore: FIFO, so that a heavy waiter is not starved. */
 struct semaphore {
     struct mutex lock;
-    struct cond changed;
     int64_t limit, used;
-    uint64_t next_ticket, serving;
+    struct semaphore_waiter *first, *last;
 };
 void semaphore_init(struct semaphore *s, int64_t limit);
 void semaphore_deinit(struct semaphore *s);
-int semaphore_acquire(struct semaphore *s, int64_t weight) MUST_CHECK; /* weights above the limit are cut to it */
+/* 0, -ECANCELED, -ETIMEDOUT.  A weight above the limit is cut to it, in both calls. */
+int semaphore_acquire(struct semaphore *s, int64_t weight) MUST_CHECK;
 void semaphore_release(struct semaphore *s, int64_t weight);
+size_t semaphore_waiting(struct semaphore *s); /* how many stand in line */
 
 /* ---- seeing what runs -------------------------------------------------------------------------------------------------- */
 
