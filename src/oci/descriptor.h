@@ -28,16 +28,32 @@ struct descriptor {
     char *media_type;
     struct digest digest;
     int64_t size;
-    struct platform platform;   /* zeroed when absent */
-    struct map annotations;     /* string map */
-    char *artifact_type;        /* NULL when absent */
+    struct platform platform; /* zeroed when absent */
+    struct map annotations;   /* string map */
+    char *artifact_type;      /* NULL when absent */
+    struct strv urls;
+    char *data; /* embedded content as it came, base64; NULL when absent */
 };
 void descriptor_deinit(struct descriptor *d);
-void descriptor_copy(struct descriptor *dst, const struct descriptor *src);
-json_t *descriptor_to_json(const struct descriptor *d); /* Go field order: mediaType, digest, size, urls, annotations, data, platform, artifactType */
+void descriptor_copy(struct descriptor *dst,
+                     const struct descriptor *src); /* dst is overwritten, not freed */
+/* A fresh one; media_type is copied. */
+void descriptor_init(struct descriptor *d, const char *media_type, const struct digest *digest, int64_t size);
+const char *descriptor_annotation(const struct descriptor *d,
+                                  const char *key); /* borrowed, NULL when absent */
+void descriptor_annotate(struct descriptor *d, const char *key, const char *value);
+json_t *descriptor_to_json(const struct descriptor *d); /* Go field order: mediaType, digest, size, urls,
+                                                           annotations, data, platform, artifactType */
 /* Validates digest, size >= 0, types. ERR_INVALID names the field. */
 struct error *descriptor_from_json(const json_t *j, struct descriptor *ret) MUST_CHECK;
+/* String maps (annotations, labels) as Go writes them: keys sorted. */
+json_t *strmap_to_json(const struct map *m);
+/* NULL and null are empty; ERR_INVALID "<what> is not an object". `ret` is added to (strmap_init'ed). */
+struct error *strmap_from_json(const json_t *j, const char *what, struct map *ret) MUST_CHECK;
 bool media_type_is_index(const char *mt);
 bool media_type_is_manifest(const char *mt);
+bool media_type_is_config(const char *mt);
+bool media_type_is_layer(const char *mt); /* any tar, with any compression; foreign ones too */
+bool media_type_is_foreign_layer(const char *mt);
 
 #endif

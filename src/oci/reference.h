@@ -13,12 +13,15 @@ struct reference {
     char *domain, *path, *tag, *digest;
 };
 void reference_deinit(struct reference *r);
-/* Errors: ERR_INVALID with distribution's texts ("invalid reference format", "repository name must be lowercase" ...). */
+void reference_copy(struct reference *dst, const struct reference *src); /* dst is overwritten, not freed */
+/* Errors: ERR_INVALID with distribution's texts ("invalid reference format", "repository name must be
+ * lowercase" ...). */
 struct error *reference_parse(const char *s, struct reference *ret) MUST_CHECK;
-void reference_add_default_tag(struct reference *r);         /* :latest unless it has a tag or a digest */
-char *reference_string(const struct reference *r);           /* docker.io/library/busybox:latest[@sha256:..] */
-char *reference_name(const struct reference *r);             /* docker.io/library/busybox */
-char *reference_familiar(const struct reference *r);         /* busybox:latest */
-char *reference_familiar_name(const struct reference *r);    /* busybox */
+bool reference_tag_valid(const char *tag);
+void reference_add_default_tag(struct reference *r);      /* :latest unless it has a tag or a digest */
+char *reference_string(const struct reference *r);        /* docker.io/library/busybox:latest[@sha256:..] */
+char *reference_name(const struct reference *r);          /* docker.io/library/busybox */
+char *reference_familiar(const struct reference *r);      /* busybox:latest */
+char *reference_familiar_name(const struct reference *r); /* busybox */
 
 #endif
