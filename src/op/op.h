@@ -32,6 +32,11 @@ struct resolved_manifest {
 void resolved_manifest_deinit(struct resolved_manifest *m);
 struct error *op_image_resolve(const struct op_config *c, const char *ref, const struct image_resolve_options *o,
                                const struct session_group *sessions, struct lease *lease, struct resolved_manifest *ret) MUST_CHECK;
+/* The same from an OCI layout in the client's process: `ref` is "name@sha256:..", the store is "oci:<store_id>" of session `session_id`
+ * ("" = the build's first that has a Content service). */
+struct error *op_layout_resolve(const struct op_config *c, const char *ref, const char *session_id, const char *store_id,
+                                const struct image_resolve_options *o, const struct session_group *sessions, struct lease *lease,
+                                struct resolved_manifest *ret) MUST_CHECK;
 /* Layers of a resolved manifest as a snapshot: pulls what is not here, in parallel, unpacking while it downloads.
  * Rows go to `reporter` (may be NULL). */
 struct error *op_image_pull(const struct op_config *c, const char *ref, const struct resolved_manifest *m,

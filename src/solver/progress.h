@@ -88,5 +88,7 @@ void reporter_cached(struct vertex_reporter *r);                          /* sta
 void reporter_status(struct vertex_reporter *r, const char *id, const char *name, int64_t current, int64_t total, bool done);
 void reporter_log(struct vertex_reporter *r, int stream, const void *data, size_t len); /* clipped at LIMIT_STEP_LOG_SHOWN */
 void reporter_warn(struct vertex_reporter *r, const struct progress_event *warning);     /* kind PROGRESS_WARNING; deep copied */
+/* A warning from outside (LLBBridge.Warn, the Dockerfile linter) about a vertex that this job may not have declared itself. */
+void progress_warn(struct progress *p, const struct progress_event *warning);
 
 #endif

@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* build.c - one build: job, frontend or gateway, evaluation, exporters, history */
+#include "base/bytes.h"
+#include "base/log.h"
+#include "buildkit/internal.h"
+#include "export/export.h"
+
+/* ---- the registry of live builds ------------------------------------------------------------------------------------------- */
+
+static struct build *find_locked(struct builder *b, const char *ref)
+{
+    for (size_t i = 0; i < b->live.len; i++) {
+        struct build *u = b->live.v[i];
+        if (!u->closing && streq(u->ref, ref))
+            return u;
+    }
+    return NULL;
+}
+
+struct error *build_find(struct builder *b, const char *ref, int64_t timeout_ns, struct build **ret)
+{
+    int64_t until = monotonic_ns() + timeout_ns;
+    int r = 0;
+
+    *ret = NULL;
+    mutex_lock(&b->lock);
+    while ((*ret = find_locked(b, ref)) == NULL && r == 0) {
+        bool timed_out = false;
+        int64_t left = until - monotonic_ns();
+        if (left <= 0)
+            break;
+        r = cond_wait_for(&b->changed, &b->lock, left, &timed_out);
+    }
+    if (*ret != NULL)
+        (*ret)->users++;
+    mutex_unlock(&b->lock);
+    return r == 0 ? NULL : task_error(r, "wait for build %s", ref);
+}
+
+void build_put(struct build *u)
+{
+    struct builder *b = u->builder;
+
+    mutex_lock(&b->lock);
+    if (--u->users == 0)
+        cond_broadcast(&b->changed);
+    mutex_unlock(&b->lock);
+}
+
+void build_putp(struct build **u)
+{
+    if (*u != NULL)
+        build_put(*u);
+}
+
+static void register_build(struct build *u)
+{
+    struct builder *b = u->builder;
+
+    mutex_lock(&b->lock);
+    ptrv_add(&b->live, u);
+    cond_broadcast(&b->changed);
+    mutex_unlock(&b->lock);
+}
+
+static void drop_ended(struct ended_build *e)
+{
+    free(e->ref);
+    progress_unref(e->progress);
+    *e = (struct ended_build){ 0 };
+}
+
+/* Take it off the list, cancel calls that still use it, and wait for them. */
+static void unregister_build(struct build *u)
+{
+    struct builder *b = u->builder;
+    struct deadline shield;
+    struct ended_build *slot;
+
+    shield_begin(&shield, 10 * NS_PER_SEC);
+    mutex_lock(&b->lock);
+    u->closing = true;
+    for (size_t i = 0; i < b->live.len; i++) {
+        if (b->live.v[i] == u) {
+            ptrv_remove(&b->live, i);
+            break;
+        }
+    }
+    slot = &b->ended[b->ended_at++ % ARRAY_LEN(b->ended)];
+    drop_ended(slot);
+    *slot = (struct ended_build){ xstrdup(u->ref), progress_ref(job_progress(u->job)), monotonic_ns() };
+    if (u->users > 0) {
+        mutex_unlock(&b->lock);
+        scope_cancel(job_scope(u->job), NULL);
+        mutex_lock(&b->lock);
+    }
+    while (u->users > 0) {
+        if (cond_wait(&b->changed, &b->lock) < 0 && u->users > 0)
+            break; /* the shield's time is over: job_close joins what is left */
+    }
+    mutex_unlock(&b->lock);
+    shield_end(&shield);
+}
+
+struct error *builder_progress(struct builder *b, const char *ref, struct progress **ret)
+{
+    int64_t now = monotonic_ns();
+    CLEANUP(build_putp) struct build *u = NULL;
+
+    mutex_lock(&b->lock);
+    for (size_t i = 0; i < ARRAY_LEN(b->ended); i++) {
+        struct ended_build *e = &b->ended[i];
+        if (e->ref != NULL && now - e->ended_ns > ENDED_KEEP_NS)
+            drop_ended(e);
+        else if (e->ref != NULL && streq(e->ref, ref) && find_locked(b, ref) == NULL) {
+            *ret = progress_ref(e->progress);
+            mutex_unlock(&b->lock);
+            return NULL;
+        }
+    }
+    mutex_unlock(&b->lock);
+    TRY(build_find(b, ref, STATUS_WAIT_NS, &u));
+    if (u == NULL)
+        return err_new(ERR_NOT_FOUND, "no such job %s", ref);
+    *ret = progress_ref(job_progress(u->job));
+    return NULL;
+}
+
+bool builder_cancel(struct builder *b, const char *ref)
+{
+    struct build *u;
+
+    mutex_lock(&b->lock);
+    u = find_locked(b, ref);
+    if (u != NULL)
+        u->users++;
+    mutex_unlock(&b->lock);
+    if (u == NULL)
+        return false;
+    scope_cancel(job_scope(u->job), NULL);
+    build_put(u);
+    return true;
+}
+
+size_t builder_active(struct builder *b)
+{
+    size_t n;
+
+    mutex_lock(&b->lock);
+    n = b->live.len;
+    mutex_unlock(&b->lock);
+    return n;
+}
+
+/* ---- Return ------------------------------------------------------------------------------------------------------------------ */
+
+struct error *build_return(struct build *u, struct frontend_result *result, struct error *failure)
+{
+    CLEANUP(err_freep) struct error *mine = failure;
+
+    if (!u->gateway)
+        return err_new(ERR_CONFLICT, "build %s is not driven by a gateway", u->ref);
+    mutex_lock(&u->lock);
+    if (u->returned) {
+        mutex_unlock(&u->lock);
+        return err_new(ERR_INVALID, "return called multiple times");
+    }
+    u->returned = true;
+    u->return_error = TAKE(mine);
+    if (u->return_error == NULL) {
+        u->result = *result;
+        *result = (struct frontend_result){ 0 };
+    }
+    cond_broadcast(&u->changed);
+    mutex_unlock(&u->lock);
+    return NULL;
+}
+
+static struct error *wait_for_return(struct build *u)
+{
+    int r = 0;
+
+    mutex_lock(&u->lock);
+    while (!u->returned && r == 0)
+        r = cond_wait(&u->changed, &u->lock);
+    mutex_unlock(&u->lock);
+    if (r < 0)
+        return task_error(r, "wait for the client's result");
+    return TAKE(u->return_error);
+}
+
+/* ---- stages of a build --------------------------------------------------------------------------------------------------------- */
+
+static struct error *check_entitlements(const struct builder *b, const struct strv *wanted)
+{
+    if (wanted == NULL)
+        return NULL;
+    for (size_t i = 0; i < wanted->len; i++) {
+        const char *w = wanted->v[i];
+        bool device = str_has_prefix(w, "device=") && strv_has(&b->config->entitlements, "device");
+        if (!streq(w, "network.host") && !streq(w, "security.insecure") && !streq(w, "device") && !str_has_prefix(w, "device="))
+            return err_new(ERR_UNKNOWN, "invalid entitlement: unknown entitlement %s", w);
+        if (!device && !strv_has(&b->config->entitlements, w))
+            return err_new(ERR_UNKNOWN, "granting entitlement %s is not allowed by build daemon configuration", w);
+    }
+    return NULL;
+}
+
+struct exporter_list {
+    struct exporter **v;
+    size_t len;
+};
+
+static void exporter_list_deinit(struct exporter_list *l)
+{
+    for (size_t i = 0; i < l->len; i++)
+        exporter_free(l->v[i]);
+    free(l->v);
+    *l = (struct exporter_list){ 0 };
+}
+
+static struct error *resolve_exporters(const struct build_request *r, struct exporter_list *ret)
+{
+    const char *epoch = r->frontend_attrs == NULL ? NULL : strmap_get(r->frontend_attrs, "build-arg:SOURCE_DATE_EPOCH");
+
+    ret->v = xcalloc(r->exporter_count + 1, sizeof(*ret->v));
+    for (size_t i = 0; i < r->exporter_count; i++) {
+        struct map attrs = { 0 };
+        strmap_init(&attrs);
+        if (r->exporters[i].attrs != NULL)
+            strmap_copy(&attrs, r->exporters[i].attrs);
+        if (epoch != NULL && *epoch != '\0' && !map_has(&attrs, "source-date-epoch"))
+            strmap_set(&attrs, "source-date-epoch", epoch);
+        struct error *e = exporter_resolve(r->exporters[i].type, &attrs, &ret->v[i]);
+        map_deinit(&attrs);
+        TRY(e);
+        ret->len++;
+    }
+    return NULL;
+}
+
+static struct error *run_frontend(struct build *u, const struct build_request *r)
+{
+    if (r->definition != NULL && !llb_def_is_scratch(r->definition)) {
+        struct ref *ref = NULL;
+        if (r->frontend != NULL && r->frontend[0] != '\0')
+            return err_new(ERR_INVALID, "invalid request: Definition %s with Frontend %s", u->ref, r->frontend);
+        TRY(job_ref(u->job, llb_def_ref(r->definition), &ref));
+        frontend_result_add_ref(&u->result, NULL, ref);
+        return NULL;
+    }
+    if (r->frontend == NULL || r->frontend[0] == '\0')
+        return wait_for_return(u);
+    return u->bridge.ops->solve_frontend(&u->bridge, r->frontend, r->frontend_attrs, r->frontend_inputs, &u->result);
+}
+
+struct evaluation {
+    struct ref *ref;
+    struct snapshot *snapshot;
+};
+
+static struct error *evaluate_task(void *arg)
+{
+    struct evaluation *v = arg;
+
+    return ref_result(v->ref, &v->snapshot);
+}
+
+/* All refs at once; the first failure cancels the others. */
+static struct error *evaluate_all(struct evaluation *v, size_t count)
+{
+    CLEANUP(group_deinit) struct group g = { 0 };
+
+    if (count == 1)
+        return v[0].ref == NULL ? NULL : evaluate_task(&v[0]);
+    group_open(&g, 0);
+    for (size_t i = 0; i < count; i++) {
+        if (v[i].ref != NULL)
+            TRY(group_spawn(&g, "evaluate", evaluate_task, &v[i]));
+    }
+    return group_join(&g);
+}
+
+static void metadata_platforms(const struct frontend_result *r, struct export_ref *refs, size_t count)
+{
+    const struct frontend_metadata *m = frontend_result_metadata(r, "refs.platforms");
+    json_t *j = m == NULL ? NULL : json_loadb(m->value, m->len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *list = json_object_get(j, "Platforms"), *item;
+    size_t at;
+
+    json_array_foreach (list, at, item) {
+        const char *id = json_string_value(json_object_get(item, "ID"));
+        for (size_t i = 0; id != NULL && i < count; i++) {
+            bool one = refs[i].key == NULL && json_array_size(list) == 1;
+            if ((one || (refs[i].key != NULL && streq(refs[i].key, id))) && !platform_is_set(&refs[i].platform))
+                err_free(platform_from_json(json_object_get(item, "Platform"), &refs[i].platform));
+        }
+    }
+    json_decref(j);
+}
+
+static void attach_configs(const struct frontend_result *r, struct export_ref *refs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        CLEANUP(freep)
+        char *key = refs[i].key == NULL ? xstrdup("containerimage.config") : xasprintf("containerimage.config/%s", refs[i].key);
+        const struct frontend_metadata *m = frontend_result_metadata(r, key);
+        if (m == NULL && count == 1)
+            m = frontend_result_metadata(r, "containerimage.config");
+        if (m != NULL) {
+            refs[i].config = m->value;
+            refs[i].config_len = m->len;
+        }
+    }
+}
+
+struct export_task {
+    struct exporter *exporter;
+    struct export_context context;
+    const struct export_source *source;
+    struct map response;
+};
+
+static struct error *export_run(void *arg)
+{
+    struct export_task *t = arg;
+
+    return exporter_run(t->exporter, &t->context, t->source, &t->response);
+}
+
+static struct error *run_exports(struct build *u, const struct build_request *r, const struct exporter_list *l,
+                                 const struct export_source *source, struct map *response)
+{
+    CLEANUP(freep) struct export_task *tasks = xcalloc(l->len + 1, sizeof(*tasks));
+    const struct builder_config *c = u->builder->config;
+    struct error *e = NULL;
+    struct group g;
+
+    group_open(&g, 0);
+    for (size_t i = 0; i < l->len; i++) {
+        tasks[i] = (struct export_task){
+            .exporter = l->v[i],
+            .source = source,
+            .context = { .solver = c->solver, .store = c->store, .sessions = *job_sessions(u->job),
+                         .progress = job_progress(u->job), .session_id = r->session_id, .build_ref = u->ref,
+                         .index = (int)i, .hostname = c->hostname, .named = c->image_named, .ctx = c->ctx },
+        };
+        strmap_init(&tasks[i].response);
+        if (l->len == 1)
+            e = export_run(&tasks[i]);
+        else if (e == NULL)
+            e = group_spawn(&g, "export", export_run, &tasks[i]);
+    }
+    if (e != NULL)
+        group_cancel(&g);
+    struct error *joined = group_join(&g);
+    if (e == NULL)
+        e = joined;
+    else
+        err_free(joined);
+    for (size_t i = 0; i < l->len; i++) {
+        if (e == NULL)
+            strmap_copy(response, &tasks[i].response);
+        map_deinit(&tasks[i].response);
+    }
+    return e;
+}
+
+/* Check what came back (protocol.md 11.2), run it, export it. */
+static struct error *finish(struct build *u, const struct build_request *r, const struct exporter_list *l, struct map *response)
+{
+    struct frontend_result *res = &u->result;
+    size_t n = res->ref_count;
+    bool scratch = n == 0 && !res->multi;
+    if (scratch)
+        n = 1;
+    CLEANUP(freep) struct evaluation *v = xcalloc(n + 1, sizeof(*v));
+    CLEANUP(freep) struct export_ref *refs = xcalloc(n + 1, sizeof(*refs));
+    struct error *e;
+
+    for (size_t i = 0; i < res->ref_count; i++) {
+        v[i].ref = res->refs[i].ref;
+        refs[i].key = res->refs[i].key;
+    }
+    e = evaluate_all(v, n);
+    for (size_t i = 0; i < n; i++)
+        refs[i].snapshot = v[i].snapshot;
+    metadata_platforms(res, refs, n);
+    attach_configs(res, refs, n);
+    for (size_t i = 0; e == NULL && res->multi && i < n; i++) {
+        if (!platform_is_set(&refs[i].platform) && frontend_result_metadata(res, "refs.platforms") != NULL)
+            e = err_new(ERR_UNKNOWN, "failed to find ref for ID %s", refs[i].key);
+    }
+    if (e == NULL && l->len > 0) {
+        struct export_source source = { .refs = refs, .ref_count = n, .multi = res->multi, .result = res };
+        e = run_exports(u, r, l, &source, response);
+    }
+    for (size_t i = 0; i < n; i++) {
+        platform_deinit(&refs[i].platform);
+        snapshot_unref(v[i].snapshot);
+    }
+    return e;
+}
+
+/* ---- the whole ----------------------------------------------------------------------------------------------------------------- */
+
+static struct error *build_run(struct build *u, const struct build_request *r, const struct exporter_list *l, struct map *response)
+{
+    struct error *e;
+
+    scope_enter(job_scope(u->job));
+    e = run_frontend(u, r);
+    if (e == NULL)
+        e = finish(u, r, l, response);
+    scope_leave(job_scope(u->job));
+    return e;
+}
+
+static struct error *open_build(struct builder *b, const struct build_request *r, struct build *u)
+{
+    struct job_options o = { .ref = u->ref, .session_id = r->session_id, .entitlements = r->entitlements, .internal = r->internal };
+
+    TRY(lease_open(b->config->store, &u->lease));
+    TRY(job_open(b->config->solver, &o, &u->job));
+    u->gateway = (r->frontend == NULL || r->frontend[0] == '\0') && llb_def_is_scratch(r->definition);
+    u->bridge.session_id = r->session_id == NULL ? "" : r->session_id;
+    bridge_init(u);
+    return NULL;
+}
+
+static void build_free(struct build *u)
+{
+    if (u->job != NULL)
+        job_close(u->job);
+    lease_close(u->lease);
+    frontend_result_deinit(&u->result);
+    err_free(u->return_error);
+    mutex_deinit(&u->lock);
+    cond_deinit(&u->changed);
+    free(u->ref);
+    free(u);
+}
+
+struct error *builder_build(struct builder *b, const struct build_request *r, struct map *response)
+{
+    CLEANUP(exporter_list_deinit) struct exporter_list exporters = { 0 };
+    char id[26];
+    struct build *u;
+    struct error *e;
+
+    TRY(resolve_exporters(r, &exporters));
+    TRY(check_entitlements(b, r->entitlements));
+    u = NEW(struct build);
+    random_id(id, 25);
+    u->builder = b;
+    u->ref = xstrdup(r->ref != NULL && r->ref[0] != '\0' ? r->ref : id);
+    u->inputs = r->frontend_inputs;
+    mutex_init(&u->lock);
+    cond_init(&u->changed);
+    e = open_build(b, r, u);
+    if (e == NULL) {
+        struct build_request named = *r;
+        named.ref = u->ref;
+        u->record = r->internal ? NULL : history_begin(b->history, &named, exporters.v);
+        register_build(u);
+        log_push("build", u->ref);
+        e = build_run(u, r, &exporters, response);
+        log_pop();
+        progress_close(job_progress(u->job));
+        history_end(b->history, u->record, job_progress(u->job), e, &u->result, response);
+        unregister_build(u);
+    }
+    build_free(u);
+    return e;
+}
+
+/* ---- the builder ----------------------------------------------------------------------------------------------------------------- */
+
+static struct error *make_worker_id(struct builder *b)
+{
+    char id[26];
+
+    TRY(fact_get(b->config->store, "worker.id", &b->worker_id));
+    if (b->worker_id != NULL)
+        return NULL;
+    random_id(id, 25);
+    b->worker_id = xstrdup(id);
+    return fact_put(b->config->store, "worker.id", id);
+}
+
+struct error *builder_new(const struct builder_config *c, struct builder **ret)
+{
+    struct builder *b = NEW(struct builder);
+    struct error *e;
+
+    b->config = c;
+    mutex_init(&b->lock);
+    cond_init(&b->changed);
+    e = make_worker_id(b);
+    if (e == NULL)
+        e = worker_init(b);
+    if (e == NULL)
+        e = history_new(b, &b->history);
+    if (e != NULL) {
+        builder_free(b);
+        return e;
+    }
+    *ret = b;
+    return NULL;
+}
+
+void builder_free(struct builder *b)
+{
+    if (b == NULL)
+        return;
+    assert(b->live.len == 0);
+    for (size_t i = 0; i < ARRAY_LEN(b->ended); i++)
+        drop_ended(&b->ended[i]);
+    history_free(b->history);
+    ptrv_deinit(&b->live);
+    pb_arena_deinit(&b->worker_arena);
+    free(b->worker_id);
+    cond_deinit(&b->changed);
+    mutex_deinit(&b->lock);
+    free(b);
+}
