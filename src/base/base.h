@@ -49,9 +49,9 @@
     })
 #define MAX(a, b)             \
     ({                        \
-        __typeof__(a) a_ = (a); \
-        __typeof__(b) b_ = (b); \
-        a_ > b_ ? a_ : b_;    \
+        __typeof__(a) x_ = (a); \
+        __typeof__(b) y_ = (b); \
+        x_ > y_ ? x_ : y_;    \
     })
 
 /* Allocation that cannot fail: aborts when out of memory. Zeroed where it says so. */
