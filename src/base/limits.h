@@ -17,7 +17,18 @@
 #define LIMIT_HTTP_JSON_BODY (16 * MIB)       /* a JSON body that is read whole */
 #define LIMIT_H2_STREAMS 250                  /* concurrent streams of one HTTP/2 connection */
 #define LIMIT_H2_HEADER_LIST (64 * KIB)       /* decoded header list of one stream */
+#define LIMIT_H2_TRAILER_LIST (1 * MIB)       /* the same of a response: error details travel in trailers */
+#define LIMIT_H2_STREAM_WINDOW (1 * MIB)      /* bytes of one stream that its reader has not taken */
+#define LIMIT_H2_SEND_QUEUE (256 * KIB)       /* bytes of one stream that wait to be sent */
+#define LIMIT_H2_FRAME (1 * MIB)              /* one HTTP/2 frame that we accept */
+#define LIMIT_H2_CONTINUATIONS 8              /* CONTINUATION frames of one header block */
+#define LIMIT_H2_SETTINGS 32                  /* entries of one SETTINGS frame */
 #define LIMIT_GRPC_MESSAGE (16 * MIB)         /* one gRPC message, both ways */
+#define LIMIT_GRPC_TRAILERS (4 * MIB)         /* error details that we send; larger ones are left out */
+#define LIMIT_TUNNEL_MESSAGE (128 * KIB)      /* payload of one BytesMessage that we send */
+#define LIMIT_HTTP_DRAIN (256 * KIB)          /* body left unread before the connection is given up */
+#define LIMIT_HTTP_IDLE_NS (INT64_C(300) * 1000000000) /* a connection without a whole request head */
+#define LIMIT_HTTP_CHUNK_LINE 256             /* a chunk's size with its extensions */
 #define LIMIT_PB_ARENA (256 * MIB)            /* memory that one decoded protobuf message may take */
 #define LIMIT_CONNECTIONS 4096                /* open client connections */
 
@@ -28,8 +39,14 @@
 /* parsers */
 #define LIMIT_JSON_DEPTH 128
 #define LIMIT_CONTROL_FILE (16 * MIB)         /* Dockerfile, .dockerignore, frontend reads, ReadFile */
-#define LIMIT_PASSWD_FILE (8 * MIB)           /* /etc/passwd, /etc/group of an image */
+#define LIMIT_PASSWD_FILE (10 * MIB)          /* /etc/passwd, /etc/group of an image; BuildKit's number */
 #define LIMIT_MANIFEST (8 * MIB)              /* manifest, index, image config */
+#define LIMIT_IMAGE_DESCRIPTORS 4096          /* entries of one index, layers of one manifest */
+#define LIMIT_TAR_PAX (1 * MIB)               /* one PAX or GNU long-name header, as Go's archive/tar */
+#define LIMIT_TAR_XATTRS 1024                 /* extended attributes of one archive entry */
+#define LIMIT_TAR_ENTRIES 20000000            /* entries of one archive */
+#define LIMIT_TAR_SPARSE 65536                /* fragments of one sparse file */
+#define LIMIT_ZSTD_WINDOW_LOG 27              /* 128 MiB: window of foreign zstd frames */
 #define LIMIT_PATH 4096
 #define LIMIT_REGEX_BYTES (64 * KIB)          /* one expression: path pattern, ${var/pattern/x} */
 #define LIMIT_WORD_DEPTH 100                  /* ${a:-${b:-...}} in a Dockerfile word */
@@ -44,6 +61,7 @@
 #define LIMIT_SYNC_ENTRIES 5000000            /* files of one transferred tree */
 
 /* steps */
+#define LIMIT_RESOLV_CONF (1 * MIB)           /* the host's resolv.conf */
 #define LIMIT_STEP_LOG_SHOWN (2 * MIB)        /* BuildKit's BUILDKIT_STEP_LOG_MAX_SIZE */
 
 /* store */
