@@ -55,6 +55,7 @@
 #define LIMIT_PATH_DEPTH 1024
 #define LIMIT_LLB_OPS 100000                  /* ops of one definition */
 #define LIMIT_LLB_DEPTH 20000                 /* longest chain of ops */
+#define LIMIT_VERTEX_NAME (32 * KIB)          /* name of one step as progress shows it */
 
 /* session */
 #define LIMIT_SECRET (500 * KIB)

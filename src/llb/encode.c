@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "llb/encode.h"
+
+enum wire_type { WIRE_VARINT = 0, WIRE_LEN = 2 };
+
+void pbw_varint(struct buf *out, uint64_t v)
+{
+    while (v >= 0x80) {
+        buf_addc(out, (char)(v | 0x80));
+        v >>= 7;
+    }
+    buf_addc(out, (char)v);
+}
+
+static void add_tag(struct buf *out, unsigned field, enum wire_type type)
+{
+    pbw_varint(out, (uint64_t)field << 3 | type);
+}
+
+void pbw_uint_always(struct buf *out, unsigned field, uint64_t v)
+{
+    add_tag(out, field, WIRE_VARINT);
+    pbw_varint(out, v);
+}
+
+void pbw_uint(struct buf *out, unsigned field, uint64_t v)
+{
+    if (v != 0)
+        pbw_uint_always(out, field, v);
+}
+
+void pbw_int(struct buf *out, unsigned field, int64_t v)
+{
+    pbw_uint(out, field, (uint64_t)v);
+}
+
+void pbw_bool(struct buf *out, unsigned field, bool v)
+{
+    pbw_uint(out, field, v);
+}
+
+void pbw_bytes_always(struct buf *out, unsigned field, const void *p, size_t len)
+{
+    add_tag(out, field, WIRE_LEN);
+    pbw_varint(out, len);
+    if (len > 0)
+        buf_add(out, p, len);
+}
+
+void pbw_bytes(struct buf *out, unsigned field, const void *p, size_t len)
+{
+    if (len > 0)
+        pbw_bytes_always(out, field, p, len);
+}
+
+void pbw_str_always(struct buf *out, unsigned field, const char *s)
+{
+    pbw_bytes_always(out, field, s, s != NULL ? strlen(s) : 0);
+}
+
+void pbw_str(struct buf *out, unsigned field, const char *s)
+{
+    if (s != NULL && *s != '\0')
+        pbw_str_always(out, field, s);
+}
+
+void pbw_message(struct buf *out, unsigned field, struct buf *msg)
+{
+    pbw_bytes_always(out, field, msg->data, msg->len);
+    buf_clear(msg);
+}
+
+void pbw_strv(struct buf *out, unsigned field, const struct strv *v)
+{
+    for (size_t i = 0; i < v->len; i++)
+        pbw_str_always(out, field, v->v[i]);
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    const struct map_entry *const *x = a, *const *y = b;
+
+    return strcmp((*x)->key, (*y)->key);
+}
+
+void pbw_strmap(struct buf *out, unsigned field, const struct map *m)
+{
+    CLEANUP(freep) const struct map_entry **sorted = NULL;
+    CLEANUP(buf_deinit) struct buf entry = { 0 };
+
+    if (m->len == 0)
+        return;
+    sorted = xreallocarray(NULL, m->len, sizeof(sorted[0]));
+    for (size_t i = 0; i < m->len; i++)
+        sorted[i] = &m->entries[i];
+    qsort(sorted, m->len, sizeof(sorted[0]), compare_entries);
+    for (size_t i = 0; i < m->len; i++) {
+        pbw_str_always(&entry, 1, sorted[i]->key);
+        pbw_str_always(&entry, 2, sorted[i]->value);
+        pbw_message(out, field, &entry);
+    }
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * encode.h - write protobuf messages by hand, byte for byte as Go's deterministic marshalling does
+ *
+ * Fields are written in the order of their numbers by the caller; default values are skipped, as proto3 asks,
+ * except by the functions that say otherwise.  Map entries always carry key and value.
+ */
+#ifndef MINKE_LLB_ENCODE_H
+#define MINKE_LLB_ENCODE_H
+
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/vec.h"
+
+void pbw_varint(struct buf *out, uint64_t v);
+void pbw_int(struct buf *out, unsigned field,
+             int64_t v); /* int32, int64, enum: negative ones take 10 bytes */
+void pbw_uint(struct buf *out, unsigned field, uint64_t v);
+void pbw_uint_always(struct buf *out, unsigned field, uint64_t v); /* members of a oneof */
+void pbw_bool(struct buf *out, unsigned field, bool v);
+void pbw_str(struct buf *out, unsigned field, const char *s); /* NULL and "" are skipped */
+void pbw_str_always(struct buf *out, unsigned field, const char *s);
+void pbw_bytes(struct buf *out, unsigned field, const void *p, size_t len); /* empty is skipped */
+void pbw_bytes_always(struct buf *out, unsigned field, const void *p, size_t len);
+/* A sub-message: written even when empty; `msg` is emptied. */
+void pbw_message(struct buf *out, unsigned field, struct buf *msg);
+void pbw_strv(struct buf *out, unsigned field, const struct strv *v);
+/* map<string,string>, sorted by key. */
+void pbw_strmap(struct buf *out, unsigned field, const struct map *m);
+
+#endif

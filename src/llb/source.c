@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Source operations: images, local folders, http, git, OCI layouts. */
+#include "llb/state.h"
+
+#include "llb/gopath.h"
+#include "llb/node.h"
+#include "oci/reference.h"
+
+static struct llb_node *source_new(struct llb_builder *b, const char *id, const struct llb_options *o)
+{
+    struct llb_node *n = node_new(b, NODE_SOURCE, o);
+
+    n->source.id = llb_strdup(b, id);
+    strmap_init(&n->source.attrs);
+    return n;
+}
+
+static void set_attr(struct llb_node *n, const char *name, const char *value, const char *cap)
+{
+    strmap_set(&n->source.attrs, name, value);
+    if (cap != NULL)
+        node_add_cap(n, cap);
+}
+
+static struct llb_state source_state(struct llb_builder *b, struct llb_node *n)
+{
+    struct llb_state s = llb_new_state(node_output(b, n, 0, n->platform));
+
+    return n->platform != NULL ? llb_set_platform(b, s, n->platform) : s;
+}
+
+const char *llb_resolve_mode_name(enum llb_resolve_mode mode)
+{
+    switch (mode) {
+    case LLB_RESOLVE_PULL:
+        return "pull";
+    case LLB_RESOLVE_LOCAL:
+        return "local";
+    case LLB_RESOLVE_DEFAULT:
+        break;
+    }
+    return "default";
+}
+
+struct llb_state llb_image(struct llb_builder *b, const char *ref, enum llb_resolve_mode mode,
+                           const struct llb_options *o)
+{
+    CLEANUP(reference_deinit) struct reference r = { 0 };
+    CLEANUP(freep) char *normal = NULL, *id = NULL;
+    CLEANUP(err_freep) struct error *e = reference_parse(ref, &r);
+    struct llb_node *n;
+
+    if (e == NULL) {
+        reference_add_default_tag(&r);
+        normal = reference_string(&r);
+    }
+    id = xasprintf("docker-image://%s", normal != NULL ? normal : ref);
+    n = source_new(b, id, o);
+    if (e != NULL)
+        n->source.error = llb_strdup(b, e->message);
+    node_add_cap(n, "source.image");
+    if (mode != LLB_RESOLVE_DEFAULT) {
+        set_attr(n, "image.resolvemode", llb_resolve_mode_name(mode),
+                 mode == LLB_RESOLVE_PULL ? "source.image.resolvemode" : NULL);
+    }
+    return source_state(b, n);
+}
+
+/* A list as Go's json.Marshal writes it; nothing when it is empty. */
+static void set_list_attr(struct llb_node *n, const char *name, const struct strv *list, const char *cap)
+{
+    CLEANUP(buf_deinit) struct buf json = { 0 };
+
+    if (list == NULL || list->len == 0)
+        return;
+    for (size_t i = 0; i < list->len; i++) {
+        buf_addc(&json, i == 0 ? '[' : ',');
+        buf_add_json_string(&json, list->v[i], strlen(list->v[i]), true);
+    }
+    buf_addc(&json, ']');
+    set_attr(n, name, buf_str(&json), cap);
+}
+
+struct llb_state llb_local(struct llb_builder *b, const char *name, const struct llb_local_options *l,
+                           const struct llb_options *o)
+{
+    CLEANUP(freep) char *id = xasprintf("local://%s", name);
+    struct llb_node *n = source_new(b, id, o);
+
+    if (l->session_id != NULL && *l->session_id != '\0')
+        set_attr(n, "local.session", l->session_id, "source.local.sessionid");
+    set_list_attr(n, "local.includepattern", l->include_patterns, "source.local.includepatterns");
+    set_list_attr(n, "local.followpaths", l->follow_paths, "source.local.followpaths");
+    set_list_attr(n, "local.excludepatterns", l->exclude_patterns, "source.local.excludepatterns");
+    if (l->shared_key_hint != NULL && *l->shared_key_hint != '\0')
+        set_attr(n, "local.sharedkeyhint", l->shared_key_hint, "source.local.sharedkeyhint");
+    if (l->differ_none)
+        set_attr(n, "local.differ", "none", NULL);
+    node_add_cap(n, "source.local");
+    return source_state(b, n);
+}
+
+struct llb_state llb_http(struct llb_builder *b, const char *url, const struct llb_http_options *h,
+                          const struct llb_options *o)
+{
+    struct llb_node *n = source_new(b, url, o);
+
+    if (h->checksum != NULL && *h->checksum != '\0')
+        set_attr(n, "http.checksum", h->checksum, "source.http.checksum");
+    if (h->filename != NULL && *h->filename != '\0')
+        set_attr(n, "http.filename", h->filename, NULL);
+    node_add_cap(n, "source.http");
+    return source_state(b, n);
+}
+
+/* host/path[#ref[:subdir]], the same for all protocols. */
+static char *git_id(const struct llb_git_options *g)
+{
+    CLEANUP(freep) char *path = gopath_join("/", g->path);
+    struct buf id = { 0 };
+    const char *ref = g->ref != NULL ? g->ref : "", *subdir = g->subdir != NULL ? g->subdir : "";
+
+    buf_addf(&id, "git://%s%s", g->host, path);
+    if (*ref != '\0' || *subdir != '\0')
+        buf_addf(&id, "#%s", ref);
+    if (*subdir != '\0')
+        buf_addf(&id, ":%s", subdir);
+    return buf_take(&id);
+}
+
+struct llb_state llb_git(struct llb_builder *b, const struct llb_git_options *g, const struct llb_options *o)
+{
+    CLEANUP(freep) char *id = git_id(g);
+    struct llb_node *n = source_new(b, id, o);
+
+    if (g->keep_git_dir)
+        set_attr(n, "git.keepgitdir", "true", "source.git.keepgitdir");
+    set_attr(n, "git.fullurl", g->remote, "source.git.fullurl");
+    set_attr(n, "git.authtokensecret", "GIT_AUTH_TOKEN", NULL);
+    set_attr(n, "git.authheadersecret", "GIT_AUTH_HEADER", NULL);
+    if (streq(g->scheme, "ssh")) {
+        /* Host keys are looked up by the source, from the client's known_hosts or by asking the host. */
+        node_add_cap(n, "source.git.knownsshhosts");
+        set_attr(n, "git.mountsshsock", "default", "source.git.mountsshsock");
+    }
+    if (g->checksum != NULL && *g->checksum != '\0')
+        set_attr(n, "git.checksum", g->checksum, "source.git.checksum");
+    if (g->skip_submodules)
+        set_attr(n, "git.skipsubmodules", "true", "source.git.skipsubmodules");
+    if (g->mtime != NULL && *g->mtime != '\0')
+        set_attr(n, "git.mtime", g->mtime, "source.git.mtime");
+    if (g->advice)
+        set_attr(n, "git.advice", "true", NULL);
+    if (g->fetch_by_commit)
+        set_attr(n, "git.fetchbycommit", "true", "source.git.fetchbycommit");
+    node_add_cap(n, "source.git");
+    return source_state(b, n);
+}
+
+struct llb_state llb_oci_layout(struct llb_builder *b, const char *ref, const char *session_id,
+                                const char *store_id, const struct llb_options *o)
+{
+    CLEANUP(freep) char *id = xasprintf("oci-layout://%s", ref);
+    struct llb_node *n = source_new(b, id, o);
+
+    if (session_id != NULL && *session_id != '\0')
+        set_attr(n, "oci.session", session_id, NULL);
+    if (store_id != NULL && *store_id != '\0')
+        set_attr(n, "oci.store", store_id, NULL);
+    node_add_cap(n, "source.ocilayout");
+    return source_state(b, n);
+}

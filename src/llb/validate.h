@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* validate.h - is one op well-formed, are its indices in range, are its capabilities known; private to the
+ * room */
+#ifndef MINKE_LLB_VALIDATE_H
+#define MINKE_LLB_VALIDATE_H
+
+#include "llb/llb.h"
+
+/* Everything that llb.h promises about a vertex's op. Errors: ERR_INVALID; ERR_UNKNOWN for capabilities. */
+struct error *op_validate(const Pb__Op *op, const struct llb_op *raw, const struct llb_def *def) MUST_CHECK;
+
+#endif
