@@ -9,6 +9,7 @@
 #define MINKE_IO_SPAWN_H
 
 #include "base/base.h"
+#include "base/buf.h"
 #include "base/error.h"
 
 struct spawn_fd {
@@ -24,7 +25,7 @@ struct spawn_options {
     size_t fd_count;
     int netns_fd;                 /* enter this network namespace first; 0 or -1: none */
     bool new_session;             /* setsid */
-    int pdeathsig;                /* 0: none */
+    int pdeathsig;                /* sent when the task that started it ends; 0: none */
 };
 
 struct child {
