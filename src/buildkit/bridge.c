@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bridge.c - what a frontend may ask of its build, in process; the LLBBridge service calls the same functions */
+/* bridge.c - what a frontend may ask of its build, in process; the LLBBridge service calls the same functions
+ */
 #include "buildkit/internal.h"
 
 #include "base/limits.h"
@@ -29,8 +30,8 @@ static struct error *solve(struct bridge *b, struct llb_def *def, struct ref **r
     return job_ref(of(b)->job, def, ret);
 }
 
-static struct error *solve_frontend(struct bridge *b, const char *name, const struct map *opts, const struct map *inputs,
-                                    struct frontend_result *ret)
+static struct error *solve_frontend(struct bridge *b, const char *name, const struct map *opts,
+                                    const struct map *inputs, struct frontend_result *ret)
 {
     frontend_fn fn = frontend_find(name);
     struct map none = { 0 };
@@ -40,7 +41,8 @@ static struct error *solve_frontend(struct bridge *b, const char *name, const st
     return fn(b, opts == NULL ? &none : opts, inputs == NULL ? &none : inputs, ret);
 }
 
-/* ---- files of a ref -------------------------------------------------------------------------------------------------------- */
+/* ---- files of a ref
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* A read-only descriptor of the ref's root; -1 for scratch. */
 static struct error *mount_ref(struct ref *ref, struct snapshot **ret_snapshot, int *ret_fd)
@@ -61,7 +63,8 @@ static struct error *path_error(int r, const char *what, const char *path)
     return err_sys(-r, "%s %s", what, path);
 }
 
-static struct error *read_range(int fd, const char *path, int64_t size, const struct read_file_options *o, struct buf *out)
+static struct error *read_range(int fd, const char *path, int64_t size, const struct read_file_options *o,
+                                struct buf *out)
 {
     int64_t offset = o == NULL ? 0 : o->offset, want = size - offset;
     bool ranged = o != NULL && o->length > 0;
@@ -73,7 +76,8 @@ static struct error *read_range(int fd, const char *path, int64_t size, const st
     if (want <= 0)
         return NULL;
     if (want > (int64_t)LIMIT_CONTROL_FILE + (ranged ? 1 : 0))
-        return err_new(ERR_EXHAUSTED, "%s exceeds maximum allowed size of %zu bytes", path, LIMIT_CONTROL_FILE);
+        return err_new(ERR_EXHAUSTED, "%s exceeds maximum allowed size of %zu bytes", path,
+                       LIMIT_CONTROL_FILE);
     buf_reserve(out, (size_t)want);
     while (want > 0) {
         char chunk[65536];
@@ -89,8 +93,8 @@ static struct error *read_range(int fd, const char *path, int64_t size, const st
     return NULL;
 }
 
-static struct error *read_file(struct bridge *b, struct ref *ref, const char *path, const struct read_file_options *o,
-                               struct buf *out)
+static struct error *read_file(struct bridge *b, struct ref *ref, const char *path,
+                               const struct read_file_options *o, struct buf *out)
 {
     CLEANUP(snapshot_unrefp) struct snapshot *s = NULL;
     CLEANUP(closep) int root = -1;
@@ -110,7 +114,8 @@ static struct error *read_file(struct bridge *b, struct ref *ref, const char *pa
     if (fstat(at, &st) < 0)
         return err_sys(errno, "stat %s", path);
     if (!S_ISREG(st.st_mode)) /* type first: a FIFO or a device is never opened */
-        return err_new(ERR_INVALID, S_ISDIR(st.st_mode) ? "read %s: is a directory" : "%s is not a regular file", path);
+        return S_ISDIR(st.st_mode) ? err_new(ERR_INVALID, "read %s: is a directory", path)
+                                   : err_new(ERR_INVALID, "%s is not a regular file", path);
     fd_path(name, at);
     fd = open(name, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -145,7 +150,8 @@ static uint32_t go_mode(mode_t m)
     default:
         break;
     }
-    return r | ((m & S_ISUID) ? 1U << 23 : 0) | ((m & S_ISGID) ? 1U << 22 : 0) | ((m & S_ISVTX) ? 1U << 20 : 0);
+    return r | ((m & S_ISUID) ? 1U << 23 : 0) | ((m & S_ISGID) ? 1U << 22 : 0) |
+           ((m & S_ISVTX) ? 1U << 20 : 0);
 }
 
 static void fill_stat(struct file_stat *ret, const char *name, const struct stat *st, char *linkname)
@@ -222,7 +228,7 @@ static struct error *list_dir(DIR *d, const char *path, const char *include, str
                 link = xstrndup(target, (size_t)n);
         }
         if (l->len == l->cap) {
-            l->cap = MAX(16, l->cap * 2);
+            l->cap = MAX((size_t)16, l->cap * 2);
             l->v = xreallocarray(l->v, l->cap, sizeof(*l->v));
         }
         fill_stat(&l->v[l->len++], de->d_name, &st, link);
@@ -230,8 +236,8 @@ static struct error *list_dir(DIR *d, const char *path, const char *include, str
     return errno == 0 ? NULL : err_sys(errno, "read directory %s", path);
 }
 
-struct error *bridge_read_dir(struct bridge *b, struct ref *ref, const char *path, const char *include, struct file_stat **ret,
-                              size_t *ret_count)
+struct error *bridge_read_dir(struct bridge *b, struct ref *ref, const char *path, const char *include,
+                              struct file_stat **ret, size_t *ret_count)
 {
     CLEANUP(snapshot_unrefp) struct snapshot *s = NULL;
     CLEANUP(closep) int root = -1;
@@ -267,7 +273,8 @@ struct error *bridge_read_dir(struct bridge *b, struct ref *ref, const char *pat
     return NULL;
 }
 
-/* ---- images, evaluation, warnings ---------------------------------------------------------------------------------------------- */
+/* ---- images, evaluation, warnings
+ * ---------------------------------------------------------------------------------------------- */
 
 static struct error *resolve_now(struct build *u, const char *ref, const struct resolve_image_options *o,
                                  struct resolved_image *ret)
@@ -276,7 +283,8 @@ static struct error *resolve_now(struct build *u, const char *ref, const struct 
     struct resolved_manifest m = { 0 };
 
     if (o->oci_layout)
-        TRY(op_layout_resolve(u->builder->config->ops, ref, o->session_id, o->store_id, &io, job_sessions(u->job), u->lease, &m));
+        TRY(op_layout_resolve(u->builder->config->ops, ref, o->session_id, o->store_id, &io,
+                              job_sessions(u->job), u->lease, &m));
     else
         TRY(op_image_resolve(u->builder->config->ops, ref, &io, job_sessions(u->job), u->lease, &m));
     ret->ref = xstrdup(ref);

@@ -5,7 +5,8 @@
 #include "buildkit/internal.h"
 #include "export/export.h"
 
-/* ---- the registry of live builds ------------------------------------------------------------------------------------------- */
+/* ---- the registry of live builds
+ * ------------------------------------------------------------------------------------------- */
 
 static struct build *find_locked(struct builder *b, const char *ref)
 {
@@ -152,7 +153,9 @@ size_t builder_active(struct builder *b)
     return n;
 }
 
-/* ---- Return ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Return
+ * ------------------------------------------------------------------------------------------------------------------
+ */
 
 struct error *build_return(struct build *u, struct frontend_result *result, struct error *failure)
 {
@@ -189,7 +192,9 @@ static struct error *wait_for_return(struct build *u)
     return TAKE(u->return_error);
 }
 
-/* ---- stages of a build --------------------------------------------------------------------------------------------------------- */
+/* ---- stages of a build
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static struct error *check_entitlements(const struct builder *b, const struct strv *wanted)
 {
@@ -198,10 +203,12 @@ static struct error *check_entitlements(const struct builder *b, const struct st
     for (size_t i = 0; i < wanted->len; i++) {
         const char *w = wanted->v[i];
         bool device = str_has_prefix(w, "device=") && strv_has(&b->config->entitlements, "device");
-        if (!streq(w, "network.host") && !streq(w, "security.insecure") && !streq(w, "device") && !str_has_prefix(w, "device="))
+        if (!streq(w, "network.host") && !streq(w, "security.insecure") && !streq(w, "device") &&
+            !str_has_prefix(w, "device="))
             return err_new(ERR_UNKNOWN, "invalid entitlement: unknown entitlement %s", w);
         if (!device && !strv_has(&b->config->entitlements, w))
-            return err_new(ERR_UNKNOWN, "granting entitlement %s is not allowed by build daemon configuration", w);
+            return err_new(ERR_UNKNOWN,
+                           "granting entitlement %s is not allowed by build daemon configuration", w);
     }
     return NULL;
 }
@@ -221,7 +228,8 @@ static void exporter_list_deinit(struct exporter_list *l)
 
 static struct error *resolve_exporters(const struct build_request *r, struct exporter_list *ret)
 {
-    const char *epoch = r->frontend_attrs == NULL ? NULL : strmap_get(r->frontend_attrs, "build-arg:SOURCE_DATE_EPOCH");
+    const char *epoch =
+        r->frontend_attrs == NULL ? NULL : strmap_get(r->frontend_attrs, "build-arg:SOURCE_DATE_EPOCH");
 
     ret->v = xcalloc(r->exporter_count + 1, sizeof(*ret->v));
     for (size_t i = 0; i < r->exporter_count; i++) {
@@ -244,14 +252,16 @@ static struct error *run_frontend(struct build *u, const struct build_request *r
     if (r->definition != NULL && !llb_def_is_scratch(r->definition)) {
         struct ref *ref = NULL;
         if (r->frontend != NULL && r->frontend[0] != '\0')
-            return err_new(ERR_INVALID, "invalid request: Definition %s with Frontend %s", u->ref, r->frontend);
+            return err_new(ERR_INVALID, "invalid request: Definition %s with Frontend %s", u->ref,
+                           r->frontend);
         TRY(job_ref(u->job, llb_def_ref(r->definition), &ref));
         frontend_result_add_ref(&u->result, NULL, ref);
         return NULL;
     }
     if (r->frontend == NULL || r->frontend[0] == '\0')
         return wait_for_return(u);
-    return u->bridge.ops->solve_frontend(&u->bridge, r->frontend, r->frontend_attrs, r->frontend_inputs, &u->result);
+    return u->bridge.ops->solve_frontend(&u->bridge, r->frontend, r->frontend_attrs, r->frontend_inputs,
+                                         &u->result);
 }
 
 struct evaluation {
@@ -288,11 +298,13 @@ static void metadata_platforms(const struct frontend_result *r, struct export_re
     json_t *list = json_object_get(j, "Platforms"), *item;
     size_t at;
 
-    json_array_foreach (list, at, item) {
+    json_array_foreach(list, at, item)
+    {
         const char *id = json_string_value(json_object_get(item, "ID"));
         for (size_t i = 0; id != NULL && i < count; i++) {
             bool one = refs[i].key == NULL && json_array_size(list) == 1;
-            if ((one || (refs[i].key != NULL && streq(refs[i].key, id))) && !platform_is_set(&refs[i].platform))
+            if ((one || (refs[i].key != NULL && streq(refs[i].key, id))) &&
+                !platform_is_set(&refs[i].platform))
                 err_free(platform_from_json(json_object_get(item, "Platform"), &refs[i].platform));
         }
     }
@@ -303,7 +315,8 @@ static void attach_configs(const struct frontend_result *r, struct export_ref *r
 {
     for (size_t i = 0; i < count; i++) {
         CLEANUP(freep)
-        char *key = refs[i].key == NULL ? xstrdup("containerimage.config") : xasprintf("containerimage.config/%s", refs[i].key);
+        char *key = refs[i].key == NULL ? xstrdup("containerimage.config")
+                                        : xasprintf("containerimage.config/%s", refs[i].key);
         const struct frontend_metadata *m = frontend_result_metadata(r, key);
         if (m == NULL && count == 1)
             m = frontend_result_metadata(r, "containerimage.config");
@@ -328,8 +341,9 @@ static struct error *export_run(void *arg)
     return exporter_run(t->exporter, &t->context, t->source, &t->response);
 }
 
-static struct error *run_exports(struct build *u, const struct build_request *r, const struct exporter_list *l,
-                                 const struct export_source *source, struct map *response)
+static struct error *run_exports(struct build *u, const struct build_request *r,
+                                 const struct exporter_list *l, const struct export_source *source,
+                                 struct map *response)
 {
     CLEANUP(freep) struct export_task *tasks = xcalloc(l->len + 1, sizeof(*tasks));
     const struct builder_config *c = u->builder->config;
@@ -341,9 +355,16 @@ static struct error *run_exports(struct build *u, const struct build_request *r,
         tasks[i] = (struct export_task){
             .exporter = l->v[i],
             .source = source,
-            .context = { .solver = c->solver, .store = c->store, .sessions = *job_sessions(u->job),
-                         .progress = job_progress(u->job), .session_id = r->session_id, .build_ref = u->ref,
-                         .index = (int)i, .hostname = c->hostname, .named = c->image_named, .ctx = c->ctx },
+            .context = { .solver = c->solver,
+                         .store = c->store,
+                         .sessions = *job_sessions(u->job),
+                         .progress = job_progress(u->job),
+                         .session_id = r->session_id,
+                         .build_ref = u->ref,
+                         .index = (int)i,
+                         .hostname = c->hostname,
+                         .named = c->image_named,
+                         .ctx = c->ctx },
         };
         strmap_init(&tasks[i].response);
         if (l->len == 1)
@@ -367,7 +388,8 @@ static struct error *run_exports(struct build *u, const struct build_request *r,
 }
 
 /* Check what came back (protocol.md 11.2), run it, export it. */
-static struct error *finish(struct build *u, const struct build_request *r, const struct exporter_list *l, struct map *response)
+static struct error *finish(struct build *u, const struct build_request *r, const struct exporter_list *l,
+                            struct map *response)
 {
     struct frontend_result *res = &u->result;
     size_t n = res->ref_count;
@@ -402,9 +424,12 @@ static struct error *finish(struct build *u, const struct build_request *r, cons
     return e;
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------------------------------- */
+/* ---- the whole
+ * -----------------------------------------------------------------------------------------------------------------
+ */
 
-static struct error *build_run(struct build *u, const struct build_request *r, const struct exporter_list *l, struct map *response)
+static struct error *build_run(struct build *u, const struct build_request *r, const struct exporter_list *l,
+                               struct map *response)
 {
     struct error *e;
 
@@ -418,7 +443,9 @@ static struct error *build_run(struct build *u, const struct build_request *r, c
 
 static struct error *open_build(struct builder *b, const struct build_request *r, struct build *u)
 {
-    struct job_options o = { .ref = u->ref, .session_id = r->session_id, .entitlements = r->entitlements, .internal = r->internal };
+    struct job_options o = {
+        .ref = u->ref, .session_id = r->session_id, .entitlements = r->entitlements, .internal = r->internal
+    };
 
     TRY(lease_open(b->config->store, &u->lease));
     TRY(job_open(b->config->solver, &o, &u->job));
@@ -474,7 +501,9 @@ struct error *builder_build(struct builder *b, const struct build_request *r, st
     return e;
 }
 
-/* ---- the builder ----------------------------------------------------------------------------------------------------------------- */
+/* ---- the builder
+ * -----------------------------------------------------------------------------------------------------------------
+ */
 
 static struct error *make_worker_id(struct builder *b)
 {

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * builder.h - the builder as a whole: jobs, frontends, exporters, history, and BuildKit's gRPC services on top
+ * builder.h - the builder as a whole: jobs, frontends, exporters, history, and BuildKit's gRPC services on
+ * top
  *
- * builder_build() is one build from request to stored result; Control.Solve and POST /build?version=2 are two doors to it.
- * builder_serve_grpc() speaks HTTP/2 on any stream; builder_serve_session() takes the client's side channel.
- * Thread-safe.  Answers to ListWorkers and Info come from memory, without locks that a build holds (protocol.md trap 42).
+ * builder_build() is one build from request to stored result; Control.Solve and POST /build?version=2 are two
+ * doors to it. builder_serve_grpc() speaks HTTP/2 on any stream; builder_serve_session() takes the client's
+ * side channel. Thread-safe.  Answers to ListWorkers and Info come from memory, without locks that a build
+ * holds (protocol.md trap 42).
  */
 #ifndef MINKE_BUILDKIT_BUILDER_H
 #define MINKE_BUILDKIT_BUILDER_H
@@ -27,16 +29,18 @@ struct builder_config {
     struct session_manager *sessions;
     struct solver *solver;
     const struct op_config *ops;
-    const char *version;                 /* BuildKit version to answer: "v0.34.2" */
-    const char *executor, *hostname;     /* worker labels */
-    bool engine;                         /* behind dockerd's face: the moby exporter's defaults, worker labels of containerd's store */
-    struct strv entitlements;            /* what the configuration allows: "network.host", "security.insecure", "device" */
-    struct strv extra_labels;            /* "k=v" */
-    const char *host_gateway_ip;         /* NULL: none */
+    const char *version;             /* BuildKit version to answer: "v0.34.2" */
+    const char *executor, *hostname; /* worker labels */
+    bool
+        engine; /* behind dockerd's face: the moby exporter's defaults, worker labels of containerd's store */
+    struct strv
+        entitlements; /* what the configuration allows: "network.host", "security.insecure", "device" */
+    struct strv extra_labels;    /* "k=v" */
+    const char *host_gateway_ip; /* NULL: none */
     struct gc_policy *gc;
     size_t gc_count;
-    int history_max_entries;             /* -1: default 50; 0: nothing is recorded */
-    int64_t history_max_age_ns;          /* 0: default 48 h */
+    int history_max_entries;    /* -1: default 50; 0: nothing is recorded */
+    int64_t history_max_age_ns; /* 0: default 48 h */
     /* A name was pointed at an image (for /events). May be NULL. */
     void (*image_named)(void *ctx, const char *name, const struct descriptor *target);
     void *ctx;
@@ -47,38 +51,45 @@ struct builder;
 struct error *builder_new(const struct builder_config *c, struct builder **ret) MUST_CHECK;
 void builder_free(struct builder *b);
 
-/* ---- doors ----------------------------------------------------------------------------------------------------------------- */
+/* ---- doors
+ * -----------------------------------------------------------------------------------------------------------------
+ */
 
 /* Serve gRPC over HTTP/2 on `s` (taken) until it ends. */
 struct error *builder_serve_grpc(struct builder *b, struct stream *s) MUST_CHECK;
 /* Serve one session (POST /session after its 101) until it ends; `s` is taken. */
-struct error *builder_serve_session(struct builder *b, const struct session_hello *h, struct stream *s) MUST_CHECK;
+struct error *builder_serve_session(struct builder *b, const struct session_hello *h,
+                                    struct stream *s) MUST_CHECK;
 
 struct build_exporter {
     const char *type;
     const struct map *attrs; /* string map */
 };
 struct build_request {
-    const char *ref;         /* "" or NULL: made */
+    const char *ref; /* "" or NULL: made */
     const char *session_id;
-    const char *frontend;    /* "" and no definition: the client drives the build through the bridge and ends it with Return */
-    struct llb_def *definition;            /* borrowed; NULL: none */
-    const struct map *frontend_attrs;      /* string map */
-    const struct map *frontend_inputs;     /* name -> struct llb_def * */
+    const char *frontend; /* "" and no definition: the client drives the build through the bridge and ends it
+                             with Return */
+    struct llb_def *definition;        /* borrowed; NULL: none */
+    const struct map *frontend_attrs;  /* string map */
+    const struct map *frontend_inputs; /* name -> struct llb_def * */
     const struct build_exporter *exporters;
     size_t exporter_count;
     const struct strv *entitlements;
-    bool internal;           /* not recorded in history */
+    bool internal; /* not recorded in history */
 };
 /* Run one build to its end, under the current task's scope.  `response`: string map (ExporterResponse). */
-struct error *builder_build(struct builder *b, const struct build_request *r, struct map *response) MUST_CHECK;
-/* The live (or just ended) build's events; waits up to 6 s for it to appear.  ERR_NOT_FOUND "no such job <ref>". */
+struct error *builder_build(struct builder *b, const struct build_request *r,
+                            struct map *response) MUST_CHECK;
+/* The live (or just ended) build's events; waits up to 6 s for it to appear.  ERR_NOT_FOUND "no such job
+ * <ref>". */
 struct error *builder_progress(struct builder *b, const char *ref, struct progress **ret) MUST_CHECK;
 /* Cancel a live build by its ref; false when there is none. */
 bool builder_cancel(struct builder *b, const char *ref);
 size_t builder_active(struct builder *b);
 
-/* One batch of events as an encoded moby.buildkit.v1.StatusResponse, appended (POST /build?version=2 sends these as aux). */
+/* One batch of events as an encoded moby.buildkit.v1.StatusResponse, appended (POST /build?version=2 sends
+ * these as aux). */
 struct progress_event;
 void builder_encode_status(const struct progress_event *const *events, size_t count, struct buf *out);
 

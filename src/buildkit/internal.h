@@ -2,13 +2,16 @@
 /*
  * internal.h - what the files of this room share: the builder, its live builds, its history
  *
- * A build is live from job_open to job_close.  Calls that arrive by its ref (bridge, Status, cancel) take a reference with
- * build_find() and give it back with build_put(); the build's own task waits for the last one before it closes the job.
+ * A build is live from job_open to job_close.  Calls that arrive by its ref (bridge, Status, cancel) take a
+ * reference with build_find() and give it back with build_put(); the build's own task waits for the last one
+ * before it closes the job.
  */
 #ifndef MINKE_BUILDKIT_INTERNAL_H
 #define MINKE_BUILDKIT_INTERNAL_H
 
+#include "base/bytes.h"
 #include "buildkit/builder.h"
+#include "export/export.h"
 #include "task/task.h"
 #include "wire/pb.h"
 
@@ -21,17 +24,17 @@ struct build {
     struct builder *builder;
     char *ref;
     struct job *job;
-    struct lease *lease;            /* what resolving images brought in */
-    const struct map *inputs;       /* of the request, borrowed */
+    struct lease *lease;      /* what resolving images brought in */
+    const struct map *inputs; /* of the request, borrowed */
     struct mutex lock;
     struct cond changed;
-    unsigned users;                 /* calls under way; the builder's lock */
-    bool closing;                   /* no new users */
-    bool gateway;                   /* ended by Return */
+    unsigned users; /* calls under way; the builder's lock */
+    bool closing;   /* no new users */
+    bool gateway;   /* ended by Return */
     bool returned;
     struct frontend_result result;
     struct error *return_error;
-    struct history_record *record;  /* NULL: not recorded */
+    struct history_record *record; /* NULL: not recorded */
 };
 
 /* A build that ended a moment ago and is not in the history: its events stay for late Status calls. */
@@ -54,50 +57,66 @@ struct builder {
     Bkt__WorkerRecord *worker; /* immutable after start */
 };
 
-/* ---- builds ------------------------------------------------------------------------------------------------------------------- */
+/* ---- builds
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 /* Wait up to timeout_ns for the live build `ref`; NULL when it does not come. Give it back with build_put. */
-struct error *build_find(struct builder *b, const char *ref, int64_t timeout_ns, struct build **ret) MUST_CHECK;
+struct error *build_find(struct builder *b, const char *ref, int64_t timeout_ns,
+                         struct build **ret) MUST_CHECK;
 void build_put(struct build *u);
 void build_putp(struct build **u);
 /* LLBBridge.Return: exactly once. `result` and `failure` are taken. */
 struct error *build_return(struct build *u, struct frontend_result *result, struct error *failure) MUST_CHECK;
 void bridge_init(struct build *u);
 
-/* ---- bridge helpers for the gRPC face ---------------------------------------------------------------------------------------- */
+/* ---- bridge helpers for the gRPC face
+ * ---------------------------------------------------------------------------------------- */
 
-struct error *bridge_read_dir(struct bridge *b, struct ref *ref, const char *path, const char *include, struct file_stat **ret,
-                              size_t *ret_count) MUST_CHECK;
+struct error *bridge_read_dir(struct bridge *b, struct ref *ref, const char *path, const char *include,
+                              struct file_stat **ret, size_t *ret_count) MUST_CHECK;
 
-/* ---- history: records of this run --------------------------------------------------------------------------------------------- */
+/* ---- history: records of this run
+ * --------------------------------------------------------------------------------------------- */
 
 struct history;
 struct history_record;
 struct error *history_new(struct builder *b, struct history **ret) MUST_CHECK;
 void history_free(struct history *h);
 /* A build began; NULL when nothing is recorded. */
-struct history_record *history_begin(struct history *h, const struct build_request *r, struct exporter *const *exporters);
+struct history_record *history_begin(struct history *h, const struct build_request *r,
+                                     struct exporter *const *exporters);
 /* It ended: keeps its log, error, response. `result` may be NULL. */
 void history_end(struct history *h, struct history_record *r, struct progress *p, const struct error *e,
                  const struct frontend_result *result, const struct map *response);
-/* Stream of the kept log frames (LE32 length + StatusResponse); ERR_NOT_FOUND when the ref is unknown or still runs. */
+/* Stream of the kept log frames (LE32 length + StatusResponse); ERR_NOT_FOUND when the ref is unknown or
+ * still runs. */
 struct error *history_open_log(struct history *h, const char *ref, struct stream **ret) MUST_CHECK;
 /* Blobs named by records (logs, errors), for the Content service. */
-struct error *history_blob_open(struct history *h, const char *digest, int64_t *ret_size, struct stream **ret) MUST_CHECK;
-struct error *history_listen(struct history *h, struct rpc_call *call, const Bk__BuildHistoryRequest *r) MUST_CHECK;
+struct error *history_blob_open(struct history *h, const char *digest, int64_t *ret_size,
+                                struct stream **ret) MUST_CHECK;
+struct error *history_listen(struct history *h, struct rpc_call *call,
+                             const Bk__BuildHistoryRequest *r) MUST_CHECK;
 struct error *history_update(struct history *h, const Bk__UpdateBuildHistoryRequest *r) MUST_CHECK;
 
-/* ---- messages ------------------------------------------------------------------------------------------------------------------- */
+/* ---- messages
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 struct error *worker_init(struct builder *b) MUST_CHECK;
 Caps__ApiCap **worker_frontend_caps(struct pb_arena *a, size_t *ret_count);
 Caps__ApiCap **worker_llb_caps(struct pb_arena *a, size_t *ret_count);
-void status_from_events(struct pb_arena *a, const struct progress_event *const *events, size_t count, Bk__StatusResponse *out);
+void status_from_events(struct pb_arena *a, const struct progress_event *const *events, size_t count,
+                        Bk__StatusResponse *out);
 /* Follow a live build's events and hand over encoded batches until it ends. */
-struct error *status_follow(struct progress *p, struct error *(*batch)(void *ctx, const void *data, size_t len), void *ctx) MUST_CHECK;
+struct error *status_follow(struct progress *p,
+                            struct error *(*batch)(void *ctx, const void *data, size_t len),
+                            void *ctx) MUST_CHECK;
 
-extern const struct rpc_method control_methods[], gateway_methods[], content_methods[], health_methods[], trace_methods[];
-extern const size_t control_method_count, gateway_method_count, content_method_count, health_method_count, trace_method_count;
+extern const struct rpc_method control_methods[], gateway_methods[], content_methods[], health_methods[],
+    trace_methods[];
+extern const size_t control_method_count, gateway_method_count, content_method_count, health_method_count,
+    trace_method_count;
 
 /* The value of FrontendAttrs etc. as a string map. */
 void strmap_from_entries(Kv__Str *const *entries, size_t n, struct map *m);

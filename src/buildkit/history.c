@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * history.c - the builds of this run: records in memory, logs and errors as files below the store's work
+ * folder
+ *
+ * The files are unlinked with the record; what a crash leaves is swept with the work folder at the next
+ * start.
+ */
+#include "buildkit/internal.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "export/export.h"
+#include "io/path.h"
+#include "oci/digest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOG_MEDIA_TYPE "application/vnd.buildkit.status.v0"
+#define ERROR_MEDIA_TYPE "application/vnd.googleapis.google.rpc.status+proto"
+
+struct history_blob {
+    struct digest digest; /* "" = none */
+    int64_t size;
+};
+
+struct history_exporter {
+    char *type;
+    struct map attrs;
+};
+
+struct history_record {
+    char *ref, *frontend;
+    struct map attrs, response;
+    struct history_exporter *exporters;
+    size_t exporter_count;
+    int64_t created_ns, completed_ns; /* 0: still runs */
+    struct error *error;
+    struct history_blob log, external_error;
+    struct descriptor result; /* media_type NULL: none */
+    struct progress_counts counts;
+    int generation;
+    bool pinned, deleted;
+    uint64_t changed; /* sequence of the last event */
+    Bk__BuildHistoryEventType event;
+};
+
+struct history {
+    struct builder *builder;
+    struct mutex lock;
+    struct cond news;
+    struct ptrv records; /* oldest first */
+    uint64_t sequence;
+    int dir_fd;
+};
+
+struct error *history_new(struct builder *b, struct history **ret)
+{
+    struct history *h;
+    int work = store_work_fd(b->config->store), fd;
+
+    if (mkdirat(work, "history", 0700) < 0 && errno != EEXIST)
+        return err_sys(errno, "make the history folder");
+    fd = openat(work, "history", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_sys(errno, "open the history folder");
+    h = NEW(struct history);
+    h->builder = b;
+    h->dir_fd = fd;
+    mutex_init(&h->lock);
+    cond_init(&h->news);
+    *ret = h;
+    return NULL;
+}
+
+static void blob_drop(struct history *h, const struct history_blob *b)
+{
+    if (b->digest.s[0] != '\0')
+        unlinkat(h->dir_fd, digest_hex(&b->digest), 0);
+}
+
+static void record_free(struct history *h, struct history_record *r)
+{
+    blob_drop(h, &r->log);
+    blob_drop(h, &r->external_error);
+    for (size_t i = 0; i < r->exporter_count; i++) {
+        free(r->exporters[i].type);
+        map_deinit(&r->exporters[i].attrs);
+    }
+    free(r->exporters);
+    map_deinit(&r->attrs);
+    map_deinit(&r->response);
+    descriptor_deinit(&r->result);
+    err_free(r->error);
+    free(r->ref);
+    free(r->frontend);
+    free(r);
+}
+
+void history_free(struct history *h)
+{
+    if (h == NULL)
+        return;
+    for (size_t i = 0; i < h->records.len; i++)
+        record_free(h, h->records.v[i]);
+    ptrv_deinit(&h->records);
+    close(h->dir_fd);
+    cond_deinit(&h->news);
+    mutex_deinit(&h->lock);
+    free(h);
+}
+
+static void changed_locked(struct history *h, struct history_record *r, Bk__BuildHistoryEventType event)
+{
+    r->event = event;
+    r->changed = ++h->sequence;
+    cond_broadcast(&h->news);
+}
+
+/* ---- writing
+ * -------------------------------------------------------------------------------------------------------------------
+ */
+
+static int max_entries(const struct history *h)
+{
+    return h->builder->config->history_max_entries < 0 ? 50 : h->builder->config->history_max_entries;
+}
+
+struct history_record *history_begin(struct history *h, const struct build_request *q,
+                                     struct exporter *const *exporters)
+{
+    struct history_record *r;
+
+    if (max_entries(h) == 0)
+        return NULL;
+    r = NEW(struct history_record);
+    r->ref = xstrdup(q->ref);
+    r->frontend = xstrdup(q->frontend == NULL ? "" : q->frontend);
+    strmap_init(&r->attrs);
+    strmap_init(&r->response);
+    if (q->frontend_attrs != NULL)
+        strmap_copy(&r->attrs, q->frontend_attrs);
+    r->exporters = xcalloc(q->exporter_count + 1, sizeof(*r->exporters));
+    for (size_t i = 0; i < q->exporter_count; i++) {
+        struct history_exporter *x = &r->exporters[r->exporter_count++];
+        x->type = xstrdup(exporter_type(exporters[i]));
+        strmap_init(&x->attrs);
+        strmap_copy(&x->attrs, exporter_attrs(exporters[i]));
+    }
+    r->created_ns = now_ns();
+    mutex_lock(&h->lock);
+    ptrv_add(&h->records, r);
+    changed_locked(h, r, BK__BUILD_HISTORY_EVENT_TYPE__STARTED);
+    mutex_unlock(&h->lock);
+    return r;
+}
+
+struct log_writer {
+    int fd;
+    struct hasher *hasher;
+    int64_t size;
+};
+
+static struct error *write_all(struct log_writer *w, const void *data, size_t len)
+{
+    hasher_add(w->hasher, data, len);
+    w->size += (int64_t)len;
+    while (len > 0) {
+        ssize_t n = write(w->fd, data, len);
+        if (n < 0)
+            return err_sys(errno, "write a build's log");
+        data = (const char *)data + n;
+        len -= (size_t)n;
+    }
+    return NULL;
+}
+
+static struct error *write_frame(void *ctx, const void *data, size_t len)
+{
+    uint8_t head[4] = { (uint8_t)len, (uint8_t)(len >> 8), (uint8_t)(len >> 16), (uint8_t)(len >> 24) };
+
+    TRY(write_all(ctx, head, sizeof(head)));
+    return write_all(ctx, data, len);
+}
+
+/* Content made by `fill` as a file named by its digest. */
+static struct error *blob_make(struct history *h, struct error *(*fill)(struct log_writer *w, void *arg),
+                               void *arg, struct history_blob *ret)
+{
+    CLEANUP(hasher_freep) struct hasher *hasher = hasher_new();
+    CLEANUP(closep) int fd = -1;
+    struct log_writer w = { .hasher = hasher };
+    char name[33];
+    struct error *e;
+
+    random_hex(name, 16);
+    w.fd = fd = openat(h->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_sys(errno, "create a build's log");
+    e = fill(&w, arg);
+    if (e == NULL) {
+        ret->digest = hasher_sum(hasher);
+        ret->size = w.size;
+        if (renameat(h->dir_fd, name, h->dir_fd, digest_hex(&ret->digest)) < 0)
+            e = err_sys(errno, "keep a build's log");
+    }
+    if (e != NULL) {
+        unlinkat(h->dir_fd, name, 0);
+        *ret = (struct history_blob){ 0 };
+    }
+    return e;
+}
+
+static struct error *fill_log(struct log_writer *w, void *progress)
+{
+    return status_follow(progress, write_frame, w);
+}
+
+static struct error *fill_error(struct log_writer *w, void *arg)
+{
+    CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
+    CLEANUP(buf_deinit) struct buf b = { 0 };
+
+    pb_pack(&pb_from_error(&a, arg)->base, &b);
+    return write_all(w, b.data, b.len);
+}
+
+static void keep_result(struct history_record *r, const struct map *response)
+{
+    const char *text = strmap_get(response, "containerimage.descriptor");
+    CLEANUP(buf_deinit) struct buf json = { 0 };
+    json_t *j;
+
+    if (text == NULL || base64_decode(&json, text, strlen(text)) < 0)
+        return;
+    j = json_loadb(json.data, json.len, 0, NULL);
+    err_free(descriptor_from_json(j, &r->result));
+    json_decref(j);
+}
+
+/* Oldest records go when there are too many and they are too old, or simply too many while none may be kept
+ * by age. */
+static void expire_locked(struct history *h)
+{
+    int64_t age = h->builder->config->history_max_age_ns > 0 ? h->builder->config->history_max_age_ns
+                                                             : 48 * 3600 * NS_PER_SEC;
+    int64_t now = now_ns();
+    size_t hard = (size_t)max_entries(h) * 20; /* memory stays bounded whatever the age */
+
+    for (size_t i = 0; i < h->records.len && h->records.len > (size_t)max_entries(h);) {
+        struct history_record *r = h->records.v[i];
+        bool old = r->completed_ns != 0 && !r->pinned &&
+                   (now - r->completed_ns > age || h->records.len > hard || r->deleted);
+        if (!old) {
+            i++;
+            continue;
+        }
+        ptrv_remove(&h->records, i);
+        record_free(h, r);
+    }
+}
+
+void history_end(struct history *h, struct history_record *r, struct progress *p, const struct error *failure,
+                 const struct frontend_result *result, const struct map *response)
+{
+    struct history_blob log = { 0 }, external = { 0 };
+    struct deadline shield;
+
+    if (r == NULL)
+        return;
+    shield_begin(&shield, 10 * NS_PER_SEC);
+    log_err(LOG_WARN, blob_make(h, fill_log, p, &log), "the build's log is not kept");
+    if (failure != NULL)
+        log_err(LOG_WARN, blob_make(h, fill_error, (void *)failure, &external),
+                "the build's error is not kept");
+    shield_end(&shield);
+
+    mutex_lock(&h->lock);
+    r->log = log;
+    r->external_error = external;
+    r->error = err_clone(failure);
+    r->counts = progress_count(p);
+    for (size_t i = 0; result != NULL && i < result->metadata_count; i++) {
+        CLEANUP(freep) char *value = xstrndup(result->metadata[i].value, result->metadata[i].len);
+        strmap_set(&r->response, result->metadata[i].key, value);
+    }
+    if (failure == NULL)
+        keep_result(r, response);
+    r->completed_ns = now_ns();
+    r->generation++;
+    changed_locked(h, r, BK__BUILD_HISTORY_EVENT_TYPE__COMPLETE);
+    expire_locked(h);
+    mutex_unlock(&h->lock);
+}
+
+/* ---- reading
+ * --------------------------------------------------------------------------------------------------------------------
+ */
+
+static struct history_record *find_locked(struct history *h, const char *ref)
+{
+    for (size_t i = h->records.len; i-- > 0;) {
+        struct history_record *r = h->records.v[i];
+        if (!r->deleted && streq(r->ref, ref))
+            return r;
+    }
+    return NULL;
+}
+
+static struct error *blob_open_at(struct history *h, const struct digest *d, int64_t *ret_size,
+                                  struct stream **ret)
+{
+    struct stat st;
+    int fd = openat(h->dir_fd, digest_hex(d), O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_new(ERR_NOT_FOUND, "content %s: not found", d->s);
+    if (ret_size != NULL)
+        *ret_size = st.st_size;
+    if (ret != NULL)
+        *ret = stream_from_fd(fd);
+    else
+        close(fd);
+    return NULL;
+}
+
+struct error *history_open_log(struct history *h, const char *ref, struct stream **ret)
+{
+    struct digest d = { "" };
+    struct history_record *r;
+
+    mutex_lock(&h->lock);
+    r = find_locked(h, ref);
+    if (r != NULL && r->completed_ns != 0)
+        d = r->log.digest;
+    mutex_unlock(&h->lock);
+    if (d.s[0] == '\0')
+        return err_new(ERR_NOT_FOUND, "no such job %s", ref);
+    return blob_open_at(h, &d, NULL, ret);
+}
+
+struct error *history_blob_open(struct history *h, const char *digest, int64_t *ret_size, struct stream **ret)
+{
+    struct digest d;
+
+    if (digest_parse(digest, &d) < 0)
+        return err_new(ERR_INVALID, "invalid digest \"%s\"", digest);
+    return blob_open_at(h, &d, ret_size, ret);
+}
+
+/* ---- records as messages
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static Bk__Descriptor *descriptor(struct pb_arena *a, const char *media_type, const char *digest,
+                                  int64_t size)
+{
+    Bk__Descriptor *d = PB_NEW(a, bk__descriptor);
+
+    d->media_type = pb_str(a, media_type);
+    d->digest = pb_str(a, digest);
+    d->size = size;
+    return d;
+}
+
+static Kv__Str **copy_map(struct pb_arena *a, const struct map *m, size_t *ret_n)
+{
+    Kv__Str **v = pb_from_strmap(a, m, ret_n);
+
+    for (size_t i = 0; i < *ret_n; i++) {
+        v[i]->key = pb_str(a, v[i]->key);
+        v[i]->value = pb_str(a, v[i]->value);
+    }
+    return v;
+}
+
+static Rpc__Status *copy_error(struct pb_arena *a, const struct error *e)
+{
+    Rpc__Status *s = PB_NEW(a, rpc__status);
+
+    s->code = err_grpc_code(e->kind);
+    s->message = pb_str(a, e->message);
+    return s;
+}
+
+static Bk__BuildHistoryRecord *message_locked(struct pb_arena *a, const struct history_record *r)
+{
+    Bk__BuildHistoryRecord *m = PB_NEW(a, bk__build_history_record);
+
+    m->ref = pb_str(a, r->ref);
+    m->frontend = pb_str(a, r->frontend);
+    m->frontend_attrs = copy_map(a, &r->attrs, &m->n_frontend_attrs);
+    m->exporter_response = copy_map(a, &r->response, &m->n_exporter_response);
+    m->exporters = pb_array(a, r->exporter_count);
+    for (size_t i = 0; i < r->exporter_count; i++) {
+        Bk__Exporter *x = m->exporters[m->n_exporters++] = PB_NEW(a, bk__exporter);
+        x->type = pb_str(a, r->exporters[i].type);
+        x->attrs = copy_map(a, &r->exporters[i].attrs, &x->n_attrs);
+    }
+    m->created_at = pb_time(a, r->created_ns);
+    m->completed_at = pb_time(a, r->completed_ns);
+    m->generation = r->generation;
+    m->pinned = r->pinned;
+    m->num_total_steps = r->counts.total;
+    m->num_cached_steps = r->counts.cached;
+    m->num_completed_steps = r->counts.completed;
+    m->num_warnings = r->counts.warnings;
+    if (r->error != NULL)
+        m->error = copy_error(a, r->error);
+    if (r->log.digest.s[0] != '\0')
+        m->logs = descriptor(a, LOG_MEDIA_TYPE, r->log.digest.s, r->log.size);
+    if (r->external_error.digest.s[0] != '\0')
+        m->external_error =
+            descriptor(a, ERROR_MEDIA_TYPE, r->external_error.digest.s, r->external_error.size);
+    if (r->result.media_type != NULL) {
+        m->result = PB_NEW(a, bk__build_result_info);
+        m->result->result_deprecated =
+            descriptor(a, r->result.media_type, r->result.digest.s, r->result.size);
+        m->result->results = pb_array(a, 1);
+        m->result->results[m->result->n_results++] = PB_NEW(a, bk__descriptor_entry);
+        m->result->results[0]->value = m->result->result_deprecated;
+    }
+    return m;
+}
+
+/* ---- filters: entries are ANDed, `key==v`, `key!=v`, `key~=v`
+ * ------------------------------------------------------------------ */
+
+static const char *status_name(const struct history_record *r)
+{
+    if (r->completed_ns == 0)
+        return "running";
+    if (r->error == NULL)
+        return "completed";
+    return r->error->kind == ERR_CANCELLED ? "canceled" : "error";
+}
+
+static const char *field(const struct history_record *r, const char *key, size_t len)
+{
+    if (len == 3 && strncmp(key, "ref", 3) == 0)
+        return r->ref;
+    if (len == 6 && strncmp(key, "status", 6) == 0)
+        return status_name(r);
+    if (len == 10 && strncmp(key, "repository", 10) == 0) {
+        const char *v = strmap_get(&r->attrs, "vcs:source");
+        return v != NULL                                  ? v
+               : strmap_get(&r->attrs, "context") != NULL ? strmap_get(&r->attrs, "context")
+                                                          : "";
+    }
+    return NULL;
+}
+
+/* *ret is whether the record passes; an unknown key or operator is the caller's mistake. */
+static struct error *filter_match(const char *filter, const struct history_record *r, bool *ret)
+{
+    size_t key = strcspn(filter, "=!~");
+    const char *op = filter + key, *value, *have;
+
+    *ret = true;
+    if (filter[0] == '\0')
+        return NULL;
+    if (strncmp(op, "==", 2) != 0 && strncmp(op, "!=", 2) != 0 && strncmp(op, "~=", 2) != 0)
+        return err_new(ERR_INVALID, "invalid filter \"%s\"", filter);
+    value = op + 2;
+    have = field(r, filter, key);
+    if (have == NULL)
+        return err_new(ERR_INVALID, "unknown filter field in \"%s\"", filter);
+    if (op[0] == '=')
+        *ret = streq(have, value);
+    else if (op[0] == '!')
+        *ret = !streq(have, value);
+    else
+        *ret = strstr(have, value) != NULL;
+    return NULL;
+}
+
+static struct error *passes(const Bk__BuildHistoryRequest *q, const struct history_record *r, bool *ret)
+{
+    *ret = !r->deleted && (q->ref[0] == '\0' || streq(q->ref, r->ref)) &&
+           !(q->active_only && r->completed_ns != 0);
+    for (size_t i = 0; *ret && i < q->n_filter; i++)
+        TRY(filter_match(q->filter[i], r, ret));
+    return NULL;
+}
+
+/* ---- ListenBuildHistory
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+struct event_list {
+    struct pb_arena arena;
+    Bk__BuildHistoryEvent **v;
+    size_t len;
+    uint64_t seen;
+};
+
+/* All records newer than `seen`, in order of change; the snapshot at first is newest build first and cut at
+ * `limit`. */
+static struct error *collect(struct history *h, const Bk__BuildHistoryRequest *q, bool first,
+                             struct event_list *l)
+{
+    uint64_t seen = l->seen;
+    struct error *e = NULL;
+
+    mutex_lock(&h->lock);
+    l->len = 0;
+    l->v = pb_array(&l->arena, h->records.len);
+    for (size_t i = h->records.len; e == NULL && i-- > 0;) {
+        struct history_record *r = h->records.v[i];
+        bool ok = false;
+        if (!first && r->changed <= seen)
+            continue;
+        if (!first && r->deleted)
+            ok = q->ref[0] == '\0' || streq(q->ref, r->ref);
+        else
+            e = passes(q, r, &ok);
+        if (e != NULL || !ok || (first && q->limit > 0 && l->len >= (size_t)q->limit))
+            continue;
+        Bk__BuildHistoryEvent *ev = l->v[l->len++] = PB_NEW(&l->arena, bk__build_history_event);
+        ev->type = r->event;
+        ev->record = message_locked(&l->arena, r);
+    }
+    l->seen = h->sequence;
+    mutex_unlock(&h->lock);
+    return e;
+}
+
+static struct error *wait_news(struct history *h, uint64_t seen)
+{
+    int r = 0;
+
+    mutex_lock(&h->lock);
+    while (h->sequence == seen && r == 0)
+        r = cond_wait(&h->news, &h->lock);
+    mutex_unlock(&h->lock);
+    return r == 0 ? NULL : task_error(r, "wait for build history");
+}
+
+struct error *history_listen(struct history *h, struct rpc_call *call, const Bk__BuildHistoryRequest *q)
+{
+    struct event_list l = { 0 };
+    struct error *e = NULL;
+
+    for (bool first = true; e == NULL; first = false) {
+        e = collect(h, q, first, &l);
+        for (size_t i = 0; e == NULL && i < l.len; i++)
+            e = rpc_send(call, &l.v[i]->base);
+        pb_arena_reset(&l.arena);
+        if (q->early_exit)
+            break;
+        if (e == NULL)
+            e = wait_news(h, l.seen);
+    }
+    pb_arena_deinit(&l.arena);
+    return e;
+}
+
+struct error *history_update(struct history *h, const Bk__UpdateBuildHistoryRequest *q)
+{
+    struct history_record *r;
+    struct error *e = NULL;
+
+    mutex_lock(&h->lock);
+    r = find_locked(h, q->ref);
+    if (r == NULL || (q->remove && r->completed_ns == 0)) {
+        e = err_new(ERR_NOT_FOUND, "lease \"ref_%s\": not found", q->ref);
+    } else if (q->remove) {
+        r->deleted = true;
+        changed_locked(h, r, BK__BUILD_HISTORY_EVENT_TYPE__DELETED);
+    } else {
+        r->pinned = q->finalize ? r->pinned : q->pinned;
+        r->generation++;
+        changed_locked(h, r,
+                       r->completed_ns == 0 ? BK__BUILD_HISTORY_EVENT_TYPE__STARTED
+                                            : BK__BUILD_HISTORY_EVENT_TYPE__COMPLETE);
+    }
+    mutex_unlock(&h->lock);
+    return e;
+}

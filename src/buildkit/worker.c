@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* worker.c - what we say of ourselves: the worker record, versions, capabilities */
+#include "buildkit/internal.h"
+
+#include "oci/platform.h"
+
+#define LABEL "org.mobyproject.buildkit.worker."
+
+/* LLBBridge functions that work here (protocol.md 3.3); a client must not see one that does not. */
+static const struct {
+    const char *id;
+    bool deprecated;
+} frontend_caps[] = {
+    { "frontend.caps", false },
+    { "frontend.inputs", false },
+    { "gateway.evaluate", false },
+    { "gateway.solve.evaluate", false },
+    { "gateway.solve.metadata", false },
+    { "gateway.warnings", false },
+    { "proto.refarray", false },
+    { "readdir", false },
+    { "readfile", false },
+    { "reference.output", false },
+    { "resolveimage", false },
+    { "resolveimage.resolvemode", false },
+    { "return", false },
+    { "returnmap", false },
+    { "solve.base", false },
+    { "solve.inlinereturn", true },
+    { "source.metaresolver", false },
+    { "statfile", false },
+};
+
+Caps__ApiCap **worker_frontend_caps(struct pb_arena *a, size_t *ret_count)
+{
+    Caps__ApiCap **v = pb_array(a, ARRAY_LEN(frontend_caps));
+
+    for (size_t i = 0; i < ARRAY_LEN(frontend_caps); i++) {
+        v[i] = PB_NEW(a, caps__api_cap);
+        v[i]->id = (char *)frontend_caps[i].id;
+        v[i]->enabled = true;
+        v[i]->deprecated = frontend_caps[i].deprecated;
+    }
+    *ret_count = ARRAY_LEN(frontend_caps);
+    return v;
+}
+
+Caps__ApiCap **worker_llb_caps(struct pb_arena *a, size_t *ret_count)
+{
+    size_t n;
+    const struct llb_cap *caps = llb_caps(&n);
+    Caps__ApiCap **v = pb_array(a, n);
+
+    for (size_t i = 0; i < n; i++) {
+        v[i] = PB_NEW(a, caps__api_cap);
+        v[i]->id = (char *)caps[i].id;
+        v[i]->enabled = caps[i].enabled;
+        if (!caps[i].enabled && caps[i].disabled_message != NULL) {
+            v[i]->disabled_reason_msg = (char *)caps[i].disabled_message;
+            v[i]->disabled_reason = "unimplemented";
+        }
+    }
+    *ret_count = n;
+    return v;
+}
+
+static void fill_labels(struct builder *b, struct map *m)
+{
+    const struct builder_config *c = b->config;
+
+    strmap_set(m, LABEL "executor", c->executor);
+    strmap_set(m, LABEL "hostname", c->hostname);
+    strmap_set(m, LABEL "network", "bridge");
+    strmap_set(m, LABEL "selinux.enabled", "false");
+    strmap_set(m, LABEL "snapshotter", "overlayfs");
+    if (c->engine) {
+        strmap_set(m, LABEL "containerd.namespace", "moby");
+        strmap_set(m, LABEL "containerd.uuid", b->worker_id);
+    }
+    if (c->host_gateway_ip != NULL)
+        strmap_set(m, LABEL "moby.host-gateway-ip", c->host_gateway_ip);
+    for (size_t i = 0; i < c->extra_labels.len; i++) {
+        const char *eq = strchr(c->extra_labels.v[i], '=');
+        CLEANUP(freep) char *key = NULL;
+        if (eq == NULL)
+            continue;
+        key = xstrndup(c->extra_labels.v[i], (size_t)(eq - c->extra_labels.v[i]));
+        strmap_set(m, key, eq + 1);
+    }
+}
+
+static void fill_platforms(struct pb_arena *a, Bkt__WorkerRecord *w)
+{
+    size_t n;
+    const struct platform *p = platform_supported(&n);
+
+    w->platforms = pb_array(a, n);
+    w->n_platforms = n;
+    for (size_t i = 0; i < n; i++) {
+        w->platforms[i] = PB_NEW(a, pb__platform);
+        w->platforms[i]->os = pb_str(a, p[i].os);
+        w->platforms[i]->architecture = pb_str(a, p[i].architecture);
+        w->platforms[i]->variant = pb_str(a, p[i].variant);
+    }
+}
+
+static void fill_gc(const struct builder *b, struct pb_arena *a, Bkt__WorkerRecord *w)
+{
+    const struct builder_config *c = b->config;
+
+    w->gc_policy = pb_array(a, c->gc_count);
+    w->n_gc_policy = c->gc_count;
+    for (size_t i = 0; i < c->gc_count; i++) {
+        Bkt__GcPolicy *g = w->gc_policy[i] = PB_NEW(a, bkt__gc_policy);
+        g->all = c->gc[i].all;
+        g->keep_duration = c->gc[i].keep_ns;
+        g->reserved_space = c->gc[i].reserved_bytes;
+        g->max_used_space = c->gc[i].max_used_bytes;
+        g->min_free_space = c->gc[i].min_free_bytes;
+        g->filters = pb_from_strv(a, &c->gc[i].filters, &g->n_filters);
+    }
+}
+
+struct error *worker_init(struct builder *b)
+{
+    struct pb_arena *a = &b->worker_arena;
+    struct map labels = { 0 };
+    Bkt__WorkerRecord *w = PB_NEW(a, bkt__worker_record);
+
+    strmap_init(&labels);
+    fill_labels(b, &labels);
+    map_sort(&labels);
+    w->id = b->worker_id;
+    w->n_labels = labels.len;
+    w->labels = pb_array(a, labels.len);
+    for (size_t i = 0; i < labels.len; i++) {
+        w->labels[i] = PB_NEW(a, kv__str);
+        w->labels[i]->key = pb_str(a, labels.entries[i].key);
+        w->labels[i]->value = pb_str(a, labels.entries[i].value);
+    }
+    map_deinit(&labels);
+    fill_platforms(a, w);
+    fill_gc(b, a, w);
+    w->buildkit_version = PB_NEW(a, bkt__buildkit_version);
+    w->buildkit_version->package = "github.com/moby/buildkit";
+    w->buildkit_version->version = pb_str(a, b->config->version);
+    w->buildkit_version->dockerfile_version = "1.28.0";
+    b->worker = w;
+    return NULL;
+}
