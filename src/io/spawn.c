@@ -123,6 +123,14 @@ static BARE int child_main(void *arg)
         give_up(l, "open a session");
     if (o->pdeathsig != 0 && bare(SYS_prctl, PR_SET_PDEATHSIG, o->pdeathsig, 0, 0) < 0)
         give_up(l, "set the death signal");
+    if (o->setup != NULL) {
+        int r = o->setup(o->setup_arg);
+
+        if (r < 0) {
+            errno = -r;
+            give_up(l, "set up");
+        }
+    }
     place_fds(l);
     if (o->cwd != NULL && bare(SYS_chdir, (long)o->cwd, 0, 0, 0) < 0)
         give_up(l, "change the directory");

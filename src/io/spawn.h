@@ -26,6 +26,10 @@ struct spawn_options {
     int netns_fd;                 /* enter this network namespace first; 0 or -1: none */
     bool new_session;             /* setsid */
     int pdeathsig;                /* sent when the task that started it ends; 0: none */
+    /* Runs in the child before its descriptors are placed and closed; NULL: none.  It borrows our memory while we sleep: bare
+     * system calls only, no allocation, no lock, no log.  0 or a negative errno, with which spawn_start then fails. */
+    int (*setup)(void *arg);
+    void *setup_arg;
 };
 
 struct child {
