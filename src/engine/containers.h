@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* containers.h - the engine's ties to the container room: image snapshots in, events out */
+#ifndef MINKE_ENGINE_CONTAINERS_H
+#define MINKE_ENGINE_CONTAINERS_H
+
+#include "engine/engine.h"
+
+struct error *engine_open_containers(struct engine *e) MUST_CHECK;
+void engine_close_containers(struct engine *e); /* safe on a half-open engine */
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine.c - opens the rooms in order, closes them in reverse */
+#include "engine/engine.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "engine/containers.h"
+#include "task/task.h"
+
+#include <malloc.h>
+
+#define GC_INTERVAL_NS (60 * NS_PER_SEC) /* BuildKit's throttle between collections */
+
+/* A build named an image: an event, as dockerd sends one for a tag. */
+static void image_named(void *ctx, const char *name, const struct descriptor *target)
+{
+    CLEANUP(map_deinit) struct map attributes = { 0 };
+    struct engine *e = ctx;
+
+    strmap_init(&attributes);
+    strmap_set(&attributes, "name", name);
+    events_publish(e->events, "image", "tag", target->digest.s, &attributes);
+}
+
+static struct error *daemon_id(struct engine *e)
+{
+    char id[37];
+    uint8_t raw[16];
+
+    TRY(fact_get(e->store, "daemon.id", &e->id));
+    if (e->id != NULL)
+        return NULL;
+    random_bytes(raw, sizeof(raw));
+    raw[6] = (raw[6] & 0x0f) | 0x40; /* RFC 4122 version 4 */
+    raw[8] = (raw[8] & 0x3f) | 0x80;
+    char hex[33];
+    hex_encode(hex, raw, sizeof(raw));
+    snprintf(id, sizeof(id), "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
+    e->id = xstrdup(id);
+    return fact_put(e->store, "daemon.id", id);
+}
+
+static struct error *open_builder(struct engine *e)
+{
+    const struct engine_config *c = e->config;
+    struct solver_config sc = { .store = e->store,
+                                .sessions = e->sessions,
+                                .max_parallelism = c->max_parallelism };
+
+    e->solver = solver_new(&sc);
+    e->ops = (struct op_config){
+        .runner = e->runner, .registry = e->registry, .store = e->store, .sessions = e->sessions
+    };
+    op_register_all(e->solver, &e->ops);
+    e->builder_config = c->builder;
+    e->builder_config.store = e->store;
+    e->builder_config.sessions = e->sessions;
+    e->builder_config.solver = e->solver;
+    e->builder_config.ops = &e->ops;
+    e->builder_config.image_named = image_named;
+    e->builder_config.ctx = e;
+    return builder_new(&e->builder_config, &e->builder);
+}
+
+static struct error *open_rooms(struct engine *e)
+{
+    const struct engine_config *c = e->config;
+
+    TRY(store_open(c->data_root, &e->store));
+    TRY(daemon_id(e));
+    TRY(runner_new(&c->runner, &e->runner));
+    e->sessions = session_manager_new();
+    e->registry = registry_new(&c->registry);
+    e->events = events_new();
+    TRY(open_builder(e));
+    return c->buildkitd ? NULL : engine_open_containers(e);
+}
+
+struct error *engine_open(const struct engine_config *c, struct engine **ret)
+{
+    struct engine *e = NEW(struct engine);
+    struct error *failure;
+
+    e->config = c;
+    e->started_ns = now_ns();
+    failure = open_rooms(e);
+    if (failure != NULL) {
+        engine_close(e);
+        return failure;
+    }
+    *ret = e;
+    return NULL;
+}
+
+void engine_close(struct engine *e)
+{
+    if (e == NULL)
+        return;
+    engine_close_containers(e);
+    builder_free(e->builder);
+    if (e->solver != NULL)
+        solver_free(e->solver);
+    if (e->sessions != NULL)
+        session_manager_free(e->sessions);
+    if (e->registry != NULL)
+        registry_free(e->registry);
+    if (e->runner != NULL)
+        runner_free(e->runner);
+    events_free(e->events);
+    if (e->store != NULL)
+        store_close(e->store);
+    free(e->id);
+    free(e);
+}
+
+/* Run the configured policies in order, each over what the last one left. */
+static void collect_by_policy(struct engine *e)
+{
+    const struct builder_config *c = &e->builder_config;
+
+    for (size_t i = 0; i < c->gc_count; i++) {
+        struct prune_options o = {
+            .all = c->gc[i].all,
+            .keep_ns = c->gc[i].keep_ns,
+            .reserved_bytes = c->gc[i].reserved_bytes,
+            .max_used_bytes = c->gc[i].max_used_bytes,
+            .min_free_bytes = c->gc[i].min_free_bytes,
+            .filters = c->gc[i].filters,
+        };
+        log_err(LOG_WARN, store_prune(e->store, &o, NULL, NULL), "garbage collection failed");
+    }
+    log_err(LOG_WARN, store_collect(e->store, NULL), "garbage collection failed");
+}
+
+struct error *engine_background(void *engine)
+{
+    struct engine *e = engine;
+
+    log_err(LOG_WARN, runner_warm_up(e->runner), "no runtime is ready");
+    while (task_sleep(GC_INTERVAL_NS) == 0) {
+        if (e->builder_config.gc_count > 0 && builder_active(e->builder) == 0)
+            collect_by_policy(e);
+    }
+    return NULL;
+}
+
+void engine_settle(struct engine *e)
+{
+    if (builder_active(e->builder) == 0)
+        malloc_trim(64 * 1024);
+}
