@@ -57,6 +57,12 @@
 #define LIMIT_LLB_DEPTH 20000                 /* longest chain of ops */
 #define LIMIT_VERTEX_NAME (32 * KIB)          /* name of one step as progress shows it */
 
+/* registry */
+#define LIMIT_REGISTRY_TOKENS 256             /* tokens and passwords kept */
+#define LIMIT_TOKEN_RESPONSE (1 * MIB)        /* a token server's answer */
+#define LIMIT_REGISTRY_REDIRECTS 10
+#define LIMIT_REGISTRY_CONNECTIONS 100        /* connections that one blob may take */
+
 /* session */
 #define LIMIT_SECRET (500 * KIB)
 #define LIMIT_SYNC_ENTRIES 5000000            /* files of one transferred tree */
@@ -64,6 +70,8 @@
 /* steps */
 #define LIMIT_RESOLV_CONF (1 * MIB)           /* the host's resolv.conf */
 #define LIMIT_STEP_LOG_SHOWN (2 * MIB)        /* BuildKit's BUILDKIT_STEP_LOG_MAX_SIZE */
+#define LIMIT_STEP_LOGS 64                    /* whole logs of clipped steps kept on disk, the newest */
+#define LIMIT_STEP_LOG_KEPT (1 * GIB)         /* bytes of one of them */
 
 /* store */
 #define LIMIT_LAYERS 500                      /* layers of one mount */
