@@ -219,6 +219,13 @@ void deadline_end(struct deadline *d)
     scope_unref(TAKE(d->scope));
 }
 
+int64_t task_deadline_left(void)
+{
+    int64_t deadline_ns = scope_current()->deadline_ns;
+
+    return deadline_ns == NO_DEADLINE ? INT64_MAX : deadline_ns - monotonic_ns();
+}
+
 void shield_begin(struct deadline *d, int64_t timeout_ns)
 {
     d->scope = scope_make(NULL, deadline_after(timeout_ns));

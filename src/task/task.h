@@ -43,6 +43,8 @@ struct deadline {
 };
 void deadline_begin(struct deadline *d, int64_t timeout_ns);
 void deadline_end(struct deadline *d);
+/* ns until the current task's deadline (0 or less: passed); INT64_MAX: there is none. */
+int64_t task_deadline_left(void);
 
 /* Shield: what runs until shield_end does not see outer cancellation, and has `timeout_ns` of its own.  For cleanup that waits. */
 void shield_begin(struct deadline *d, int64_t timeout_ns);
