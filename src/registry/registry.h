@@ -2,9 +2,10 @@
 /*
  * registry.h - the OCI distribution API: resolve, fetch, pull (push is the next issue)
  *
- * HTTP by libcurl, which is loaded at the first use.  A registry host's mirrors and plain-HTTP rules come from the
- * configuration; credentials from a callback (the build's session, or X-Registry-Auth).  Credentials never leave the origin they
- * were asked for (security.md C6); nothing from a header or body is trusted before its digest is checked.
+ * HTTP by libcurl, which is loaded at the first use.  A registry host's mirrors and plain-HTTP rules come
+ * from the configuration; credentials from a callback (the build's session, or X-Registry-Auth).  Credentials
+ * never leave the origin they were asked for (security.md C6); nothing from a header or body is trusted
+ * before its digest is checked.
  */
 #ifndef MINKE_REGISTRY_REGISTRY_H
 #define MINKE_REGISTRY_REGISTRY_H
@@ -14,50 +15,69 @@
 #include "store/store.h"
 
 struct registry_host_config {
-    char *host;              /* "docker.io", "localhost:5000" */
-    struct strv mirrors;     /* "http://localhost:5000" or "localhost:5000" */
-    bool plain_http, insecure; /* insecure: also unverified TLS, also plain HTTP as a fallback */
+    char *host;                           /* "docker.io", "localhost:5000" */
+    struct strv mirrors;                  /* "http://localhost:5000" or "localhost:5000" */
+    bool plain_http, insecure;            /* insecure: also unverified TLS, also plain HTTP as a fallback */
     char *ca_file, *cert_file, *key_file; /* may be NULL */
 };
 struct registry_config {
     struct registry_host_config *hosts;
     size_t host_count;
     struct strv insecure_registries; /* hosts or CIDRs; 127.0.0.0/8 and localhost always are */
-    char *user_agent;
-    int max_downloads;               /* at once, daemon-wide; 3 by default as dockerd */
+    char *user_agent;                /* NULL: "minke" */
+    char *certs_dir;                 /* DIR/HOST/ holds certificates; NULL: /etc/docker/certs.d */
+    int max_downloads;               /* at once, daemon-wide; 0: 3 as dockerd */
+    int64_t retry_ns;                /* first pause before trying again, doubled each time; 0: 1 s */
 };
 
 struct registry; /* the client; thread-safe */
-struct registry *registry_new(const struct registry_config *config); /* config is borrowed and must outlive it */
+struct registry *
+registry_new(const struct registry_config *config); /* config is borrowed and must outlive it */
 void registry_free(struct registry *r);
 
 /* Where credentials come from.  Any function may be NULL. Strings returned are malloc'd. */
 struct registry_auth {
     void *ctx;
-    /* Username and secret for a host ("registry-1.docker.io" for Hub); both empty: anonymous. Empty user: identity token. */
+    /* Whose credentials these are: tokens and passwords are cached under it, so that no build uses those of
+     * another. NULL: nobody in particular, nothing outlives the call.  Borrowed. */
+    const char *identity;
+    /* Username and secret for a host ("registry-1.docker.io" for Hub); both empty: anonymous. Empty user:
+     * identity token. */
     struct error *(*credentials)(void *ctx, const char *host, char **ret_user, char **ret_secret);
-    /* A bearer token fetched by the client itself (session Auth.FetchToken); ERR_UNIMPLEMENTED: use credentials. */
-    struct error *(*token)(void *ctx, const char *host, const char *realm, const char *service, const struct strv *scopes,
-                           char **ret_token, int64_t *ret_expires_ns);
+    /* A bearer token fetched by the client itself (session Auth.FetchToken); ERR_UNIMPLEMENTED: use
+     * credentials. */
+    struct error *(*token)(void *ctx, const char *host, const char *realm, const char *service,
+                           const struct strv *scopes, char **ret_token, int64_t *ret_expires_ns);
 };
 
 struct registry_progress {
     void *ctx;
-    /* A blob's state: action "downloading", "extracting", "done", "exists"; total may be 0. From several tasks. */
+    /* A blob's state: action "downloading", "extracting", "done", "exists"; total may be 0. From several
+     * tasks. */
     void (*blob)(void *ctx, const struct descriptor *d, const char *action, int64_t current, int64_t total);
 };
 
-/* Manifest or index of a reference (by digest when it has one); its bytes are put into the store.  Errors as docker's users
- * know them: ERR_NOT_FOUND "<ref>: not found", ERR_UNAUTHORIZED "pull access denied ..." */
-struct error *registry_resolve(struct registry *r, const struct reference *ref, const struct registry_auth *auth,
-                               struct store *s, struct lease *l, struct descriptor *ret) MUST_CHECK;
+/* Manifest or index of a reference (by digest when it has one); its bytes are put into the store.  Errors as
+ * docker's users know them: ERR_NOT_FOUND "<ref>: not found", ERR_UNAUTHORIZED "pull access denied ..." */
+struct error *registry_resolve(struct registry *r, const struct reference *ref,
+                               const struct registry_auth *auth, struct store *s, struct lease *l,
+                               struct descriptor *ret) MUST_CHECK;
 /* A blob into the store (resumed, digest-verified); nothing to do when it is there. */
-struct error *registry_fetch(struct registry *r, const struct reference *ref, const struct registry_auth *auth, struct store *s,
-                             struct lease *l, const struct descriptor *d, const struct registry_progress *p) MUST_CHECK;
-/* A blob as a stream while it downloads and goes into the store at the same time; the stream's end is reached only when the
- * digest was verified (else the read fails with -EBADMSG). */
-struct error *registry_open(struct registry *r, const struct reference *ref, const struct registry_auth *auth, struct store *s,
-                            struct lease *l, const struct descriptor *d, const struct registry_progress *p,
-                            struct stream **ret) MUST_CHECK;
+struct error *registry_fetch(struct registry *r, const struct reference *ref,
+                             const struct registry_auth *auth, struct store *s, struct lease *l,
+                             const struct descriptor *d, const struct registry_progress *p) MUST_CHECK;
+/* A blob as a stream while it downloads and goes into the store at the same time; the stream's end is reached
+ * only when the digest was verified (else the read fails with -EBADMSG).  The download happens inside the
+ * reads, in the reader's task: no read, no progress.  It takes one of the max_downloads slots at its first
+ * read and gives it back with its last byte, so a reader must not wait for another stream half-way.  `ref`,
+ * `auth` and `p` are borrowed until the stream is closed; *d is copied. The negative errno of a failed read
+ * stands for the error that registry_stream_error tells. */
+struct error *registry_open(struct registry *r, const struct reference *ref, const struct registry_auth *auth,
+                            struct store *s, struct lease *l, const struct descriptor *d,
+                            const struct registry_progress *p, struct stream **ret) MUST_CHECK;
+/* Why a read of that stream failed; NULL when none did.  The caller owns it. */
+struct error *registry_stream_error(struct stream *s) MUST_CHECK;
+/* Close connections that have been idle for a while. */
+void registry_trim(struct registry *r);
 
 #endif

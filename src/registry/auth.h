@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * auth.h - Authorization headers for registries: Basic, and Bearer tokens with their cache
+ *
+ * A registry says what it wants in a challenge; the answer is kept per (server, identity, scope), so that
+ * neither another identity nor another server ever sees it (security.md B14, C6).  A password goes to the
+ * server that asked for it, or to the token server that it named: by TLS, or in clear only where both are the
+ * same host or both loopback. The cache is thread-safe; no lock is held while waiting.
+ */
+#ifndef MINKE_REGISTRY_AUTH_H
+#define MINKE_REGISTRY_AUTH_H
+
+#include "registry/challenge.h"
+#include "registry/http.h"
+#include "registry/registry.h"
+
+struct auth_cache;
+struct auth_cache *auth_cache_new(void);
+void auth_cache_free(struct auth_cache *c);
+
+/* One server, for one purpose. All borrowed. */
+struct auth_target {
+    struct auth_cache *cache;
+    struct http_client *client;
+    const struct http_tls *tls;       /* for a token server on the registry's own host */
+    const char *origin;               /* "https://registry-1.docker.io" */
+    const char *host;                 /* "registry-1.docker.io" */
+    const char *scope;                /* "repository:library/busybox:pull" */
+    const struct registry_auth *auth; /* NULL: anonymous */
+    int64_t retry_ns;
+};
+/* The header value that served before ("Bearer .."), or NULL. New string. */
+char *auth_find(const struct auth_target *t);
+/* Forget it: the server refused it. */
+void auth_forget(const struct auth_target *t);
+/* Answer a challenge; *ret is NULL when there is nothing to answer with.  Waits for the token server and the
+ * client. */
+struct error *auth_answer(const struct auth_target *t, const struct challenge *c, char **ret) MUST_CHECK;
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * client.h - a request to a registry: which scheme, with which credentials, through redirects, tried again
+ * when it may help
+ *
+ *   registry_send        tries again after broken connections, 429 and 5xx
+ *     one scheme         http or https, remembered for each host once one worked
+ *       one answer       a challenge is answered at most twice
+ *         redirects      followed by us: credentials and client certificates stay with the origin
+ * (security.md C6)
+ */
+#ifndef MINKE_REGISTRY_CLIENT_H
+#define MINKE_REGISTRY_CLIENT_H
+
+#include "registry/auth.h"
+#include "registry/hosts.h"
+#include "registry/http.h"
+#include "registry/registry.h"
+#include "task/task.h"
+
+struct registry {
+    const struct registry_config *config; /* borrowed */
+    struct http_client *client;
+    struct auth_cache *tokens;
+    struct semaphore downloads;
+    struct mutex lock;
+    struct map plain_hosts; /* under lock: hosts that turned out to speak http (value "http") or https */
+};
+
+struct registry_query {
+    const struct endpoint *endpoint;
+    const struct reference *ref;
+    const struct registry_auth *auth; /* NULL: anonymous */
+    const char *method;               /* "GET", "HEAD" */
+    const char *path;                 /* "manifests/latest" */
+    const struct strv *headers;       /* NULL */
+    bool last;                        /* no other server can be asked: be patient with this one */
+};
+/* The final answer: any status that is no redirect, no 401 that we can answer and no 5xx that goes away.
+ * Errors: ERR_UNAUTHORIZED "pull access denied, ..."; as http_open. */
+struct error *registry_send(struct registry *r, const struct registry_query *q,
+                            struct http_exchange **ret) MUST_CHECK;
+/* What an error of this answer says; reads the body. */
+struct error *registry_refusal(struct http_exchange *x, const struct registry_query *q) MUST_CHECK;
+
+#endif

@@ -1,0 +1,738 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "registry/http.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/bytes.h"
+#include "base/limits.h"
+#include "registry/curl.h"
+#include "task/task.h"
+
+/* curl's own stall rule: slower than this for that long is a broken connection. */
+#define STALL_BYTES_PER_SECOND 64L
+#define STALL_SECONDS 60L
+#define CONNECT_TIMEOUT_MS 30000L
+#define IDLE_CONNECTIONS 8
+#define IDLE_NS (30 * NS_PER_SEC)
+
+/* A multi handle and what it waits for.  It keeps at most one connection, to `origin`. */
+struct http_conn {
+    CURLM *multi;
+    char *origin;
+    struct pollfd *fds;
+    size_t fd_count, fd_cap;
+    int64_t timer_ns; /* monotonic; -1: none */
+    int64_t idle_since_ns;
+    struct http_conn *next;
+};
+
+struct http_client {
+    const struct curl_api *curl; /* NULL until the first use */
+    char *user_agent;
+    struct mutex lock;
+    struct http_conn *idle;
+    size_t idle_count;
+};
+
+struct http_exchange {
+    struct http_client *client;
+    const struct curl_api *curl;
+    struct http_conn *conn;
+    CURL *easy;
+    struct curl_slist *send_headers;
+    char *request_body, *ca_pem;
+    struct strv headers;
+    size_t header_bytes;
+    int status;
+    char *status_line;
+    struct buf body;
+    size_t body_read; /* bytes at the front of `body` that the caller has */
+    bool headers_done, finished, paused, redirected, refused_address, too_many_headers;
+    CURLcode result;
+    char failure[CURL_ERROR_SIZE + 64];
+};
+
+void http_tls_deinit(struct http_tls *t)
+{
+    free(t->ca_pem);
+    free(t->cert_file);
+    free(t->key_file);
+    *t = (struct http_tls){ 0 };
+}
+
+/* ---- connections ---- */
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *unused)
+{
+    struct http_conn *c = ctx;
+    size_t i = 0;
+
+    while (i < c->fd_count && c->fds[i].fd != fd)
+        i++;
+    if (what == CURL_POLL_REMOVE) {
+        if (i < c->fd_count)
+            c->fds[i] = c->fds[--c->fd_count];
+        return 0;
+    }
+    if (i == c->fd_count) {
+        if (c->fd_count == c->fd_cap) {
+            c->fd_cap = c->fd_cap == 0 ? 4 : c->fd_cap * 2;
+            c->fds = xreallocarray(c->fds, c->fd_cap, sizeof(*c->fds));
+        }
+        c->fd_count++;
+    }
+    c->fds[i] = (struct pollfd){ .fd = fd,
+                                 .events = (short)(((what & CURL_POLL_IN) != 0 ? POLLIN : 0) |
+                                                   ((what & CURL_POLL_OUT) != 0 ? POLLOUT : 0)) };
+    return 0;
+}
+
+static int on_timer(CURLM *multi, long timeout_ms, void *ctx)
+{
+    struct http_conn *c = ctx;
+
+    c->timer_ns = timeout_ms < 0 ? -1 : monotonic_ns() + timeout_ms * NS_PER_MS;
+    return 0;
+}
+
+static void conn_free(const struct curl_api *curl, struct http_conn *c)
+{
+    curl->multi_cleanup(c->multi);
+    free(c->origin);
+    free(c->fds);
+    free(c);
+}
+
+static struct http_conn *conn_new(const struct curl_api *curl, const char *origin)
+{
+    struct http_conn *c = NEW(struct http_conn);
+
+    c->multi = curl->multi_init();
+    if (c->multi == NULL)
+        abort(); /* out of memory */
+    c->origin = xstrdup(origin);
+    c->timer_ns = -1;
+    curl->multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl->multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
+    curl->multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+    curl->multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
+    curl->multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, 1L);
+    return c;
+}
+
+/* Unlink idle connections that are older than `max_age_ns`; the caller frees the list. */
+static struct http_conn *take_old_locked(struct http_client *c, int64_t max_age_ns)
+{
+    struct http_conn *old = NULL, **at = &c->idle;
+    int64_t now = monotonic_ns();
+
+    while (*at != NULL) {
+        struct http_conn *one = *at;
+
+        if (now - one->idle_since_ns < max_age_ns) {
+            at = &one->next;
+            continue;
+        }
+        *at = one->next;
+        one->next = old;
+        old = one;
+        c->idle_count--;
+    }
+    return old;
+}
+
+static void free_list(const struct curl_api *curl, struct http_conn *list)
+{
+    while (list != NULL) {
+        struct http_conn *next = list->next;
+
+        conn_free(curl, list);
+        list = next;
+    }
+}
+
+static struct http_conn *pool_get(struct http_client *c, const struct curl_api *curl, const char *origin)
+{
+    struct http_conn *found = NULL;
+
+    mutex_lock(&c->lock);
+    struct http_conn *old = take_old_locked(c, IDLE_NS);
+
+    for (struct http_conn **at = &c->idle; *at != NULL; at = &(*at)->next) {
+        if (!streq((*at)->origin, origin))
+            continue;
+        found = *at;
+        *at = found->next;
+        found->next = NULL;
+        c->idle_count--;
+        break;
+    }
+    mutex_unlock(&c->lock);
+    free_list(curl, old);
+    return found != NULL ? found : conn_new(curl, origin);
+}
+
+static void pool_put(struct http_client *c, const struct curl_api *curl, struct http_conn *conn)
+{
+    conn->idle_since_ns = monotonic_ns();
+    mutex_lock(&c->lock);
+    if (c->idle_count < IDLE_CONNECTIONS) {
+        conn->next = c->idle;
+        c->idle = conn;
+        c->idle_count++;
+        conn = NULL;
+    }
+    mutex_unlock(&c->lock);
+    if (conn != NULL)
+        conn_free(curl, conn);
+}
+
+struct http_client *http_client_new(const char *user_agent)
+{
+    struct http_client *c = NEW(struct http_client);
+
+    c->user_agent = xstrdup(user_agent != NULL ? user_agent : "minke");
+    mutex_init(&c->lock);
+    return c;
+}
+
+void http_client_trim(struct http_client *c)
+{
+    mutex_lock(&c->lock);
+    struct http_conn *old = take_old_locked(c, IDLE_NS);
+
+    mutex_unlock(&c->lock);
+    free_list(c->curl, old);
+}
+
+void http_client_free(struct http_client *c)
+{
+    if (c == NULL)
+        return;
+    free_list(c->curl, c->idle);
+    mutex_deinit(&c->lock);
+    free(c->user_agent);
+    free(c);
+}
+
+/* ---- curl's callbacks of one exchange ---- */
+
+static size_t on_header(char *data, size_t one, size_t len, void *ctx)
+{
+    struct http_exchange *x = ctx;
+    size_t n = len;
+
+    while (n > 0 && (data[n - 1] == '\r' || data[n - 1] == '\n'))
+        n--;
+    x->header_bytes += len;
+    if (x->header_bytes > LIMIT_HTTP_HEADER_BYTES || x->headers.len >= LIMIT_HTTP_HEADERS) {
+        x->too_many_headers = true;
+        return 0;
+    }
+    if (n >= 5 && memcmp(data, "HTTP/", 5) == 0 && memchr(data, ':', MIN(n, (size_t)12)) == NULL) {
+        /* a new header block: what came before was 1xx or a proxy's answer */
+        strv_clear(&x->headers);
+        free(x->status_line);
+        CLEANUP(freep) char *line = xstrndup(data, n);
+        const char *space = strchr(line, ' ');
+
+        x->status_line = xstrdup(space != NULL ? space + 1 : "");
+        x->status = (int)strtol(x->status_line, NULL, 10);
+    } else if (n == 0) {
+        x->headers_done = x->status >= 200;
+    } else {
+        strv_addn(&x->headers, data, n);
+    }
+    return len;
+}
+
+static size_t on_body(char *data, size_t one, size_t len, void *ctx)
+{
+    struct http_exchange *x = ctx;
+
+    if (x->body.len - x->body_read >= HTTP_READ_AHEAD) {
+        x->paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    buf_add(&x->body, data, len);
+    return len;
+}
+
+static bool link_local(const struct sockaddr *a)
+{
+    if (a->sa_family == AF_INET) {
+        uint32_t ip = ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr);
+
+        return (ip >> 16) == 0xa9fe;
+    }
+    if (a->sa_family == AF_INET6) {
+        const struct in6_addr *ip = &((const struct sockaddr_in6 *)a)->sin6_addr;
+
+        return IN6_IS_ADDR_LINKLOCAL(ip) ||
+               (IN6_IS_ADDR_V4MAPPED(ip) && ip->s6_addr[12] == 169 && ip->s6_addr[13] == 254);
+    }
+    return false;
+}
+
+static curl_socket_t on_open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct http_exchange *x = ctx;
+
+    if (x->redirected && link_local(&address->addr)) {
+        x->refused_address = true;
+        return CURL_SOCKET_BAD;
+    }
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+/* ---- one exchange ---- */
+
+/* Go programs read HTTP_PROXY too, curl only the lower-case name. */
+static void set_proxy(const struct curl_api *curl, CURL *easy, const char *url)
+{
+    const char *upper = getenv("HTTP_PROXY");
+
+    if (str_has_prefix(url, "http://") && upper != NULL && getenv("http_proxy") == NULL)
+        curl->easy_setopt(easy, CURLOPT_PROXY, upper);
+}
+
+static void set_tls(const struct curl_api *curl, struct http_exchange *x, const struct http_tls *t)
+{
+    if (t == NULL)
+        return;
+    if (t->ca_pem != NULL) {
+        struct curl_blob blob = { .data = t->ca_pem, .len = strlen(t->ca_pem), .flags = CURL_BLOB_COPY };
+
+        curl->easy_setopt(x->easy, CURLOPT_CAINFO_BLOB, &blob);
+    }
+    if (t->cert_file != NULL)
+        curl->easy_setopt(x->easy, CURLOPT_SSLCERT, t->cert_file);
+    if (t->key_file != NULL)
+        curl->easy_setopt(x->easy, CURLOPT_SSLKEY, t->key_file);
+    if (t->insecure) {
+        curl->easy_setopt(x->easy, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl->easy_setopt(x->easy, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
+}
+
+static void set_request(const struct curl_api *curl, struct http_exchange *x, const struct http_request *q)
+{
+    CURL *e = x->easy;
+
+    curl->easy_setopt(e, CURLOPT_URL, q->url);
+    if (streq(q->method, "HEAD")) {
+        curl->easy_setopt(e, CURLOPT_NOBODY, 1L);
+    } else if (streq(q->method, "POST")) {
+        x->request_body = xstrdup(q->body != NULL ? q->body : "");
+        curl->easy_setopt(e, CURLOPT_POSTFIELDS, x->request_body);
+        curl->easy_setopt(e, CURLOPT_POSTFIELDSIZE, (long)strlen(x->request_body));
+    } else {
+        curl->easy_setopt(e, CURLOPT_HTTPGET, 1L);
+    }
+    for (size_t i = 0; q->headers != NULL && i < q->headers->len; i++)
+        x->send_headers = curl->slist_append(x->send_headers, q->headers->v[i]);
+    x->send_headers = curl->slist_append(x->send_headers, "Expect:");
+    curl->easy_setopt(e, CURLOPT_HTTPHEADER, x->send_headers);
+    set_proxy(curl, e, q->url);
+    set_tls(curl, x, q->tls);
+}
+
+static void set_policy(const struct curl_api *curl, struct http_exchange *x)
+{
+    CURL *e = x->easy;
+
+    curl->easy_setopt(e, CURLOPT_ERRORBUFFER, x->failure);
+    curl->easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    curl->easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+    /* one connection per exchange: several downloads are faster side by side than inside one HTTP/2 window */
+    curl->easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl->easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    curl->easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+    curl->easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    curl->easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
+    curl->easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, STALL_BYTES_PER_SECOND);
+    curl->easy_setopt(e, CURLOPT_LOW_SPEED_TIME, STALL_SECONDS);
+    curl->easy_setopt(e, CURLOPT_BUFFERSIZE, 64L * 1024);
+    /* a cancelled request does not wait for a resolver that hangs */
+    curl->easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
+    curl->easy_setopt(e, CURLOPT_USERAGENT, x->client->user_agent);
+    curl->easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+    curl->easy_setopt(e, CURLOPT_HEADERDATA, x);
+    curl->easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+    curl->easy_setopt(e, CURLOPT_WRITEDATA, x);
+    curl->easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+    curl->easy_setopt(e, CURLOPT_OPENSOCKETDATA, x);
+}
+
+static void collect_result(struct http_exchange *x)
+{
+    int left = 0;
+
+    for (CURLMsg *m; (m = x->curl->multi_info_read(x->conn->multi, &left)) != NULL;) {
+        if (m->msg != CURLMSG_DONE || m->easy_handle != x->easy)
+            continue;
+        x->result = m->data.result;
+        x->finished = true;
+        if (x->result != CURLE_OK && x->failure[0] == '\0')
+            snprintf(x->failure, sizeof(x->failure), "%s", x->curl->easy_strerror(x->result));
+    }
+}
+
+/* Wait for curl's descriptors or its timer. 0, -ECANCELED, -ETIMEDOUT of the caller's scope. */
+static int wait_conn(struct http_conn *c, int64_t timer_ns)
+{
+    int64_t left = timer_ns < 0 ? -1 : MAX(timer_ns - monotonic_ns(), INT64_C(1));
+    struct deadline d;
+    int r;
+
+    if (c->fd_count == 0)
+        return task_sleep(left < 0 ? NS_PER_SEC : left);
+    if (left < 0)
+        return task_wait_fds(c->fds, c->fd_count);
+    deadline_begin(&d, left);
+    r = task_wait_fds(c->fds, c->fd_count);
+    deadline_end(&d);
+    return r == -ETIMEDOUT ? task_check_sys() : r;
+}
+
+static int turn(struct http_exchange *x)
+{
+    struct http_conn *c = x->conn;
+    int running;
+
+    for (size_t i = 0; i < c->fd_count; i++)
+        c->fds[i].revents = 0;
+    if (c->timer_ns < 0 || c->timer_ns > monotonic_ns()) {
+        int r = wait_conn(c, c->timer_ns);
+
+        if (r < 0)
+            return r;
+    } else {
+        int r = task_check_sys();
+
+        if (r < 0)
+            return r;
+    }
+    if (c->timer_ns >= 0 && c->timer_ns <= monotonic_ns()) {
+        c->timer_ns = -1;
+        x->curl->multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    }
+    /* curl edits the list while we walk it: look at each ready descriptor once, from a copy */
+    struct pollfd ready[8];
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->fd_count && n < ARRAY_LEN(ready); i++)
+        if (c->fds[i].revents != 0)
+            ready[n++] = c->fds[i];
+    for (size_t i = 0; i < n; i++) {
+        int mask = ((ready[i].revents & (POLLIN | POLLHUP)) != 0 ? CURL_CSELECT_IN : 0) |
+                   ((ready[i].revents & POLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
+                   ((ready[i].revents & (POLLERR | POLLNVAL)) != 0 ? CURL_CSELECT_ERR : 0);
+
+        x->curl->multi_socket_action(c->multi, ready[i].fd, mask, &running);
+    }
+    collect_result(x);
+    return 0;
+}
+
+/* The errno of the class of a failure: see http_open. */
+static int failure_class(const struct http_exchange *x)
+{
+    if (x->refused_address)
+        return EACCES;
+    switch (x->result) {
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_HTTP2:
+        return EPROTO;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CIPHER:
+    case CURLE_URL_MALFORMAT:
+    case CURLE_OUT_OF_MEMORY:
+    case CURLE_BAD_FUNCTION_ARGUMENT:
+        return 0;
+    default:
+        return x->too_many_headers ? 0 : ECONNRESET;
+    }
+}
+
+static struct error *failed(const struct http_exchange *x, const struct http_request *q)
+{
+    CLEANUP(freep) char *url = http_url_redact(q->url);
+    const char *why = x->failure;
+    struct error *e;
+
+    if (x->refused_address)
+        why = "refusing to follow a redirect to a link-local address";
+    else if (x->too_many_headers)
+        why = "the answer's header is too large";
+    e = err_new(ERR_UNAVAILABLE, "failed to do request: %s %s: %s", q->method, url, why);
+    e->errnum = failure_class(x);
+    return e;
+}
+
+static struct error *client_curl(struct http_client *c, const struct curl_api **ret)
+{
+    TRY(curl_api_get(ret));
+    mutex_lock(&c->lock);
+    c->curl = *ret;
+    mutex_unlock(&c->lock);
+    return NULL;
+}
+
+struct error *http_open(struct http_client *c, const struct http_request *q, struct http_exchange **ret)
+{
+    CLEANUP(http_closep) struct http_exchange *x = NULL;
+    CLEANUP(freep) char *origin = NULL;
+    const struct curl_api *curl;
+
+    TRY(task_check());
+    TRY(client_curl(c, &curl));
+    TRY(http_url_origin(q->url, &origin));
+    x = NEW(struct http_exchange);
+    x->client = c;
+    x->curl = curl;
+    x->redirected = q->redirected;
+    x->conn = pool_get(c, curl, origin);
+    x->easy = curl->easy_init();
+    if (x->easy == NULL)
+        abort(); /* out of memory */
+    set_policy(curl, x);
+    set_request(curl, x, q);
+    CURLMcode m = curl->multi_add_handle(x->conn->multi, x->easy);
+
+    if (m != CURLM_OK)
+        return err_new(ERR_INTERNAL, "start a request: %s", curl->multi_strerror(m));
+    if (x->conn->timer_ns < 0)
+        x->conn->timer_ns = 0;
+    while (!x->headers_done && !x->finished) {
+        int r = turn(x);
+
+        if (r < 0)
+            return task_error(r, "%s %s", q->method, q->url);
+    }
+    if (x->finished && (x->result != CURLE_OK || !x->headers_done))
+        return failed(x, q);
+    *ret = TAKE(x);
+    return NULL;
+}
+
+int http_status(const struct http_exchange *x)
+{
+    return x->status;
+}
+
+const char *http_status_line(const struct http_exchange *x)
+{
+    return x->status_line;
+}
+
+const char *http_header_next(const struct http_exchange *x, const char *name, size_t *pos)
+{
+    size_t len = strlen(name);
+
+    for (size_t i = *pos; i < x->headers.len; i++) {
+        const char *h = x->headers.v[i];
+
+        if (strncasecmp(h, name, len) != 0 || h[len] != ':')
+            continue;
+        *pos = i + 1;
+        return h + len + 1 + strspn(h + len + 1, " \t");
+    }
+    *pos = x->headers.len;
+    return NULL;
+}
+
+const char *http_header(const struct http_exchange *x, const char *name)
+{
+    size_t pos = 0;
+
+    return http_header_next(x, name, &pos);
+}
+
+int64_t http_content_length(const struct http_exchange *x)
+{
+    const char *text = http_header(x, "Content-Length");
+    int64_t n;
+
+    return text != NULL && parse_i64(text, &n) == 0 && n >= 0 ? n : -1;
+}
+
+static int body_failure(const struct http_exchange *x)
+{
+    return x->result == CURLE_WEIRD_SERVER_REPLY || x->result == CURLE_BAD_CONTENT_ENCODING ? -EPROTO
+                                                                                            : -ECONNRESET;
+}
+
+ssize_t http_read(struct http_exchange *x, void *buf, size_t cap)
+{
+    while (x->body_read == x->body.len) {
+        buf_clear(&x->body);
+        x->body_read = 0;
+        if (x->paused) {
+            x->paused = false;
+            x->curl->easy_pause(x->easy, CURLPAUSE_CONT); /* may call on_body at once */
+            collect_result(x);
+            continue;
+        }
+        if (x->finished)
+            return x->result == CURLE_OK ? 0 : body_failure(x);
+        int r = turn(x);
+
+        if (r < 0)
+            return r;
+    }
+    size_t n = MIN(cap, x->body.len - x->body_read);
+
+    memcpy(buf, x->body.data + x->body_read, n);
+    x->body_read += n;
+    return (ssize_t)n;
+}
+
+const char *http_failure(const struct http_exchange *x)
+{
+    return x->failure;
+}
+
+void http_close(struct http_exchange *x)
+{
+    if (x == NULL)
+        return;
+    bool reusable = x->finished && x->result == CURLE_OK;
+
+    if (x->easy != NULL) {
+        x->curl->multi_remove_handle(x->conn->multi, x->easy);
+        x->curl->easy_cleanup(x->easy);
+    }
+    x->curl->slist_free_all(x->send_headers);
+    if (reusable)
+        pool_put(x->client, x->curl, x->conn);
+    else
+        conn_free(x->curl, x->conn);
+    strv_deinit(&x->headers);
+    buf_deinit(&x->body);
+    free(x->status_line);
+    free(x->request_body);
+    free(x);
+}
+
+void http_closep(struct http_exchange **x)
+{
+    http_close(*x);
+    *x = NULL;
+}
+
+/* ---- URLs ---- */
+
+static struct error *url_parse(const char *base, const char *text, CURLU **ret)
+{
+    const struct curl_api *curl;
+
+    TRY(curl_api_get(&curl));
+    CURLU *u = curl->url();
+    CURLUcode r = base != NULL ? curl->url_set(u, CURLUPART_URL, base, CURLU_NON_SUPPORT_SCHEME) : CURLUE_OK;
+
+    if (r == CURLUE_OK)
+        r = curl->url_set(u, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME);
+    char *scheme = NULL, *host = NULL;
+
+    if (r == CURLUE_OK)
+        r = curl->url_get(u, CURLUPART_SCHEME, &scheme, 0);
+    if (r == CURLUE_OK)
+        r = curl->url_get(u, CURLUPART_HOST, &host, 0);
+    bool good = r == CURLUE_OK && (strcasecmp(scheme, "http") == 0 || strcasecmp(scheme, "https") == 0) &&
+                *host != '\0';
+
+    curl->free(scheme);
+    curl->free(host);
+    if (!good) {
+        curl->url_cleanup(u);
+        return err_new(ERR_INVALID, "not an http or https URL: \"%s\"", text);
+    }
+    *ret = u;
+    return NULL;
+}
+
+struct error *http_url_resolve(const char *base, const char *location, char **ret)
+{
+    const struct curl_api *curl;
+    CURLU *u;
+    char *text = NULL;
+
+    TRY(curl_api_get(&curl));
+    TRY(url_parse(base, location, &u));
+    /* a server does not choose what we log in with */
+    curl->url_set(u, CURLUPART_USER, NULL, 0);
+    curl->url_set(u, CURLUPART_PASSWORD, NULL, 0);
+    curl->url_set(u, CURLUPART_FRAGMENT, NULL, 0);
+    CURLUcode r = curl->url_get(u, CURLUPART_URL, &text, 0);
+
+    if (r == CURLUE_OK)
+        *ret = xstrdup(text);
+    curl->free(text);
+    curl->url_cleanup(u);
+    return r == CURLUE_OK ? NULL : err_new(ERR_INVALID, "not an http or https URL: \"%s\"", location);
+}
+
+struct error *http_url_origin(const char *url, char **ret)
+{
+    const struct curl_api *curl;
+    CURLU *u;
+    char *scheme = NULL, *host = NULL, *port = NULL;
+
+    TRY(curl_api_get(&curl));
+    TRY(url_parse(NULL, url, &u));
+    CURLUcode r = curl->url_get(u, CURLUPART_SCHEME, &scheme, 0);
+
+    if (r == CURLUE_OK)
+        r = curl->url_get(u, CURLUPART_HOST, &host, 0);
+    if (r == CURLUE_OK)
+        r = curl->url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT);
+    if (r == CURLUE_OK) {
+        bool plain =
+            (streq(scheme, "https") && streq(port, "443")) || (streq(scheme, "http") && streq(port, "80"));
+        CLEANUP(freep)
+        char *mixed = xasprintf("%s://%s%s%s", scheme, host, plain ? "" : ":", plain ? "" : port);
+
+        *ret = str_lower(mixed);
+    }
+    curl->free(scheme);
+    curl->free(host);
+    curl->free(port);
+    curl->url_cleanup(u);
+    return r == CURLUE_OK ? NULL : err_new(ERR_INVALID, "not an http or https URL: \"%s\"", url);
+}
+
+char *http_url_redact(const char *url)
+{
+    const struct curl_api *curl;
+    CURLU *u;
+    char *text = NULL;
+    struct error *e = curl_api_get(&curl);
+
+    if (e == NULL)
+        e = url_parse(NULL, url, &u);
+    if (e != NULL) {
+        err_free(e);
+        return xstrdup("");
+    }
+    curl->url_set(u, CURLUPART_USER, NULL, 0);
+    curl->url_set(u, CURLUPART_PASSWORD, NULL, 0);
+    char *copy = curl->url_get(u, CURLUPART_URL, &text, 0) == CURLUE_OK ? xstrdup(text) : xstrdup("");
+
+    curl->free(text);
+    curl->url_cleanup(u);
+    return copy;
+}
