@@ -8,4 +8,9 @@
 struct error *engine_open_containers(struct engine *e) MUST_CHECK;
 void engine_close_containers(struct engine *e); /* safe on a half-open engine */
 
+struct container_counts {
+    int running, paused, stopped;
+};
+struct container_counts engine_container_counts(struct engine *e);
+
 #endif

@@ -80,4 +80,8 @@ struct error *registry_stream_error(struct stream *s) MUST_CHECK;
 /* Close connections that have been idle for a while. */
 void registry_trim(struct registry *r);
 
+/* POST /auth: try the credentials at the registry's /v2/.  `server` is a host or a URL as clients send it.
+ * Errors: ERR_UNAUTHORIZED with the registry's text; others as they are. */
+struct error *registry_login(struct registry *r, const char *server, const char *user, const char *secret) MUST_CHECK;
+
 #endif
