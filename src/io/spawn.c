@@ -34,6 +34,9 @@
 #define BARE __attribute__((no_sanitize("address", "thread", "undefined", "memory")))
 #endif
 
+/* glibc's clone() under its other name: ThreadSanitizer takes calls of the first for a fork. */
+int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
+
 struct launch {
     const struct spawn_options *options;
     const char *program;
