@@ -203,7 +203,7 @@ static int launch_child(struct launch *l, struct child *ret)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &l->old_mask); /* no handler of ours may run in the child */
     pid_t pid =
-        clone(child_main, stack + CHILD_STACK, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, l, &pidfd);
+        __clone(child_main, stack + CHILD_STACK, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, l, &pidfd);
     int r = pid < 0 ? -errno : 0;
 
     pthread_sigmask(SIG_SETMASK, &l->old_mask, NULL);
