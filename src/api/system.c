@@ -9,6 +9,7 @@
 #include "oci/platform.h"
 #include "task/task.h"
 
+#include <errno.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>

@@ -84,6 +84,9 @@ struct error *builder_build(struct builder *b, const struct build_request *r,
 /* The live (or just ended) build's events; waits up to 6 s for it to appear.  ERR_NOT_FOUND "no such job
  * <ref>". */
 struct error *builder_progress(struct builder *b, const char *ref, struct progress **ret) MUST_CHECK;
+/* Follow events until the build ends: `batch` gets encoded moby.buildkit.v1.StatusResponse messages. */
+struct error *builder_follow(struct progress *p, struct error *(*batch)(void *ctx, const void *data, size_t len),
+                             void *ctx) MUST_CHECK;
 /* Cancel a live build by its ref; false when there is none. */
 bool builder_cancel(struct builder *b, const char *ref);
 size_t builder_active(struct builder *b);

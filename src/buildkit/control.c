@@ -175,7 +175,7 @@ static struct error *status(struct rpc_call *call, void *ctx)
         return replay(call, log);
     err_free(e);
     TRY(builder_progress(b, q->ref, &p));
-    e = status_follow(p, send_batch, call);
+    e = builder_follow(p, send_batch, call);
     progress_unref(p);
     return e;
 }

@@ -216,7 +216,7 @@ static struct error *blob_make(struct history *h, struct error *(*fill)(struct l
 
 static struct error *fill_log(struct log_writer *w, void *progress)
 {
-    return status_follow(progress, write_frame, w);
+    return builder_follow(progress, write_frame, w);
 }
 
 static struct error *fill_error(struct log_writer *w, void *arg)

@@ -108,10 +108,6 @@ Caps__ApiCap **worker_frontend_caps(struct pb_arena *a, size_t *ret_count);
 Caps__ApiCap **worker_llb_caps(struct pb_arena *a, size_t *ret_count);
 void status_from_events(struct pb_arena *a, const struct progress_event *const *events, size_t count,
                         Bk__StatusResponse *out);
-/* Follow a live build's events and hand over encoded batches until it ends. */
-struct error *status_follow(struct progress *p,
-                            struct error *(*batch)(void *ctx, const void *data, size_t len),
-                            void *ctx) MUST_CHECK;
 
 extern const struct rpc_method control_methods[], gateway_methods[], content_methods[], health_methods[],
     trace_methods[];

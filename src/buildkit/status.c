@@ -145,7 +145,7 @@ static size_t batch_length(const struct progress_event *const *events, size_t co
     return n;
 }
 
-struct error *status_follow(struct progress *p,
+struct error *builder_follow(struct progress *p,
                             struct error *(*batch)(void *ctx, const void *data, size_t len), void *ctx)
 {
     struct progress_reader *r = progress_read_open(p);

@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* build.c - POST /build (version=2), /build/cancel, /build/prune, and the two tunnels POST /grpc and POST
+ * /session */
+#include "api/router.h"
+
+#include "base/bytes.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "buildkit/builder.h"
+#include "engine/engine.h"
+#include "engine/upload.h"
+#include "oci/reference.h"
+#include "task/task.h"
+
+/* ---- tunnels
+ * ------------------------------------------------------------------------------------------------------------------
+ */
+
+/* Both refuse what does not ask for h2c, each with its own status (protocol.md 1.3, 1.4). */
+static struct error *check_upgrade(const struct http_request *q, enum error_kind kind)
+{
+    const char *proto = http_header(q, "upgrade");
+
+    if (proto == NULL || proto[0] == '\0')
+        return err_new(kind, "no upgrade proto in request");
+    if (!streq(proto, "h2c"))
+        return err_new(kind, "protocol %s not supported", proto);
+    return NULL;
+}
+
+static struct error *grpc(struct api_request *r)
+{
+    struct stream *s;
+
+    TRY(check_upgrade(r->http->request, ERR_UNKNOWN));
+    TRY(http_hijack(r->http, "h2c", &s));
+    return builder_serve_grpc(r->engine->builder, s);
+}
+
+static struct error *session(struct api_request *r)
+{
+    const struct http_request *q = r->http->request;
+    const char *encoded = http_header(q, "x-docker-expose-session-sharedkey-encoded");
+    CLEANUP(strv_deinit) struct strv methods = { 0 };
+    struct session_hello h = { .id = http_header(q, "x-docker-expose-session-uuid"),
+                               .name = http_header(q, "x-docker-expose-session-name"),
+                               .shared_key = http_header(q, "x-docker-expose-session-sharedkey"),
+                               .methods = &methods };
+    struct stream *s;
+
+    TRY(check_upgrade(q, ERR_INVALID));
+    if (encoded != NULL && parse_bool(encoded, &h.shared_key_encoded) < 0)
+        h.shared_key_encoded = false;
+    http_params_all(&q->headers, "x-docker-expose-session-grpc-method", &methods);
+    if (h.id == NULL)
+        h.id = "";
+    if (h.id[0] != '\0')
+        TRY(session_check(r->engine->sessions, h.id));
+    TRY(http_hijack(r->http, "h2c", &s));
+    return builder_serve_session(r->engine->builder, &h, s);
+}
+
+/* ---- POST /build?version=2: query to frontend attributes
+ * -------------------------------------------------------------------------- */
+
+struct build_query {
+    struct map attrs, exporter_attrs;
+    struct strv tags, entitlements;
+    char *exporter; /* NULL: none (cacheonly) */
+    bool quiet;
+    struct upload *upload;
+};
+
+static void build_query_deinit(struct build_query *b)
+{
+    map_deinit(&b->attrs);
+    map_deinit(&b->exporter_attrs);
+    strv_deinit(&b->tags);
+    strv_deinit(&b->entitlements);
+    free(b->exporter);
+    upload_close(b->upload);
+}
+
+static void copy_query(const struct api_request *r, const char *name, const char *attr, struct build_query *b)
+{
+    const char *v = api_query(r, name);
+
+    if (v != NULL && v[0] != '\0')
+        strmap_set(&b->attrs, attr, v);
+}
+
+/* A JSON query value, NULL when absent. */
+static struct error *json_query(const struct api_request *r, const char *name, json_t **ret)
+{
+    const char *v = api_query(r, name);
+    json_error_t why;
+
+    *ret = NULL;
+    if (v == NULL || v[0] == '\0' || streq(v, "null"))
+        return NULL;
+    *ret = json_loads(v, 0, &why);
+    return *ret != NULL ? NULL
+                        : err_new(ERR_INVALID, "invalid JSON in query parameter %s: %s", name, why.text);
+}
+
+static struct error *map_query(const struct api_request *r, const char *name, const char *prefix,
+                               struct build_query *b)
+{
+    const char *key;
+    json_t *j, *v;
+
+    TRY(json_query(r, name, &j));
+    json_object_foreach(j, key, v)
+    {
+        CLEANUP(freep) char *attr = xasprintf("%s%s", prefix, key);
+        if (json_is_string(v)) /* null: take it from the environment, which a daemon does not do */
+            strmap_set(&b->attrs, attr, json_string_value(v));
+    }
+    json_decref(j);
+    return NULL;
+}
+
+static struct error *cache_query(const struct api_request *r, struct build_query *b)
+{
+    CLEANUP(buf_deinit) struct buf list = { 0 };
+    json_t *j, *v;
+    size_t i;
+
+    TRY(json_query(r, "cachefrom", &j));
+    json_array_foreach(j, i, v)
+    {
+        if (json_is_string(v))
+            buf_addf(&list, "%s%s", list.len == 0 ? "" : ",", json_string_value(v));
+    }
+    json_decref(j);
+    if (list.len > 0)
+        strmap_set(&b->attrs, "cache-from", buf_str(&list));
+    return NULL;
+}
+
+static struct error *ulimit_query(const struct api_request *r, struct build_query *b)
+{
+    CLEANUP(buf_deinit) struct buf list = { 0 };
+    json_t *j, *v;
+    size_t i;
+
+    TRY(json_query(r, "ulimits", &j));
+    json_array_foreach(j, i, v)
+    {
+        const char *name = json_string_value(json_object_get(v, "Name"));
+        if (name != NULL)
+            buf_addf(&list, "%s%s=%lld:%lld", list.len == 0 ? "" : ",", name,
+                     (long long)json_integer_value(json_object_get(v, "Soft")),
+                     (long long)json_integer_value(json_object_get(v, "Hard")));
+    }
+    json_decref(j);
+    if (list.len > 0)
+        strmap_set(&b->attrs, "ulimit", buf_str(&list));
+    return NULL;
+}
+
+static struct error *network_query(const struct api_request *r, struct build_query *b)
+{
+    const char *mode = api_query(r, "networkmode");
+
+    if (mode == NULL || mode[0] == '\0' || streq(mode, "default"))
+        return NULL;
+    if (!streq(mode, "host") && !streq(mode, "none"))
+        return err_new(ERR_INVALID, "network mode \"%s\" not supported by buildkit", mode);
+    strmap_set(&b->attrs, "force-network-mode", mode);
+    if (streq(mode, "host"))
+        strv_add(&b->entitlements, "network.host");
+    return NULL;
+}
+
+static void hosts_query(const struct api_request *r, struct build_query *b)
+{
+    CLEANUP(strv_deinit) struct strv hosts = { 0 };
+    CLEANUP(buf_deinit) struct buf list = { 0 };
+
+    http_params_all(&r->http->request->query, "extrahosts", &hosts);
+    for (size_t i = 0; i < hosts.len; i++) {
+        char *sep = strchr(hosts.v[i], ':'); /* "host:ip" here, "host=ip" in the attribute */
+        if (sep != NULL && strchr(hosts.v[i], '=') == NULL)
+            *sep = '=';
+        buf_addf(&list, "%s%s", i == 0 ? "" : ",", hosts.v[i]);
+    }
+    if (list.len > 0)
+        strmap_set(&b->attrs, "add-hosts", buf_str(&list));
+}
+
+static struct error *exporter_query(const struct api_request *r, struct build_query *b)
+{
+    const char *key, *type;
+    json_t *j, *v;
+
+    TRY(json_query(r, "outputs", &j));
+    if (json_array_size(j) > 1) {
+        json_decref(j);
+        return err_new(ERR_INVALID, "multiple outputs not supported");
+    }
+    type = json_string_value(json_object_get(json_array_get(j, 0), "Type"));
+    b->exporter = xstrdup(type == NULL || type[0] == '\0' ? "moby" : type);
+    json_object_foreach(json_object_get(json_array_get(j, 0), "Attrs"), key, v)
+    {
+        if (json_is_string(v))
+            strmap_set(&b->exporter_attrs, key, json_string_value(v));
+    }
+    json_decref(j);
+    if (streq(b->exporter, "cacheonly")) {
+        free(TAKE(b->exporter));
+        return NULL;
+    }
+    if ((streq(b->exporter, "moby") || streq(b->exporter, "image")) && b->tags.len > 0) {
+        CLEANUP(freep) char *names = strv_join(&b->tags, ",");
+        strmap_set(&b->exporter_attrs, "name", names);
+    }
+    return NULL;
+}
+
+/* The context: the client's session, or the body, kept in a file and read by the build as a remote archive.
+ */
+static struct error *context_query(struct api_request *r, struct build_query *b)
+{
+    const char *remote = api_query(r, "remote");
+
+    if (remote != NULL && streq(remote, "client-session"))
+        return NULL;
+    if (remote != NULL && str_has_prefix(remote, "upload-request"))
+        return err_new(ERR_UNIMPLEMENTED, "upload-request contexts are not supported yet");
+    if (remote != NULL && remote[0] != '\0') {
+        strmap_set(&b->attrs, "context", remote);
+        return NULL;
+    }
+    TRY(upload_receive(r->engine, r->http->body, &b->upload));
+    strmap_set(&b->attrs, "context", upload_url(b->upload));
+    return NULL;
+}
+
+static struct error *parse_build_query(struct api_request *r, struct build_query *b)
+{
+    const char *file = api_query(r, "dockerfile"), *pull = api_query(r, "pull");
+
+    strmap_init(&b->attrs);
+    strmap_init(&b->exporter_attrs);
+    http_params_all(&r->http->request->query, "t", &b->tags);
+    b->quiet = api_query_bool(r, "q", false);
+    copy_query(r, "target", "target", b);
+    if (file != NULL && file[0] != '\0' && !streq(file, "."))
+        strmap_set(&b->attrs, "filename", file);
+    copy_query(r, "platform", "platform", b);
+    copy_query(r, "shmsize", "shm-size", b);
+    copy_query(r, "cgroupparent", "cgroup-parent", b);
+    if (api_query_bool(r, "nocache", false))
+        strmap_set(&b->attrs, "no-cache", "");
+    strmap_set(&b->attrs, "image-resolve-mode",
+               pull != NULL && pull[0] != '\0' && !streq(pull, "0") ? "pull" : "default");
+    TRY(map_query(r, "buildargs", "build-arg:", b));
+    TRY(map_query(r, "labels", "label:", b));
+    TRY(cache_query(r, b));
+    TRY(ulimit_query(r, b));
+    TRY(network_query(r, b));
+    hosts_query(r, b);
+    TRY(exporter_query(r, b));
+    return context_query(r, b);
+}
+
+/* ---- running it
+ * --------------------------------------------------------------------------------------------------------------------
+ */
+
+struct build_task {
+    struct builder *builder;
+    const struct build_request *request;
+    struct map response;
+};
+
+static struct error *build_task(void *arg)
+{
+    struct build_task *t = arg;
+
+    return builder_build(t->builder, t->request, &t->response);
+}
+
+static struct error *send_trace(void *ctx, const void *data, size_t len)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+
+    base64_encode(&text, data, len);
+    return api_write_json_line(ctx,
+                               json_pack("{s:s, s:s}", "id", "moby.buildkit.trace", "aux", buf_str(&text)));
+}
+
+/* Status while it runs; a build that ended before it was seen has nothing to show. */
+static struct error *follow(struct api_request *r, const char *ref, bool quiet)
+{
+    struct progress *p = NULL;
+    struct error *e = builder_progress(r->engine->builder, ref, &p);
+
+    if (err_is(e, ERR_NOT_FOUND)) {
+        err_free(e);
+        return NULL;
+    }
+    TRY(e);
+    e = quiet ? NULL : builder_follow(p, send_trace, r);
+    progress_unref(p);
+    return e;
+}
+
+static struct error *run_build(struct api_request *r, const struct build_request *q, bool quiet,
+                               struct map *response)
+{
+    struct build_task t = { .builder = r->engine->builder, .request = q };
+    struct error *e, *failure;
+    struct group g;
+
+    strmap_init(&t.response);
+    group_open(&g, GROUP_KEEP_GOING);
+    e = group_spawn(&g, "build", build_task, &t);
+    if (e == NULL)
+        e = follow(r, q->ref, quiet);
+    if (e != NULL)
+        group_cancel(&g); /* the client is gone */
+    failure = group_join(&g);
+    strmap_copy(response, &t.response);
+    map_deinit(&t.response);
+    if (failure == NULL)
+        return e;
+    err_free(e);
+    return failure;
+}
+
+static struct error *send_result(struct api_request *r, const struct build_query *b,
+                                 const struct map *response)
+{
+    const char *digest = strmap_get(response, "containerimage.digest");
+
+    if (b->exporter == NULL || !(streq(b->exporter, "moby") || streq(b->exporter, "image")))
+        return r->http->status != 0 ? NULL : api_reply_empty(r, 200);
+    if (digest == NULL)
+        return err_new(ERR_UNKNOWN, "missing image id");
+    if (b->quiet)
+        return api_write_json_line(r, json_pack("{s:o}", "stream", json_sprintf("%s\n", digest)));
+    return api_write_json_line(r, json_pack("{s:s, s:{s:s}}", "id", "moby.image.id", "aux", "ID", digest));
+}
+
+/* Once the stream has begun an error is a line of it. */
+static struct error *stream_error(struct api_request *r, struct error *e)
+{
+    struct error *w;
+
+    if (e == NULL || r->http->status == 0)
+        return e;
+    w = api_write_json_line(
+        r, json_pack("{s:{s:s}, s:s}", "errorDetail", "message", e->message, "error", e->message));
+    err_free(e);
+    return w;
+}
+
+static struct error *build_v2(struct api_request *r)
+{
+    CLEANUP(build_query_deinit) struct build_query b = { 0 };
+    CLEANUP(map_deinit) struct map response = { 0 };
+    const char *session = api_query(r, "session"), *id = api_query(r, "buildid");
+    struct build_exporter exporter;
+    struct error *e;
+    char ref[26];
+
+    strmap_init(&response);
+    TRY(parse_build_query(r, &b));
+    random_id(ref, 25);
+    exporter = (struct build_exporter){ .type = b.exporter, .attrs = &b.exporter_attrs };
+    struct build_request q = { .ref = id != NULL && id[0] != '\0' ? id : ref,
+                               .session_id = session == NULL ? "" : session,
+                               .frontend = "dockerfile.v0",
+                               .frontend_attrs = &b.attrs,
+                               .exporters = &exporter,
+                               .exporter_count = b.exporter == NULL ? 0 : 1,
+                               .entitlements = &b.entitlements };
+    e = run_build(r, &q, b.quiet, &response);
+    if (e == NULL)
+        e = send_result(r, &b, &response);
+    engine_settle(r->engine);
+    return stream_error(r, e);
+}
+
+static struct error *build(struct api_request *r)
+{
+    const char *version = api_query(r, "version");
+
+    if (version != NULL && streq(version, "2"))
+        return build_v2(r);
+    if (version != NULL && version[0] != '\0' && !streq(version, "1"))
+        return err_new(ERR_INVALID, "invalid version %s", version);
+    return err_new(ERR_UNIMPLEMENTED,
+                   "the classic builder (POST /build, version 1) is not supported yet: build with BuildKit "
+                   "(DOCKER_BUILDKIT=1, buildx, or version=2)");
+}
+
+static struct error *cancel(struct api_request *r)
+{
+    const char *id = api_query(r, "id");
+
+    if (id == NULL || id[0] == '\0')
+        return err_new(ERR_INVALID, "build ID not provided");
+    builder_cancel(r->engine->builder, id); /* an unknown one is fine too (protocol.md trap 31) */
+    return api_reply_empty(r, 200);
+}
+
+/* ---- prune
+ * --------------------------------------------------------------------------------------------------------------------------
+ */
+
+static const char *const prune_filters[] = { "description", "id",     "inuse",      "label",
+                                             "label!",      "parent", "private",    "shared",
+                                             "type",        "until",  "unused-for", NULL };
+
+/* The old names in new clothes: "id" etc. as containerd filters, "until"/"unused-for" as an age. */
+static struct error *prune_options(const struct api_filters *f, struct prune_options *o)
+{
+    CLEANUP(buf_deinit) struct buf all = { 0 };
+
+    for (size_t i = 0; i < f->keys.len; i++) {
+        const char *key = f->keys.entries[i].key;
+        const struct strv *v = f->keys.entries[i].value;
+        bool age = streq(key, "until") || streq(key, "unused-for");
+        for (size_t k = 0; k < v->len; k++) {
+            if (age && parse_duration(v->v[k], &o->keep_ns) < 0)
+                return err_new(ERR_INVALID,
+                               "failed to prune build cache: invalid filter '%s=%s': not a duration", key,
+                               v->v[k]);
+            if (age || str_has_prefix(key, "label"))
+                continue;
+            buf_addf(&all, "%s%s", all.len == 0 ? "" : ",", streq(key, "parent") ? "parents" : key);
+            if (!streq(key, "inuse") && !streq(key, "shared") && !streq(key, "private")) {
+                buf_adds(&all, streq(key, "id") ? "~=" : "==");
+                buf_adds(&all, v->v[k]);
+            }
+        }
+    }
+    if (all.len > 0)
+        strv_add(&o->filters, buf_str(&all));
+    return NULL;
+}
+
+struct pruned {
+    json_t *ids;
+    int64_t bytes;
+};
+
+static void note_pruned(void *ctx, const struct usage_record *u)
+{
+    struct pruned *p = ctx;
+
+    json_array_append_new(p->ids, json_string(u->id));
+    p->bytes += u->size;
+}
+
+static struct error *prune_parse(struct api_request *r, struct prune_options *o)
+{
+    CLEANUP(api_filters_deinit) struct api_filters f = { 0 };
+    struct error *e = api_query_filters(r, prune_filters, &f);
+
+    if (e != NULL)
+        return err_wrap(e, "failed to prune build cache");
+    o->all = api_query_bool(r, "all", false);
+    TRY(api_query_int(r, r->version >= 48 ? "reserved-space" : "keep-storage", 0, &o->reserved_bytes));
+    TRY(api_query_int(r, "max-used-space", 0, &o->max_used_bytes));
+    TRY(api_query_int(r, "min-free-space", 0, &o->min_free_bytes));
+    return prune_options(&f, o);
+}
+
+static struct error *prune(struct api_request *r)
+{
+    struct prune_options o = { 0 };
+    struct pruned p = { .ids = json_array() };
+    struct error *e = prune_parse(r, &o);
+
+    if (e == NULL)
+        e = store_prune(r->engine->store, &o, note_pruned, &p);
+    if (e == NULL)
+        e = store_collect(r->engine->store, NULL);
+    strv_deinit(&o.filters);
+    if (e != NULL) {
+        json_decref(p.ids);
+        return e;
+    }
+    engine_settle(r->engine);
+    events_publish(r->engine->events, "builder", "prune", "", NULL);
+    return api_reply_json(
+        r, 200, json_pack("{s:o, s:I}", "CachesDeleted", p.ids, "SpaceReclaimed", (json_int_t)p.bytes));
+}
+
+static const struct route routes[] = {
+    { "POST", "/grpc", grpc, false },         { "POST", "/session", session, false },
+    { "POST", "/build", build, false },       { "POST", "/build/cancel", cancel, false },
+    { "POST", "/build/prune", prune, false },
+};
+const struct route_table build_routes = { routes, ARRAY_LEN(routes) };
