@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "buildkit/builder.h"
 #include "engine/engine.h"
-#include "engine/upload.h"
+#include "op/upload.h"
 #include "oci/reference.h"
 #include "task/task.h"
 
@@ -232,7 +232,7 @@ static struct error *context_query(struct api_request *r, struct build_query *b)
         strmap_set(&b->attrs, "context", remote);
         return NULL;
     }
-    TRY(upload_receive(r->engine, r->http->body, &b->upload));
+    TRY(upload_receive(r->engine->store, r->http->body, &b->upload));
     strmap_set(&b->attrs, "context", upload_url(b->upload));
     return NULL;
 }

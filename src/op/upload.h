@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * upload.h - a build context that came as a request's body
+ *
+ * The body is kept in a file below the store's work folder and offered to its build as http://build-context-<id>: BuildKit's own
+ * way, so that steps and cache behave as with any remote archive.  The source of scheme "http" answers for these addresses.
+ */
+#ifndef MINKE_OP_UPLOAD_H
+#define MINKE_OP_UPLOAD_H
+
+#include "solver/solver.h"
+
+struct upload;
+/* Read `body` to its end.  Errors: ERR_INVALID when it breaks off. */
+struct error *upload_receive(struct store *s, struct stream *body, struct upload **ret) MUST_CHECK;
+const char *upload_url(const struct upload *u); /* borrowed */
+void upload_close(struct upload *u);            /* NULL is fine; the file goes */
+
+/* Source ops of scheme http: uploads; any other address is refused by name. */
+extern const struct op_impl upload_source;
+
+#endif
