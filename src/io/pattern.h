@@ -36,8 +36,8 @@ bool pattern_is_exclusion(const struct pattern_set *s, size_t index);
 struct error *pattern_set_match(const struct pattern_set *s, const char *path, bool *ret) MUST_CHECK;
 
 /* The same while walking a tree: `parent` is the info of the directory above (NULL for the root: parents are
- * then tried one by one), `info` receives one bool per pattern (count of them, memory of the caller; may be
- * `parent`'s only if distinct). */
+ * then tried one by one), `info` receives one bool per pattern (`count` of them, memory of the caller,
+ * not that of `parent`). */
 struct error *pattern_set_match_walk(const struct pattern_set *s, const char *path, const bool *parent,
                                      bool *info, bool *ret) MUST_CHECK;
 
