@@ -42,6 +42,7 @@ struct key_value {
 struct key_value_list {
     struct key_value *v;
     size_t len;
+    bool no_expand; /* made from an option */
 };
 
 /* ARG */
@@ -112,7 +113,6 @@ struct run_device {
 };
 struct run_args {
     struct command_line line;
-    struct strv flags_used;   /* names: "mount", "network", ... */
     struct strv mount_flags;  /* values of --mount as typed */
     struct run_mount *mounts; /* before expansion only `from` is filled, in order of the flags */
     size_t mount_count;
@@ -129,9 +129,10 @@ struct healthcheck {  /* durations in ns, 0 = not given */
 };
 
 struct from_args {
-    char *base;       /* image or stage name, unexpanded */
-    char *stage_name; /* lower case, "" when not named */
-    char *platform;   /* "" when not given, unexpanded */
+    char *base;        /* image or stage name, unexpanded */
+    char *stage_name;  /* lower case, "" when not named */
+    char *platform;    /* "" when not given, unexpanded */
+    char *description; /* from a comment "# stage text" directly above, "" when none */
 };
 
 struct instruction {

@@ -63,8 +63,9 @@ struct lint_warning {
 
 struct lint {
     struct lint_config config; /* owned */
-    const struct lint *parent; /* scope; NULL for the root */
+    struct lint *parent;       /* scope; NULL for the root */
     struct strv reported;      /* root only: rule names in order of their first report */
+    uint32_t skip_mask, experimental_mask, reported_mask;  /* bit per rule */
     void (*warn)(void *ctx, const struct lint_warning *w); /* NULL: lint is off */
     void *ctx;
 };

@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "frontend/dockerfile/instruction.h"
+
+#include "base/rune.h"
+#include "frontend/dockerfile/flags.h"
+#include "frontend/dockerfile/health.h"
+#include "frontend/dockerfile/run_options.h"
+#include "frontend/dockerfile/suggest.h"
+
+static const char *const kind_names[] = {
+    [INSTR_ADD] = "ADD",
+    [INSTR_ARG] = "ARG",
+    [INSTR_CMD] = "CMD",
+    [INSTR_COPY] = "COPY",
+    [INSTR_ENTRYPOINT] = "ENTRYPOINT",
+    [INSTR_ENV] = "ENV",
+    [INSTR_EXPOSE] = "EXPOSE",
+    [INSTR_FROM] = "FROM",
+    [INSTR_HEALTHCHECK] = "HEALTHCHECK",
+    [INSTR_LABEL] = "LABEL",
+    [INSTR_MAINTAINER] = "MAINTAINER",
+    [INSTR_ONBUILD] = "ONBUILD",
+    [INSTR_RUN] = "RUN",
+    [INSTR_SHELL] = "SHELL",
+    [INSTR_STOPSIGNAL] = "STOPSIGNAL",
+    [INSTR_USER] = "USER",
+    [INSTR_VOLUME] = "VOLUME",
+    [INSTR_WORKDIR] = "WORKDIR",
+};
+
+const char *instruction_kind_name(enum instruction_kind kind)
+{
+    return kind_names[kind];
+}
+
+/* ---- what several keywords share ---- */
+
+static struct error *need_one(const struct instruction *i)
+{
+    return err_new(ERR_INVALID, "%s requires at least one argument", kind_names[i->kind]);
+}
+
+static struct error *no_flags(const struct df_node *n)
+{
+    return flags_parse(&n->flags, NULL, 0);
+}
+
+/* "NAME text" among the comments above: the text. New string, "" when there is none. */
+static char *find_description(const struct strv *comments, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (size_t i = 0; len > 0 && i < comments->len; i++) {
+        const char *c = comments->v[i];
+        if (strncmp(c, name, len) == 0 && c[len] == ' ')
+            return xstrdup(c + len + 1);
+    }
+    return xstrdup("");
+}
+
+/* A comment directly above FROM or ARG should describe one of the names. */
+static void check_description(const char *keyword, const struct strv *names, const struct df_node *n,
+                              struct lint *lint)
+{
+    if (n->comments.len == 0 || names->len == 0)
+        return;
+    const char *last = n->comments.v[n->comments.len - 1];
+    CLEANUP(freep) char *first = xstrndup(last, strcspn(last, " "));
+    if (strv_has(names, first))
+        return;
+    lint_report(lint, LINT_INVALID_DEFINITION_DESCRIPTION, n->lines, keyword,
+                names->len > 1 ? "<arg_key>" : names->v[0]);
+}
+
+static struct error *parse_text(const struct df_node *n, struct instruction *i)
+{
+    if (n->args.len != 1)
+        return err_new(ERR_INVALID, "%s requires exactly one argument", kind_names[i->kind]);
+    if (i->kind != INSTR_STOPSIGNAL)
+        TRY(no_flags(n));
+    i->text = xstrdup(n->args.v[0]);
+    return NULL;
+}
+
+static struct error *parse_key_values(const struct df_node *n, struct instruction *i)
+{
+    TRY(no_flags(n));
+    if (n->args.len == 0)
+        return need_one(i);
+    i->kv.v = xcalloc(n->args.len / 3, sizeof(*i->kv.v));
+    for (size_t a = 0; a + 2 < n->args.len; a += 3) {
+        if (*n->args.v[a] == '\0')
+            return err_new(ERR_INVALID, "%s names can not be blank", kind_names[i->kind]);
+        i->kv.v[i->kv.len++] = (struct key_value){
+            .key = xstrdup(n->args.v[a]),
+            .value = xstrdup(n->args.v[a + 1]),
+            .no_delim = *n->args.v[a + 2] == '\0',
+        };
+    }
+    return NULL;
+}
+
+static void set_command_line(const struct df_node *n, struct command_line *line)
+{
+    strv_copy(&line->args, &n->args);
+    line->prepend_shell = !n->json;
+    line->files = xcalloc(n->heredoc_count, sizeof(*line->files));
+    for (size_t k = 0; k < n->heredoc_count; k++) {
+        const struct df_heredoc *h = &n->heredocs[k];
+        line->files[line->file_count++] =
+            (struct inline_file){ xstrdup(h->name), xstrdup(h->content), h->chomp };
+    }
+}
+
+/* ---- one keyword each ---- */
+
+static const struct df_heredoc *find_heredoc(const struct df_node *n, const char *name)
+{
+    for (size_t k = n->heredoc_count; k > 0; k--) {
+        if (streq(n->heredocs[k - 1].name, name))
+            return &n->heredocs[k - 1];
+    }
+    return NULL;
+}
+
+static void add_content(const struct df_node *n, const struct df_heredoc *source, struct copy_args *c)
+{
+    const struct df_heredoc *h = find_heredoc(n, source->name);
+    const char *data = h != NULL ? h->content : "";
+
+    c->contents = xreallocarray(c->contents, c->content_count + 1, sizeof(*c->contents));
+    c->contents[c->content_count++] = (struct source_content){
+        .path = xstrdup(source->name),
+        .data = source->chomp ? heredoc_chomp(data) : xstrdup(data),
+        .expand = source->expand,
+    };
+}
+
+static struct error *parse_sources(const struct df_node *n, struct instruction *i)
+{
+    const char *dest = n->args.v[n->args.len - 1];
+    struct df_heredoc h;
+
+    if (heredoc_parse(dest, &h)) {
+        heredoc_deinit(&h);
+        return err_new(ERR_INVALID, "%s cannot accept a heredoc as a destination", kind_names[i->kind]);
+    }
+    for (size_t a = 0; a + 1 < n->args.len; a++) {
+        if (!heredoc_parse(n->args.v[a], &h)) {
+            strv_add(&i->copy.paths, n->args.v[a]);
+            continue;
+        }
+        add_content(n, &h, &i->copy);
+        heredoc_deinit(&h);
+    }
+    i->copy.dest = xstrdup(dest);
+    return NULL;
+}
+
+static struct error *parse_copy(const struct df_node *n, struct instruction *i)
+{
+    enum { CHOWN, CHMOD, LINK, EXCLUDE, FROM, PARENTS, ADD_ONLY = FROM, KEEP_GIT = FROM, CHECKSUM, UNPACK };
+    struct copy_args *c = &i->copy;
+    struct flag copy_flags[] = {
+        [CHOWN] = { .name = "chown", .type = FLAG_STRING },
+        [CHMOD] = { .name = "chmod", .type = FLAG_STRING },
+        [LINK] = { .name = "link", .type = FLAG_BOOL },
+        [EXCLUDE] = { .name = "exclude", .type = FLAG_STRINGS, .list = &c->exclude },
+        [FROM] = { .name = "from", .type = FLAG_STRING },
+        [PARENTS] = { .name = "parents", .type = FLAG_BOOL },
+    };
+    struct flag add_flags[] = {
+        [CHOWN] = { .name = "chown", .type = FLAG_STRING },
+        [CHMOD] = { .name = "chmod", .type = FLAG_STRING },
+        [LINK] = { .name = "link", .type = FLAG_BOOL },
+        [EXCLUDE] = { .name = "exclude", .type = FLAG_STRINGS, .list = &c->exclude },
+        [KEEP_GIT] = { .name = "keep-git-dir", .type = FLAG_BOOL },
+        [CHECKSUM] = { .name = "checksum", .type = FLAG_STRING },
+        [UNPACK] = { .name = "unpack", .type = FLAG_BOOL },
+    };
+    bool add = i->kind == INSTR_ADD;
+    struct flag *flags = add ? add_flags : copy_flags;
+
+    if (n->args.len < 2)
+        return err_new(ERR_INVALID,
+                       "%s requires at least two arguments, but only one was provided. Destination could not "
+                       "be determined",
+                       kind_names[i->kind]);
+    TRY(flags_parse(&n->flags, flags, add ? ARRAY_LEN(add_flags) : ARRAY_LEN(copy_flags)));
+    c->chown = xstrdup(flags[CHOWN].value);
+    c->chmod = xstrdup(flags[CHMOD].value);
+    c->link = flags[LINK].on;
+    c->from = xstrdup(add ? "" : flags[FROM].value);
+    c->parents = !add && flags[PARENTS].on;
+    c->checksum = xstrdup(add ? flags[CHECKSUM].value : "");
+    c->keep_git_dir_set = add && flags[KEEP_GIT].used;
+    c->keep_git_dir = add && flags[KEEP_GIT].on;
+    c->unpack_set = add && flags[UNPACK].used;
+    c->unpack = add && flags[UNPACK].on;
+    return parse_sources(n, i);
+}
+
+static bool is_stage_name(const char *s)
+{
+    static const char rest[] = "abcdefghijklmnopqrstuvwxyz0123456789-_.";
+
+    return *s >= 'a' && *s <= 'z' && s[strspn(s, rest)] == '\0';
+}
+
+/* "FROM x AS y": is the case of AS that of FROM?  A FROM in mixed case is another rule's business. */
+static bool as_matches_from(const char *from, const char *as)
+{
+    CLEANUP(freep) char *lower_from = str_lower(from);
+    CLEANUP(freep) char *upper_from = str_upper(from);
+    CLEANUP(freep) char *lower_as = str_lower(as);
+    CLEANUP(freep) char *upper_as = str_upper(as);
+
+    if (streq(from, lower_from))
+        return streq(as, lower_as);
+    return !streq(from, upper_from) || streq(as, upper_as);
+}
+
+static void check_from_casing(const struct df_node *n, struct lint *lint)
+{
+    if (n->args.len < 3)
+        return;
+    CLEANUP(freep) char *lower = str_lower(n->args.v[2]);
+    if (n->args.len == 3 && !streq(lower, n->args.v[2]))
+        lint_report(lint, LINT_STAGE_NAME_CASING, n->lines, n->args.v[2]);
+    if (!as_matches_from(n->value, n->args.v[1]))
+        lint_report(lint, LINT_FROM_AS_CASING, n->lines, n->value, n->args.v[1]);
+}
+
+static struct error *parse_from(const struct df_node *n, struct instruction *i, struct lint *lint)
+{
+    struct flag platform = { .name = "platform", .type = FLAG_STRING };
+    CLEANUP(strv_deinit) struct strv names = { 0 };
+    bool named = n->args.len == 3 && str_equal_fold(n->args.v[1], "as");
+
+    check_from_casing(n, lint);
+    if (!named && n->args.len != 1)
+        return err_new(ERR_INVALID, "FROM requires either one or three arguments");
+    i->from.stage_name = named ? str_lower(n->args.v[2]) : xstrdup("");
+    if (named && !is_stage_name(i->from.stage_name)) {
+        CLEANUP(freep) char *quoted = str_quote(n->args.v[2]);
+        return err_new(ERR_INVALID,
+                       "invalid name for build stage: %s, name can't start with a number or contain symbols",
+                       quoted);
+    }
+    TRY(flags_parse(&n->flags, &platform, 1));
+    i->from.base = xstrdup(n->args.v[0]);
+    i->from.platform = xstrdup(platform.value);
+    i->from.description = find_description(&n->comments, i->from.stage_name);
+    if (named) {
+        strv_add(&names, i->from.stage_name);
+        check_description("FROM", &names, n, lint);
+    }
+    return NULL;
+}
+
+/* The inner instruction as text again, to be parsed when a stage builds upon this one. */
+static char *trigger_text(const struct df_node *n)
+{
+    struct buf b = { 0 };
+    const char *s = n->original + strspn(n->original, "\t\n\f\r ");
+
+    if (strncasecmp(s, "ONBUILD", 7) == 0)
+        s += 7 + strspn(s + 7, "\t\n\f\r ");
+    else
+        s = n->original;
+    buf_adds(&b, s);
+    for (size_t k = 0; k < n->heredoc_count; k++)
+        buf_addf(&b, "\n%s%s", n->heredocs[k].content, n->heredocs[k].name);
+    return buf_take(&b);
+}
+
+static struct error *parse_onbuild(const struct df_node *n, struct instruction *i)
+{
+    size_t len;
+
+    if (n->args.len == 0)
+        return need_one(i);
+    TRY(no_flags(n));
+    const char *s = str_trim_space(n->args.v[0], strlen(n->args.v[0]), &len);
+    CLEANUP(freep) char *word = xstrndup(s, len);
+    CLEANUP(freep) char *trigger = str_upper(word);
+    if (streq(trigger, "ONBUILD"))
+        return err_new(ERR_INVALID, "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed");
+    if (streq(trigger, "MAINTAINER") || streq(trigger, "FROM"))
+        return err_new(ERR_INVALID, "%s isn't allowed as an ONBUILD trigger", trigger);
+    i->text = trigger_text(n);
+    return NULL;
+}
+
+static bool is_one_of(const char *s, const char *const *names)
+{
+    for (; *names != NULL; names++) {
+        if (streq(s, *names))
+            return true;
+    }
+    return false;
+}
+
+static struct error *parse_run_values(const struct strv *devices, const char *network, const char *security,
+                                      struct run_args *r)
+{
+    static const char *const networks[] = { "default", "none", "host", NULL };
+    static const char *const securities[] = { "insecure", "sandbox", NULL };
+    CLEANUP(freep) char *quoted_network = str_quote(network);
+    CLEANUP(freep) char *quoted_security = str_quote(security);
+
+    r->devices = xcalloc(devices->len, sizeof(*r->devices));
+    for (size_t k = 0; k < devices->len; k++) {
+        TRY(run_device_parse(devices->v[k], &r->devices[k]));
+        r->device_count++;
+    }
+    r->mounts = xcalloc(r->mount_flags.len, sizeof(*r->mounts));
+    for (size_t k = 0; k < r->mount_flags.len; k++) {
+        TRY(run_mount_parse(r->mount_flags.v[k], NULL, NULL, &r->mounts[k]));
+        r->mount_count++;
+    }
+    if (!is_one_of(network, networks))
+        return err_new(ERR_INVALID, "invalid network mode %s", quoted_network);
+    if (!is_one_of(security, securities))
+        return err_new(ERR_INVALID, "security %s is not valid", quoted_security);
+    r->network = xstrdup(network);
+    r->security = xstrdup(security);
+    return NULL;
+}
+
+static struct error *parse_run(const struct df_node *n, struct instruction *i)
+{
+    CLEANUP(strv_deinit) struct strv devices = { 0 };
+    struct run_args *r = &i->run;
+    struct flag flags[] = {
+        { .name = "device", .type = FLAG_STRINGS, .list = &devices },
+        { .name = "mount", .type = FLAG_STRINGS, .list = &r->mount_flags },
+        { .name = "network", .type = FLAG_STRING },
+        { .name = "security", .type = FLAG_STRING },
+    };
+
+    TRY(flags_parse(&n->flags, flags, ARRAY_LEN(flags)));
+    set_command_line(n, &r->line);
+    return parse_run_values(&devices, flags[2].used ? flags[2].value : "default",
+                            flags[3].used ? flags[3].value : "sandbox", r);
+}
+
+static struct error *parse_command(const struct df_node *n, struct instruction *i)
+{
+    TRY(no_flags(n));
+    set_command_line(n, &i->line);
+    return NULL;
+}
+
+static struct error *parse_expose(const struct df_node *n, struct instruction *i)
+{
+    if (n->args.len == 0)
+        return need_one(i);
+    TRY(no_flags(n));
+    strv_copy(&i->words, &n->args);
+    strv_sort(&i->words);
+    return NULL;
+}
+
+static struct error *parse_volume(const struct df_node *n, struct instruction *i)
+{
+    if (n->args.len == 0)
+        return need_one(i);
+    TRY(no_flags(n));
+    for (size_t a = 0; a < n->args.len; a++) {
+        size_t len;
+        const char *s = str_trim_space(n->args.v[a], strlen(n->args.v[a]), &len);
+        if (len == 0)
+            return err_new(ERR_INVALID, "VOLUME specified can not be an empty string");
+        strv_addn(&i->words, s, len);
+    }
+    return NULL;
+}
+
+static struct error *parse_arg(const struct df_node *n, struct instruction *i, struct lint *lint)
+{
+    CLEANUP(strv_deinit) struct strv names = { 0 };
+
+    if (n->args.len == 0)
+        return need_one(i);
+    i->arg.v = xcalloc(n->args.len, sizeof(*i->arg.v));
+    for (size_t a = 0; a < n->args.len; a++) {
+        const char *eq = strchr(n->args.v[a], '=');
+        if (eq == n->args.v[a])
+            return err_new(ERR_INVALID, "ARG names can not be blank");
+        struct arg_def *d = &i->arg.v[i->arg.len++];
+        d->key = eq != NULL ? xstrndup(n->args.v[a], (size_t)(eq - n->args.v[a])) : xstrdup(n->args.v[a]);
+        d->value = eq != NULL ? xstrdup(eq + 1) : NULL;
+        d->description = find_description(&n->comments, d->key);
+        strv_add(&names, d->key);
+    }
+    check_description("ARG", &names, n, lint);
+    return NULL;
+}
+
+static struct error *parse_shell(const struct df_node *n, struct instruction *i)
+{
+    TRY(no_flags(n));
+    if (n->args.len == 0)
+        return need_one(i);
+    if (!n->json)
+        return err_new(ERR_INVALID, "SHELL requires the arguments to be in JSON form");
+    strv_copy(&i->words, &n->args);
+    return NULL;
+}
+
+static struct error *parse_kind(const struct df_node *n, struct instruction *i, struct lint *lint)
+{
+    switch (i->kind) {
+    case INSTR_ADD:
+    case INSTR_COPY:
+        return parse_copy(n, i);
+    case INSTR_ARG:
+        return parse_arg(n, i, lint);
+    case INSTR_CMD:
+    case INSTR_ENTRYPOINT:
+        return parse_command(n, i);
+    case INSTR_ENV:
+    case INSTR_LABEL:
+        return parse_key_values(n, i);
+    case INSTR_EXPOSE:
+        return parse_expose(n, i);
+    case INSTR_FROM:
+        return parse_from(n, i, lint);
+    case INSTR_HEALTHCHECK:
+        return healthcheck_parse(n, &i->health);
+    case INSTR_ONBUILD:
+        return parse_onbuild(n, i);
+    case INSTR_RUN:
+        return parse_run(n, i);
+    case INSTR_SHELL:
+        return parse_shell(n, i);
+    case INSTR_VOLUME:
+        return parse_volume(n, i);
+    case INSTR_MAINTAINER:
+        lint_report(lint, LINT_MAINTAINER_DEPRECATED, n->lines);
+        return parse_text(n, i);
+    case INSTR_STOPSIGNAL:
+    case INSTR_USER:
+    case INSTR_WORKDIR:
+        return parse_text(n, i);
+    }
+    assert(false);
+    return NULL;
+}
+
+static struct error *unknown_instruction(const struct df_node *n)
+{
+    return suggest_wrap(err_new(ERR_INVALID, "unknown instruction: %s", n->value), n->value, kind_names,
+                        ARRAY_LEN(kind_names), false, NULL);
+}
+
+struct error *instruction_parse(const struct df_node *n, struct lint *lint, struct instruction **ret)
+{
+    size_t kind = 0, len;
+
+    while (kind < ARRAY_LEN(kind_names) && !str_equal_fold(n->value, kind_names[kind]))
+        kind++;
+    if (kind == ARRAY_LEN(kind_names))
+        return df_error_at(unknown_instruction(n), n->lines);
+    CLEANUP(instruction_freep) struct instruction *i = NEW(struct instruction);
+    CLEANUP(lint_deinit) struct lint scope = { 0 };
+    lint_init_scope(&scope, lint, &n->comments);
+    const char *code = str_trim_space(n->original, strlen(n->original), &len);
+    i->kind = (enum instruction_kind)kind;
+    i->name = xstrdup(n->value);
+    i->code = xstrndup(code, len);
+    i->lines = n->lines;
+    strv_copy(&i->comments, &n->comments);
+    TRY(df_error_at(parse_kind(n, i, &scope), n->lines));
+    *ret = TAKE(i);
+    return NULL;
+}
+
+struct error *instruction_parse_command(const struct df_node *n, struct instruction **ret)
+{
+    CLEANUP(instruction_freep) struct instruction *i = NULL;
+
+    TRY(instruction_parse(n, NULL, &i));
+    if (i->kind == INSTR_FROM)
+        return df_error_at(err_new(ERR_INVALID, "*instructions.Stage is not a command type"), n->lines);
+    *ret = TAKE(i);
+    return NULL;
+}
+
+struct instruction *instruction_new_label(const char *key, const char *value)
+{
+    struct instruction *i = NEW(struct instruction);
+
+    i->kind = INSTR_LABEL;
+    i->name = xstrdup("label");
+    i->code = xasprintf("LABEL %s=%s", key, value);
+    i->lines = DF_NOWHERE;
+    i->kv.v = xcalloc(1, sizeof(*i->kv.v));
+    i->kv.v[0] = (struct key_value){ xstrdup(key), xstrdup(value), false };
+    i->kv.len = 1;
+    i->kv.no_expand = true;
+    return i;
+}

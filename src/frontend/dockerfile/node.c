@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "frontend/dockerfile/node.h"
+
+#include <errno.h>
+
+#include "base/rune.h"
+#include "frontend/dockerfile/json_args.h"
+
+/* How the arguments of a keyword are written. */
+enum syntax {
+    SYNTAX_UNKNOWN,
+    SYNTAX_STRING,      /* all of it is one argument */
+    SYNTAX_BLANKS,      /* separated by blanks */
+    SYNTAX_JSON_STRING, /* JSON array, else one argument */
+    SYNTAX_JSON_BLANKS, /* JSON array, else separated by blanks */
+    SYNTAX_NAMES,       /* name or name=value, quotes hold blanks */
+    SYNTAX_KEY_VALUES,  /* name=value, or the old "name value" */
+    SYNTAX_HEALTH,      /* a keyword, then JSON array or one argument */
+    SYNTAX_INSTRUCTION, /* another instruction */
+};
+
+static const struct {
+    const char *keyword;
+    enum syntax syntax;
+    bool heredocs;
+} keywords[] = {
+    { "ADD", SYNTAX_JSON_BLANKS, true },         { "ARG", SYNTAX_NAMES, false },
+    { "CMD", SYNTAX_JSON_STRING, false },        { "COPY", SYNTAX_JSON_BLANKS, true },
+    { "ENTRYPOINT", SYNTAX_JSON_STRING, false }, { "ENV", SYNTAX_KEY_VALUES, false },
+    { "EXPOSE", SYNTAX_BLANKS, false },          { "FROM", SYNTAX_BLANKS, false },
+    { "HEALTHCHECK", SYNTAX_HEALTH, false },     { "LABEL", SYNTAX_KEY_VALUES, false },
+    { "MAINTAINER", SYNTAX_STRING, false },      { "ONBUILD", SYNTAX_INSTRUCTION, false },
+    { "RUN", SYNTAX_JSON_STRING, true },         { "SHELL", SYNTAX_JSON_STRING, false },
+    { "STOPSIGNAL", SYNTAX_STRING, false },      { "USER", SYNTAX_STRING, false },
+    { "VOLUME", SYNTAX_JSON_BLANKS, false },     { "WORKDIR", SYNTAX_STRING, false },
+};
+
+#define ONBUILD_DEPTH 8 /* chains are refused later; this bounds what must be read to say so */
+
+static bool is_separator(char c)
+{
+    return c == '\t' || c == '\v' || c == '\f' || c == '\r' || c == ' ';
+}
+
+/* ---- flags ---- */
+
+struct flag_scan {
+    const char *s;
+    size_t len, pos;
+    char escape;
+    struct buf word;
+    bool blank_ok; /* quotes make an empty word a word */
+};
+
+/* One word, quotes and escapes resolved; byte by byte, as it has always been. */
+static void scan_flag(struct flag_scan *f)
+{
+    char quote = '\0';
+
+    for (; f->pos < f->len; f->pos++) {
+        unsigned char c = (unsigned char)f->s[f->pos];
+        if (quote == '\0' && rune_is_space(c))
+            return;
+        if (quote == '\0' && (c == '\'' || c == '"')) {
+            quote = (char)c;
+            f->blank_ok = true;
+            continue;
+        }
+        if (quote != '\0' && c == quote) {
+            quote = '\0';
+            continue;
+        }
+        if (c == f->escape) {
+            if (f->pos + 1 == f->len)
+                continue;
+            c = (unsigned char)f->s[++f->pos];
+        }
+        buf_add_rune(&f->word, c);
+    }
+}
+
+/* Take the words in front that begin with "--"; a lone "--" ends them.  Answers where the arguments begin. */
+static size_t scan_flags(const char *s, size_t len, char escape, struct strv *flags)
+{
+    CLEANUP(buf_deinit) struct buf word = { 0 };
+    struct flag_scan f = { .s = s, .len = len, .escape = escape };
+
+    for (;;) {
+        while (f.pos < len && rune_is_space((unsigned char)s[f.pos]))
+            f.pos++;
+        if (f.pos == len || s[f.pos] != '-' || f.pos + 1 == len || s[f.pos + 1] != '-')
+            break;
+        f.blank_ok = false;
+        scan_flag(&f);
+        bool end = streq(buf_str(&f.word), "--");
+        if (!end && (f.blank_ok || f.word.len > 0))
+            strv_addn(flags, buf_str(&f.word), f.word.len);
+        buf_clear(&f.word);
+        if (end)
+            break;
+    }
+    buf_deinit(&f.word);
+    return f.pos;
+}
+
+/* ---- words ---- */
+
+/* A word at `pos`, quotes and escapes kept; false when it is empty and not quoted.  Answers the place behind
+ * it. */
+static bool scan_word(const char *s, size_t len, size_t *pos, char escape, struct buf *out)
+{
+    int32_t quote = 0;
+    bool blank_ok = false;
+    size_t width;
+
+    for (; *pos < len; *pos += width) {
+        int32_t r = rune_decode(s + *pos, len - *pos, &width);
+        if (quote == 0 && rune_is_space(r))
+            break;
+        if (quote == 0 && (r == '\'' || r == '"')) {
+            quote = r;
+            blank_ok = true;
+        } else if (r == quote) {
+            quote = 0;
+        }
+        if (r == escape && quote != '\'') {
+            if (*pos + width == len) {
+                quote = 0;
+                continue;
+            }
+            buf_add_rune(out, r);
+            *pos += width;
+            r = rune_decode(s + *pos, len - *pos, &width);
+        }
+        buf_add_rune(out, r);
+    }
+    return blank_ok || out->len > 0;
+}
+
+static void split_quoted(const char *s, char escape, struct strv *ret)
+{
+    size_t len = strlen(s), pos = 0;
+
+    for (;;) {
+        struct buf word = { 0 };
+        pos += str_skip_space(s + pos, len - pos);
+        if (pos == len)
+            return;
+        if (scan_word(s, len, &pos, escape, &word))
+            strv_take(ret, buf_take(&word));
+        buf_deinit(&word);
+    }
+}
+
+static void split_blanks(const char *s, struct strv *ret)
+{
+    while (*s != '\0') {
+        size_t n = 0;
+        while (s[n] != '\0' && !is_separator(s[n]))
+            n++;
+        strv_addn(ret, s, n);
+        s += n;
+        if (*s == '\0')
+            return;
+        while (is_separator(*s))
+            s++;
+        if (*s == '\0')
+            strv_add(ret, "");
+    }
+}
+
+static void add_key_value(struct strv *args, const char *key, size_t key_len, const char *value,
+                          const char *separator)
+{
+    strv_addn(args, key, key_len);
+    strv_add(args, value);
+    strv_add(args, separator);
+}
+
+static struct error *parse_key_values(const char *keyword, const char *rest, char escape, struct strv *args)
+{
+    CLEANUP(strv_deinit) struct strv words = { 0 };
+
+    split_quoted(rest, escape, &words);
+    if (words.len == 0)
+        return NULL;
+    if (strchr(words.v[0], '=') == NULL) {
+        size_t n = 0;
+        while (rest[n] != '\0' && !is_separator(rest[n]))
+            n++;
+        if (rest[n] == '\0')
+            return err_new(ERR_INVALID, "%s must have two arguments", keyword);
+        const char *value = rest + n;
+        while (is_separator(*value))
+            value++;
+        add_key_value(args, rest, n, value, "");
+        return NULL;
+    }
+    for (size_t i = 0; i < words.len; i++) {
+        const char *eq = strchr(words.v[i], '=');
+        if (eq == NULL) {
+            CLEANUP(freep) char *quoted = str_quote(words.v[i]);
+            return err_new(ERR_INVALID, "Syntax error - can't find = in %s. Must be of the form: name=value",
+                           quoted);
+        }
+        add_key_value(args, words.v[i], (size_t)(eq - words.v[i]), eq + 1, "=");
+    }
+    return NULL;
+}
+
+/* ---- JSON ---- */
+
+/* *ret_json: it was an array.  A text that is no array is not an error. */
+static struct error *parse_array(const char *rest, struct strv *args, bool *ret_json)
+{
+    size_t len = strlen(rest), skip = str_skip_space(rest, len);
+    int r = json_string_array(rest + skip, len - skip, args);
+
+    *ret_json = r == 0;
+    if (r == -EDOM)
+        return err_new(ERR_INVALID, "when using JSON array syntax, arrays must be comprised of strings only");
+    if (r == -EILSEQ)
+        return err_new(ERR_INVALID, "arguments must not contain NUL characters");
+    return NULL;
+}
+
+static struct error *parse_json_string(const char *rest, struct df_node *n)
+{
+    if (*rest == '\0')
+        return NULL;
+    TRY(parse_array(rest, &n->args, &n->json));
+    if (!n->json)
+        strv_add(&n->args, rest);
+    return NULL;
+}
+
+static struct error *parse_health(const char *rest, struct df_node *n)
+{
+    size_t type = 0;
+
+    while (rest[type] != '\0' && !rune_is_space((unsigned char)rest[type]))
+        type++;
+    if (type == 0)
+        return NULL;
+    size_t next = type;
+    while (rest[next] != '\0' && rune_is_space((unsigned char)rest[next]))
+        next++;
+    strv_addn(&n->args, rest, type);
+    return parse_json_string(rest + next, n);
+}
+
+/* ---- nodes ---- */
+
+static size_t find_keyword(const char *word)
+{
+    size_t i = 0;
+
+    while (i < ARRAY_LEN(keywords) && !str_equal_fold(keywords[i].keyword, word))
+        i++;
+    return i;
+}
+
+static struct error *parse_line(const char *line, char escape, int depth, struct df_node **ret);
+
+static struct error *parse_inner(const char *rest, char escape, int depth, struct df_node *n)
+{
+    if (*rest == '\0')
+        return NULL;
+    if (depth >= ONBUILD_DEPTH)
+        return err_new(ERR_INVALID, "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed");
+    TRY(parse_line(rest, escape, depth + 1, &n->child));
+    strv_add(&n->args, n->child->value);
+    strv_copy(&n->args, &n->child->args);
+    return NULL;
+}
+
+static struct error *parse_args(const char *rest, char escape, int depth, struct df_node *n)
+{
+    size_t k = find_keyword(n->value);
+
+    switch (k < ARRAY_LEN(keywords) ? keywords[k].syntax : SYNTAX_UNKNOWN) {
+    case SYNTAX_STRING:
+        if (*rest != '\0')
+            strv_add(&n->args, rest);
+        return NULL;
+    case SYNTAX_BLANKS:
+        split_blanks(rest, &n->args);
+        return NULL;
+    case SYNTAX_JSON_STRING:
+        return parse_json_string(rest, n);
+    case SYNTAX_JSON_BLANKS:
+        TRY(parse_array(rest, &n->args, &n->json));
+        if (!n->json)
+            split_blanks(rest, &n->args);
+        return NULL;
+    case SYNTAX_NAMES:
+        split_quoted(rest, escape, &n->args);
+        return NULL;
+    case SYNTAX_KEY_VALUES:
+        return parse_key_values(keywords[k].keyword, rest, escape, &n->args);
+    case SYNTAX_HEALTH:
+        return parse_health(rest, n);
+    case SYNTAX_INSTRUCTION:
+        return parse_inner(rest, escape, depth, n);
+    default:
+        return NULL;
+    }
+}
+
+static struct error *parse_line(const char *line, char escape, int depth, struct df_node **ret)
+{
+    struct df_node *n = NEW(struct df_node);
+    size_t len, keyword = 0, rest_len;
+    const char *s = str_trim_space(line, strlen(line), &len);
+
+    while (keyword < len && !is_separator(s[keyword]))
+        keyword++;
+    n->value = xstrndup(s, keyword);
+    n->original = xstrdup(line);
+    n->lines = DF_NOWHERE;
+    size_t args = keyword;
+    while (args < len && is_separator(s[args]))
+        args++;
+    args += scan_flags(s + args, len - args, escape, &n->flags);
+    const char *rest = str_trim_space(s + args, len - args, &rest_len);
+    CLEANUP(freep) char *text = xstrndup(rest, rest_len);
+    struct error *e = parse_args(text, escape, depth, n);
+    if (e != NULL) {
+        df_node_free(n);
+        return e;
+    }
+    *ret = n;
+    return NULL;
+}
+
+struct error *df_node_parse(const char *line, char escape, struct df_node **ret)
+{
+    return parse_line(line, escape, 0, ret);
+}
+
+void df_node_free(struct df_node *n)
+{
+    if (n == NULL)
+        return;
+    free(n->value);
+    free(n->original);
+    strv_deinit(&n->flags);
+    strv_deinit(&n->args);
+    for (size_t i = 0; i < n->heredoc_count; i++)
+        heredoc_deinit(&n->heredocs[i]);
+    free(n->heredocs);
+    df_node_free(n->child);
+    strv_deinit(&n->comments);
+    free(n);
+}
+
+bool df_node_takes_heredocs(const struct df_node *n)
+{
+    if (n->child != NULL)
+        n = n->child;
+    size_t k = find_keyword(n->value);
+    return k < ARRAY_LEN(keywords) && keywords[k].heredocs && !n->json;
+}

@@ -1,0 +1,661 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A recursive descent over the word.  Each level writes to two places: the text of the level, and the
+ * splitter, which is one for all levels - what a nested word leaves in it, its parent goes on with.
+ *
+ *     scan_until(EOF)                       the word
+ *       scan_single_quote, scan_double_quote
+ *       scan_dollar                         $NAME  ${NAME}
+ *         scan_until('}')                   the word of ${NAME:-word}
+ *       scan_heredoc_mark                   << keeps the blanks behind it
+ */
+#include "frontend/dockerfile/words.h"
+
+#include "base/limits.h"
+#include "base/regex.h"
+#include "base/rune.h"
+
+struct lexer {
+    const struct words_options *o;
+    const struct words_env *env;
+    const char *s;
+    size_t len, pos;
+    bool raw_escapes; /* of the level at hand */
+    int depth;
+    struct buf split; /* the split word under construction, shared by all levels */
+    struct map matched, unmatched;
+};
+
+/* Split words of one level. */
+struct splitter {
+    struct buf *buf;
+    struct strv *words; /* NULL: nobody looks */
+    bool in_word;
+};
+
+static struct error *scan_until(struct lexer *l, int32_t stop, bool raw_escapes, bool pattern,
+                                struct buf *out, struct strv *words);
+
+static int32_t peek(const struct lexer *l)
+{
+    size_t width;
+
+    return rune_decode(l->s + l->pos, l->len - l->pos, &width);
+}
+
+static int32_t next(struct lexer *l)
+{
+    size_t width;
+    int32_t r = rune_decode(l->s + l->pos, l->len - l->pos, &width);
+
+    l->pos += width;
+    return r;
+}
+
+static struct error *check_size(const struct buf *b)
+{
+    if (b->len > LIMIT_WORD_BYTES)
+        return err_new(ERR_INVALID, "expanded word exceeds maximum allowed size of %zu bytes",
+                       LIMIT_WORD_BYTES);
+    return NULL;
+}
+
+/* ---- splitting ---- */
+
+static void split_add_raw(struct splitter *sp, int32_t r)
+{
+    buf_add_rune(sp->buf, r);
+    sp->in_word = true;
+}
+
+static void split_end(struct splitter *sp)
+{
+    if (sp->words != NULL)
+        strv_addn(sp->words, buf_str(sp->buf), sp->buf->len);
+    buf_clear(sp->buf);
+    sp->in_word = false;
+}
+
+static void split_add(struct splitter *sp, int32_t r)
+{
+    if (!rune_is_space(r))
+        split_add_raw(sp, r);
+    else if (sp->in_word && sp->buf->len > 0)
+        split_end(sp);
+}
+
+static void split_add_string(struct splitter *sp, const struct buf *text)
+{
+    size_t width;
+
+    for (size_t i = 0; i < text->len; i += width)
+        split_add(sp, rune_decode(text->data + i, text->len - i, &width));
+}
+
+/* ---- variables ---- */
+
+static const char *look_up(struct lexer *l, const char *name)
+{
+    const char *v = l->env->get != NULL ? l->env->get(l->env->ctx, name) : NULL;
+
+    map_set(v != NULL ? &l->matched : &l->unmatched, name, l);
+    return v;
+}
+
+static bool is_special_parameter(int32_t r)
+{
+    return r == '@' || r == '*' || r == '#' || r == '?' || r == '-' || r == '$' || r == '!';
+}
+
+/* A name behind '$' or "${": letters, digits and '_'; or only digits; or one special character; or nothing.
+ */
+static void scan_name(struct lexer *l, struct buf *name)
+{
+    int32_t r = peek(l);
+
+    if (rune_is_digit(r)) {
+        for (; rune_is_digit(peek(l));)
+            buf_add_rune(name, next(l));
+        return;
+    }
+    if (is_special_parameter(r)) {
+        buf_add_rune(name, next(l));
+        return;
+    }
+    for (; rune_is_letter(peek(l)) || rune_is_digit(peek(l)) || peek(l) == '_';)
+        buf_add_rune(name, next(l));
+}
+
+/* ---- patterns ---- */
+
+/* A shell pattern as a regular expression: `*` and `?` are wild, brackets are not. */
+static struct error *compile_pattern(const char *pattern, size_t len, bool greedy, bool anchored,
+                                     struct regex **ret)
+{
+    CLEANUP(buf_deinit) struct buf re = { 0 };
+    struct lexer l = { .s = pattern, .len = len };
+
+    if (anchored)
+        buf_addc(&re, '^');
+    for (int32_t r = next(&l); r != RUNE_EOF; r = next(&l)) {
+        if (r == '*') {
+            buf_adds(&re, greedy ? ".*" : ".*?");
+            continue;
+        }
+        if (r == '?') {
+            buf_addc(&re, '.');
+            continue;
+        }
+        if (r == '\\') {
+            if (peek(&l) == '}' || peek(&l) == '/')
+                continue; /* escaped for ${..}, not for the pattern */
+            buf_addc(&re, '\\');
+            r = next(&l);
+            if (r != '*' && r != '?' && r != '\\') {
+                CLEANUP(buf_deinit) struct buf bad = { 0 };
+                buf_add_rune(&bad, r);
+                return err_new(ERR_INVALID, "invalid escape '\\%s'", buf_str(&bad));
+            }
+        } else if (r < 0x80 && strchr("[]{}.+()|^$", (int)r) != NULL) {
+            buf_addc(&re, '\\');
+        }
+        buf_add_rune(&re, r);
+    }
+    if (regex_compile(buf_str(&re), re.len, ret) < 0)
+        return err_new(ERR_INVALID, "pattern is longer than %zu bytes", LIMIT_REGEX_BYTES);
+    return NULL;
+}
+
+static struct error *wrap_pattern(struct error *e, const char *pattern)
+{
+    return err_wrap(e, "invalid pattern (%s) in substitution", pattern);
+}
+
+/* Code points back to front; with `keep_escapes` a backslash stays in front of what it escapes. */
+static void reverse(const char *s, size_t len, bool keep_escapes, struct buf *out)
+{
+    struct lexer l = { .s = s, .len = len };
+    CLEANUP(freep) int32_t *runes = xcalloc(len + 1, sizeof(*runes));
+    size_t count = 0;
+
+    while (peek(&l) != RUNE_EOF)
+        runes[count++] = next(&l);
+    CLEANUP(freep) int32_t *back = xcalloc(count + 1, sizeof(*back));
+    for (size_t i = 0; i < count; i++) {
+        if (keep_escapes && runes[i] == '\\' && i + 1 < count) {
+            back[count - 2 - i] = '\\';
+            back[count - 1 - i] = runes[i + 1];
+            i++;
+        } else {
+            back[count - 1 - i] = runes[i];
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        buf_add_rune(out, back[i]);
+}
+
+static struct error *trim_prefix(const struct buf *pattern, const char *value, size_t len, bool greedy,
+                                 struct buf *out)
+{
+    struct regex *re = NULL;
+    size_t start, end = 0;
+    struct error *e = compile_pattern(buf_str(pattern), pattern->len, greedy, true, &re);
+
+    if (e != NULL)
+        return wrap_pattern(e, buf_str(pattern));
+    if (!regex_find(re, value, len, 0, &start, &end))
+        end = 0;
+    regex_free(re);
+    buf_add(out, value + end, len - end);
+    return NULL;
+}
+
+/* The shortest match at the end is the leftmost one of everything reversed. */
+static struct error *trim_suffix(const struct buf *pattern, const char *value, bool greedy, struct buf *out)
+{
+    CLEANUP(buf_deinit) struct buf back_pattern = { 0 };
+    CLEANUP(buf_deinit) struct buf back = { 0 };
+    CLEANUP(buf_deinit) struct buf left = { 0 };
+
+    reverse(buf_str(pattern), pattern->len, true, &back_pattern);
+    reverse(value, strlen(value), false, &back);
+    TRY(trim_prefix(&back_pattern, buf_str(&back), back.len, greedy, &left));
+    reverse(buf_str(&left), left.len, false, out);
+    return NULL;
+}
+
+static struct error *replace(const struct buf *pattern, const char *value, bool all, const struct buf *with,
+                             struct buf *out)
+{
+    struct regex *re = NULL;
+    size_t start, end, len = strlen(value);
+    struct error *e = compile_pattern(buf_str(pattern), pattern->len, true, false, &re);
+
+    if (e != NULL)
+        return wrap_pattern(e, buf_str(pattern));
+    if (all) {
+        regex_replace_all(re, value, len, buf_str(with), out);
+    } else if (regex_find(re, value, len, 0, &start, &end)) {
+        buf_add(out, value, start);
+        buf_add(out, buf_str(with), with->len);
+        buf_add(out, value + end, len - end);
+    } else {
+        buf_add(out, value, len);
+    }
+    regex_free(re);
+    return check_size(out);
+}
+
+/* ---- ${NAME<op>word} ---- */
+
+/* A nested word.  Whatever is wrong when the input has ended, the closing character is what is missing. */
+static struct error *scan_operand(struct lexer *l, int32_t stop, bool raw_escapes, bool pattern,
+                                  const char *missing, struct buf *out)
+{
+    struct error *e = scan_until(l, stop, raw_escapes, pattern, out, NULL);
+
+    if (e != NULL && peek(l) == RUNE_EOF && l->depth < LIMIT_WORD_DEPTH) {
+        err_free(e);
+        return err_new(ERR_INVALID, "syntax error: missing %s", missing);
+    }
+    return e;
+}
+
+static struct error *unsupported_modifier(const struct buf *modifier)
+{
+    return err_new(ERR_INVALID, "unsupported modifier (%s) in substitution", buf_str(modifier));
+}
+
+static struct error *require_value(const char *name, const char *value, bool null_is_unset, const char *word,
+                                   struct buf *out)
+{
+    if (value == NULL || (null_is_unset && *value == '\0')) {
+        const char *message = value == NULL ? "is not allowed to be unset" : "is not allowed to be empty";
+        return err_new(ERR_INVALID, "%s: %s", name, *word != '\0' ? word : message);
+    }
+    buf_adds(out, value);
+    return NULL;
+}
+
+static struct error *trim(int32_t op, struct buf *word, const char *value, struct buf *out)
+{
+    bool greedy = word->len > 0 && word->data[0] == (char)op;
+
+    if (greedy)
+        buf_drop(word, 1);
+    if (value == NULL)
+        value = "";
+    return op == '%' ? trim_suffix(word, value, greedy, out)
+                     : trim_prefix(word, value, strlen(value), greedy, out);
+}
+
+/* Behind ${NAME and the operator character, with ':' in front of it or not. */
+static struct error *scan_modifier(struct lexer *l, const char *name, int32_t op, bool null_is_unset,
+                                   struct buf *out)
+{
+    CLEANUP(buf_deinit) struct buf modifier = { 0 };
+    CLEANUP(buf_deinit) struct buf word = { 0 };
+    bool trims = op == '#' || op == '%';
+
+    if (null_is_unset)
+        buf_addc(&modifier, ':');
+    buf_add_rune(&modifier, op);
+    if (null_is_unset && trims)
+        return unsupported_modifier(&modifier);
+    TRY(scan_operand(l, '}', trims, trims, "'}'", &word));
+    const char *value = look_up(l, name);
+    if (value == NULL && l->o->skip_unset) {
+        buf_addf(out, "${%s%s%s}", name, buf_str(&modifier), buf_str(&word));
+        return NULL;
+    }
+    bool unset = value == NULL || (null_is_unset && *value == '\0');
+    switch (op) {
+    case '-':
+        buf_adds(out, unset ? buf_str(&word) : value);
+        return NULL;
+    case '+':
+        buf_adds(out, unset ? "" : buf_str(&word));
+        return NULL;
+    case '?':
+        return require_value(name, value, null_is_unset, buf_str(&word), out);
+    case '%':
+    case '#':
+        return trim(op, &word, value, out);
+    default:
+        return unsupported_modifier(&modifier);
+    }
+}
+
+/* Behind "${NAME/". */
+static struct error *scan_replacement(struct lexer *l, const char *name, struct buf *out)
+{
+    CLEANUP(buf_deinit) struct buf pattern = { 0 };
+    CLEANUP(buf_deinit) struct buf with = { 0 };
+    bool all = peek(l) == '/';
+
+    if (all)
+        next(l);
+    TRY(scan_operand(l, '/', true, true, "'/' in ${}", &pattern));
+    TRY(scan_operand(l, '}', true, false, "'}'", &with));
+    const char *value = look_up(l, name);
+    if (value == NULL && l->o->skip_unset) {
+        buf_addf(out, "${%s/%s/%s}", name, buf_str(&pattern), buf_str(&with));
+        return NULL;
+    }
+    return replace(&pattern, value != NULL ? value : "", all, &with, out);
+}
+
+static struct error *scan_braces(struct lexer *l, struct buf *out)
+{
+    CLEANUP(buf_deinit) struct buf name = { 0 };
+    int32_t r = peek(l);
+
+    if (r == RUNE_EOF)
+        return err_new(ERR_INVALID, "syntax error: missing '}'");
+    if (r == '{' || r == '}' || r == ':')
+        return err_new(ERR_INVALID, "syntax error: bad substitution");
+    scan_name(l, &name);
+    r = next(l);
+    if (r == '}') {
+        const char *value = look_up(l, buf_str(&name));
+        if (value != NULL)
+            buf_adds(out, value);
+        else if (l->o->skip_unset)
+            buf_addf(out, "${%s}", buf_str(&name));
+        return NULL;
+    }
+    if (r == ':')
+        return scan_modifier(l, buf_str(&name), next(l), true, out);
+    if (r == '/')
+        return scan_replacement(l, buf_str(&name), out);
+    if (r == '+' || r == '-' || r == '?' || r == '#' || r == '%')
+        return scan_modifier(l, buf_str(&name), r, false, out);
+    buf_clear(&name);
+    buf_add_rune(&name, r);
+    return unsupported_modifier(&name);
+}
+
+static struct error *scan_dollar(struct lexer *l, struct buf *out)
+{
+    CLEANUP(buf_deinit) struct buf name = { 0 };
+
+    next(l);
+    if (peek(l) == '{') {
+        next(l);
+        return scan_braces(l, out);
+    }
+    scan_name(l, &name);
+    const char *value = name.len > 0 ? look_up(l, buf_str(&name)) : NULL;
+    if (value != NULL)
+        buf_adds(out, value);
+    else if (name.len == 0 || l->o->skip_unset)
+        buf_addf(out, "$%s", buf_str(&name));
+    return NULL;
+}
+
+/* ---- quotes ---- */
+
+/* Literal up to the next one.  Inside a pattern an escape character is doubled, for the pattern reads escapes
+ * once more. */
+static struct error *scan_single_quote(struct lexer *l, bool pattern, struct buf *out)
+{
+    int32_t r = next(l);
+
+    if (l->o->raw_quotes)
+        buf_add_rune(out, r);
+    for (;;) {
+        r = next(l);
+        if (r == RUNE_EOF)
+            return err_new(ERR_INVALID,
+                           "unexpected end of statement while looking for matching single-quote");
+        if (r == '\'') {
+            if (l->o->raw_quotes)
+                buf_add_rune(out, r);
+            return NULL;
+        }
+        if (pattern && r == l->o->escape)
+            buf_add_rune(out, r);
+        buf_add_rune(out, r);
+    }
+}
+
+/* Behind the escape character inside double quotes: it escapes `"`, `$` and itself, else it stands for
+ * itself. */
+static void scan_quoted_escape(struct lexer *l, int32_t escape, bool pattern, struct buf *out)
+{
+    int32_t r = peek(l);
+
+    if (r == RUNE_EOF)
+        return;
+    if (r == '"' || r == '$' || r == escape) {
+        if (l->raw_escapes)
+            buf_add_rune(out, escape);
+        buf_add_rune(out, next(l));
+        return;
+    }
+    if (l->raw_escapes && (!l->o->raw_quotes || pattern))
+        buf_add_rune(out, escape);
+    buf_add_rune(out, escape);
+}
+
+static struct error *scan_double_quote(struct lexer *l, bool pattern, struct buf *out)
+{
+    int32_t r = next(l);
+
+    if (l->o->raw_quotes)
+        buf_add_rune(out, r);
+    for (;;) {
+        r = peek(l);
+        if (r == RUNE_EOF)
+            return err_new(ERR_INVALID,
+                           "unexpected end of statement while looking for matching double-quote");
+        if (r == '$') {
+            TRY(scan_dollar(l, out));
+            TRY(check_size(out));
+            continue;
+        }
+        next(l);
+        if (r == '"') {
+            if (l->o->raw_quotes)
+                buf_add_rune(out, r);
+            return NULL;
+        }
+        if (r == l->o->escape)
+            scan_quoted_escape(l, r, pattern, out);
+        else
+            buf_add_rune(out, r);
+    }
+}
+
+static void scan_heredoc_mark(struct lexer *l, struct buf *out)
+{
+    buf_add_rune(out, next(l));
+    if (peek(l) != '<')
+        return;
+    buf_add_rune(out, next(l));
+    for (; peek(l) == '\t' || peek(l) == '\r' || peek(l) == ' ';)
+        buf_add_rune(out, next(l));
+}
+
+/* ---- a level ---- */
+
+/* A character without meaning of its own, or the escape character and what follows it.  False at the end of
+ * the input. */
+static bool scan_plain(struct lexer *l, struct buf *out, struct splitter *sp)
+{
+    int32_t r = next(l);
+
+    if (r != l->o->escape) {
+        split_add(sp, r);
+        buf_add_rune(out, r);
+        return true;
+    }
+    if (l->raw_escapes) {
+        split_add_raw(sp, r);
+        buf_add_rune(out, r);
+    }
+    r = next(l);
+    if (r == RUNE_EOF)
+        return false;
+    split_add_raw(sp, r);
+    buf_add_rune(out, r);
+    return true;
+}
+
+/* `$`, `<` or a quote. */
+static struct error *scan_special(struct lexer *l, int32_t r, bool pattern, struct buf *out,
+                                  struct splitter *sp)
+{
+    CLEANUP(buf_deinit) struct buf part = { 0 };
+
+    if (r == '$')
+        TRY(scan_dollar(l, &part));
+    else if (r == '<')
+        scan_heredoc_mark(l, &part);
+    else if (r == '\'')
+        TRY(scan_single_quote(l, pattern, &part));
+    else
+        TRY(scan_double_quote(l, pattern, &part));
+    buf_add(out, buf_str(&part), part.len);
+    TRY(check_size(out));
+    if (r == '$') {
+        split_add_string(sp, &part);
+    } else {
+        buf_add(sp->buf, buf_str(&part), part.len);
+        sp->in_word = true;
+    }
+    return NULL;
+}
+
+static struct error *scan_level(struct lexer *l, int32_t stop, bool pattern, struct buf *out,
+                                struct splitter *sp)
+{
+    for (int32_t r = peek(l); r != RUNE_EOF; r = peek(l)) {
+        if (r == stop) {
+            next(l);
+            return NULL;
+        }
+        if (r == '$' || r == '<' || (!l->o->skip_quotes && (r == '\'' || r == '"')))
+            TRY(scan_special(l, r, pattern, out, sp));
+        else if (!scan_plain(l, out, sp))
+            break;
+    }
+    if (stop != RUNE_EOF)
+        return err_new(ERR_INVALID, "unexpected end of statement while looking for matching %c", (char)stop);
+    return NULL;
+}
+
+static struct error *scan_until(struct lexer *l, int32_t stop, bool raw_escapes, bool pattern,
+                                struct buf *out, struct strv *words)
+{
+    struct splitter sp = { .buf = &l->split, .words = words };
+    bool outer_raw_escapes = l->raw_escapes;
+
+    if (l->depth >= LIMIT_WORD_DEPTH)
+        return err_new(ERR_INVALID, "substitutions nest deeper than %d levels", LIMIT_WORD_DEPTH);
+    l->depth++;
+    buf_clear(&l->split);
+    l->raw_escapes = raw_escapes;
+    struct error *e = scan_level(l, stop, pattern, out, &sp);
+    l->raw_escapes = outer_raw_escapes;
+    if (e == NULL && l->split.len > 0)
+        split_end(&sp);
+    l->depth--;
+    return e;
+}
+
+/* ---- entry ---- */
+
+static void take_names(struct map *names, struct strv *ret)
+{
+    for (size_t i = 0; i < names->len; i++)
+        strv_add(ret, names->entries[i].key);
+    map_deinit(names);
+}
+
+struct error *words_process(const struct words_options *o, const char *word, const struct words_env *env,
+                            struct words_result *ret)
+{
+    static const struct words_env nothing;
+    struct lexer l = { .o = o, .env = env != NULL ? env : &nothing, .s = word, .len = strlen(word) };
+    struct words_result res = { 0 };
+    struct buf text = { 0 };
+
+    if (str_has_prefix(word, "\xef\xbb\xbf"))
+        l.pos = 3;
+    struct error *e = scan_until(&l, RUNE_EOF, o->raw_escapes, false, &text, &res.words);
+    buf_deinit(&l.split);
+    take_names(&l.matched, &res.matched);
+    take_names(&l.unmatched, &res.unmatched);
+    if (e == NULL) {
+        res.text = buf_take(&text);
+    } else {
+        CLEANUP(freep) char *quoted = str_quote(word);
+        buf_deinit(&text);
+        strv_clear(&res.words);
+        e = err_wrap(e, "failed to process %s", quoted);
+    }
+    *ret = res;
+    return e;
+}
+
+void words_result_deinit(struct words_result *r)
+{
+    free(r->text);
+    strv_deinit(&r->words);
+    strv_deinit(&r->matched);
+    strv_deinit(&r->unmatched);
+    *r = (struct words_result){ 0 };
+}
+
+struct error *words_expand(const struct words_options *o, const char *word, const struct words_env *env,
+                           char **ret)
+{
+    struct words_result res;
+    struct error *e = words_process(o, word, env, &res);
+
+    if (e == NULL)
+        *ret = TAKE(res.text);
+    words_result_deinit(&res);
+    return e;
+}
+
+struct error *words_split(const struct words_options *o, const char *word, const struct words_env *env,
+                          struct strv *ret)
+{
+    struct words_result res;
+    struct error *e = words_process(o, word, env, &res);
+
+    if (e == NULL)
+        strv_copy(ret, &res.words);
+    words_result_deinit(&res);
+    return e;
+}
+
+static const char *get_from_map(const void *ctx, const char *name)
+{
+    return ctx != NULL ? strmap_get(ctx, name) : NULL;
+}
+
+struct words_env words_env_map(const struct map *m)
+{
+    return (struct words_env){ get_from_map, m };
+}
+
+static const char *get_from_strv(const void *ctx, const char *name)
+{
+    const struct strv *env = ctx;
+    size_t len = strlen(name);
+
+    for (size_t i = env != NULL ? env->len : 0; i > 0; i--) {
+        const char *e = env->v[i - 1];
+        if (strncmp(e, name, len) == 0 && (e[len] == '=' || e[len] == '\0'))
+            return e[len] == '=' ? e + len + 1 : "";
+    }
+    return NULL;
+}
+
+struct words_env words_env_strv(const struct strv *env)
+{
+    return (struct words_env){ get_from_strv, env };
+}
