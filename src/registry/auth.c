@@ -54,7 +54,9 @@ static char *cache_key(const struct auth_target *t)
 {
     if (t->auth != NULL && t->auth->identity == NULL)
         return NULL;
-    return xasprintf("%s\n%s\n%s", t->origin, t->auth != NULL ? t->auth->identity : "", t->scope);
+    CLEANUP(freep) char *who = t->auth != NULL ? strv_join(t->auth->identity, " ") : xstrdup("");
+
+    return xasprintf("%s\n%s\n%s", t->origin, who, t->scope);
 }
 
 char *auth_find(const struct auth_target *t)
@@ -166,7 +168,7 @@ static struct error *check_realm(const struct auth_target *t, const char *realm)
 {
     CLEANUP(freep) char *realm_origin = NULL;
 
-    TRY(http_url_origin(realm, &realm_origin));
+    TRY(exchange_url_origin(realm, &realm_origin));
     if (str_has_prefix(realm_origin, "https://"))
         return NULL;
     const char *host = realm_origin + strlen("http://");
@@ -201,20 +203,20 @@ static struct error *parse_token(const char *json, size_t len, char **ret_token,
 }
 
 /* One request to the token server; *ret_status is set whatever it answered. */
-static struct error *token_request(const struct auth_target *t, const struct http_request *q, int *ret_status,
-                                   struct buf *body)
+static struct error *token_request(const struct auth_target *t, const struct exchange_request *q,
+                                   int *ret_status, struct buf *body)
 {
-    CLEANUP(http_closep) struct http_exchange *x = NULL;
+    CLEANUP(exchange_closep) struct exchange *x = NULL;
 
-    TRY(http_open(t->client, q, &x));
-    *ret_status = http_status(x);
-    TRY(http_read_body(x, LIMIT_TOKEN_RESPONSE, body));
+    TRY(exchange_open(t->client, q, &x));
+    *ret_status = exchange_status(x);
+    TRY(exchange_read_body(x, LIMIT_TOKEN_RESPONSE, body));
     if (*ret_status < 200 || *ret_status > 299)
-        return http_status_error(x, q->method, q->url, buf_str(body));
+        return exchange_refusal(x, q->method, q->url, buf_str(body));
     return NULL;
 }
 
-static struct error *token_exchange(const struct auth_target *t, const struct http_request *q,
+static struct error *token_exchange(const struct auth_target *t, const struct exchange_request *q,
                                     int *ret_status, char **ret_token, int64_t *ret_seconds)
 {
     struct retry again = { .pause_ns = t->retry_ns };
@@ -281,7 +283,7 @@ static struct error *token_by_get(const struct auth_target *t, const struct chal
 {
     CLEANUP(freep) char *url = token_query(c->realm, c->service, scopes);
     CLEANUP(strv_deinit) struct strv headers = { 0 };
-    struct http_request q = {
+    struct exchange_request q = {
         .method = "GET", .url = url, .headers = &headers, .tls = t->tls, .redirected = true
     };
 
@@ -296,12 +298,12 @@ static struct error *token_by_post(const struct auth_target *t, const struct cha
 {
     CLEANUP(freep) char *form = token_form(c->service, scopes, user, secret);
     CLEANUP(strv_deinit) struct strv headers = { 0 };
-    struct http_request q = { .method = "POST",
-                              .url = c->realm,
-                              .headers = &headers,
-                              .body = form,
-                              .tls = t->tls,
-                              .redirected = true };
+    struct exchange_request q = { .method = "POST",
+                                  .url = c->realm,
+                                  .headers = &headers,
+                                  .body = form,
+                                  .tls = t->tls,
+                                  .redirected = true };
     int status = 0;
 
     strv_add(&headers, "Content-Type: application/x-www-form-urlencoded; charset=utf-8");
@@ -372,7 +374,7 @@ static struct error *answer_bearer(const struct auth_target *t, const struct cha
 
     if (c->realm == NULL || *c->realm == '\0')
         return err_new(ERR_INVALID, "no realm specified for token auth challenge");
-    TRY(err_wrap(http_url_origin(c->realm, &origin), "invalid token auth challenge realm"));
+    TRY(err_wrap(exchange_url_origin(c->realm, &origin), "invalid token auth challenge realm"));
     collect_scopes(t, c, &scopes);
     TRY(err_wrap(fetch_token(t, c, &scopes, &token, &seconds), "failed to authorize"));
     if (token == NULL || !token_sane(token))

@@ -11,7 +11,7 @@
 #define MINKE_REGISTRY_AUTH_H
 
 #include "registry/challenge.h"
-#include "registry/http.h"
+#include "registry/exchange.h"
 #include "registry/registry.h"
 
 struct auth_cache;
@@ -21,8 +21,8 @@ void auth_cache_free(struct auth_cache *c);
 /* One server, for one purpose. All borrowed. */
 struct auth_target {
     struct auth_cache *cache;
-    struct http_client *client;
-    const struct http_tls *tls;       /* for a token server on the registry's own host */
+    struct exchange_pool *client;
+    const struct exchange_tls *tls;   /* for a token server on the registry's own host */
     const char *origin;               /* "https://registry-1.docker.io" */
     const char *host;                 /* "registry-1.docker.io" */
     const char *scope;                /* "repository:library/busybox:pull" */

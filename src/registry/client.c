@@ -15,14 +15,14 @@ static bool is_redirect(int status)
     return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
-static struct error *next_hop(const struct endpoint *ep, const char *url, const struct http_exchange *x,
+static struct error *next_hop(const struct endpoint *ep, const char *url, const struct exchange *x,
                               char **ret)
 {
-    const char *location = http_header(x, "Location");
+    const char *location = exchange_header(x, "Location");
 
     if (location == NULL)
-        return err_new(ERR_UNKNOWN, "%d response missing Location header", http_status(x));
-    TRY(http_url_resolve(url, location, ret));
+        return err_new(ERR_UNKNOWN, "%d response missing Location header", exchange_status(x));
+    TRY(exchange_url_resolve(url, location, ret));
     if (str_has_prefix(url, "https://") && str_has_prefix(*ret, "http://") && !ep->schemes[0])
         return err_new(ERR_UNKNOWN, "refusing to follow a redirect from https to http");
     return NULL;
@@ -38,31 +38,31 @@ static void headers_for(const struct registry_query *q, const char *authorizatio
 }
 
 static struct error *send_following(struct registry *r, const struct registry_query *q, const char *first_url,
-                                    const char *authorization, bool *ret_home, struct http_exchange **ret)
+                                    const char *authorization, bool *ret_home, struct exchange **ret)
 {
     CLEANUP(freep) char *home = NULL;
     CLEANUP(freep) char *url = xstrdup(first_url);
-    struct http_tls foreign = q->endpoint->tls; /* shares its strings */
+    struct exchange_tls foreign = q->endpoint->tls; /* shares its strings */
 
     foreign.cert_file = foreign.key_file = NULL;
-    TRY(http_url_origin(url, &home));
+    TRY(exchange_url_origin(url, &home));
     for (int hop = 0; hop <= LIMIT_REGISTRY_REDIRECTS; hop++) {
-        CLEANUP(http_closep) struct http_exchange *x = NULL;
+        CLEANUP(exchange_closep) struct exchange *x = NULL;
         CLEANUP(strv_deinit) struct strv headers = { 0 };
         CLEANUP(freep) char *origin = NULL;
         CLEANUP(freep) char *next = NULL;
 
-        TRY(http_url_origin(url, &origin));
+        TRY(exchange_url_origin(url, &origin));
         bool at_home = streq(origin, home);
-        struct http_request one = { .method = q->method,
-                                    .url = url,
-                                    .headers = &headers,
-                                    .tls = at_home ? &q->endpoint->tls : &foreign,
-                                    .redirected = hop > 0 };
+        struct exchange_request one = { .method = q->method,
+                                        .url = url,
+                                        .headers = &headers,
+                                        .tls = at_home ? &q->endpoint->tls : &foreign,
+                                        .redirected = hop > 0 };
 
         headers_for(q, at_home ? authorization : NULL, &headers);
-        TRY(http_open(r->client, &one, &x));
-        if (!is_redirect(http_status(x))) {
+        TRY(exchange_open(r->client, &one, &x));
+        if (!is_redirect(exchange_status(x))) {
             *ret_home = at_home;
             *ret = TAKE(x);
             return NULL;
@@ -76,22 +76,22 @@ static struct error *send_following(struct registry *r, const struct registry_qu
 
 /* ---- challenges ---- */
 
-static void read_challenge(const struct http_exchange *x, struct challenge *c)
+static void read_challenge(const struct exchange *x, struct challenge *c)
 {
     size_t pos = 0;
 
-    for (const char *h; (h = http_header_next(x, "WWW-Authenticate", &pos)) != NULL;)
+    for (const char *h; (h = exchange_header_next(x, "WWW-Authenticate", &pos)) != NULL;)
         challenge_parse(h, c);
 }
 
 static struct error *send_authorized(struct registry *r, const struct registry_query *q, const char *url,
-                                     struct http_exchange **ret)
+                                     struct exchange **ret)
 {
     CLEANUP(freep) char *origin = NULL;
     CLEANUP(freep) char *scope = xasprintf("repository:%s:pull", q->ref->path);
     CLEANUP(freep) char *authorization = NULL;
 
-    TRY(http_url_origin(url, &origin));
+    TRY(exchange_url_origin(url, &origin));
     struct auth_target t = { .cache = r->tokens,
                              .client = r->client,
                              .tls = &q->endpoint->tls,
@@ -103,12 +103,12 @@ static struct error *send_authorized(struct registry *r, const struct registry_q
 
     authorization = auth_find(&t);
     for (int answers = 0;; answers++) {
-        CLEANUP(http_closep) struct http_exchange *x = NULL;
+        CLEANUP(exchange_closep) struct exchange *x = NULL;
         CLEANUP(challenge_deinit) struct challenge c = { 0 };
         bool at_home = false;
 
         TRY(send_following(r, q, url, authorization, &at_home, &x));
-        if (http_status(x) != 401 || !at_home) {
+        if (exchange_status(x) != 401 || !at_home) {
             *ret = TAKE(x);
             return NULL;
         }
@@ -169,15 +169,16 @@ static char *make_url(const struct registry_query *q, bool https)
 }
 
 /* A TLS server answers plain requests with 400 and a sentence, or hangs up. */
-static bool wrong_scheme(const struct error *e, const struct http_exchange *x, bool https)
+static bool wrong_scheme(const struct error *e, const struct exchange *x, bool https)
 {
     if (e != NULL)
         return e->errnum == EPROTO || (!https && e->errnum == ECONNRESET);
-    return !https && http_status(x) == 400 && http_header(x, "Docker-Distribution-Api-Version") == NULL;
+    return !https && exchange_status(x) == 400 &&
+           exchange_header(x, "Docker-Distribution-Api-Version") == NULL;
 }
 
 static struct error *send_any_scheme(struct registry *r, const struct registry_query *q,
-                                     struct http_exchange **ret)
+                                     struct exchange **ret)
 {
     const struct endpoint *ep = q->endpoint;
     bool https = ep->schemes[1] && !(ep->http_first && ep->schemes[0]);
@@ -192,7 +193,7 @@ static struct error *send_any_scheme(struct registry *r, const struct registry_q
         return e;
     }
     CLEANUP(freep) char *other = make_url(q, !https);
-    struct http_exchange *x = NULL;
+    struct exchange *x = NULL;
     struct error *other_error = send_authorized(r, q, other, &x);
 
     if (other_error != NULL) {
@@ -202,7 +203,7 @@ static struct error *send_any_scheme(struct registry *r, const struct registry_q
     }
     err_free(e);
     if (e == NULL)
-        http_close(*ret);
+        exchange_close(*ret);
     learn_scheme(r, ep->host, !https);
     *ret = x;
     return NULL;
@@ -210,33 +211,33 @@ static struct error *send_any_scheme(struct registry *r, const struct registry_q
 
 /* ---- retries ---- */
 
-struct error *registry_send(struct registry *r, const struct registry_query *q, struct http_exchange **ret)
+struct error *registry_send(struct registry *r, const struct registry_query *q, struct exchange **ret)
 {
     struct retry again = { .pause_ns = r->config->retry_ns };
 
     for (;;) {
-        struct http_exchange *x = NULL;
+        struct exchange *x = NULL;
         struct error *e = send_any_scheme(r, q, &x);
 
-        if (!q->last || !retry_worthwhile(&again, e, e == NULL ? http_status(x) : 0)) {
+        if (!q->last || !retry_worthwhile(&again, e, e == NULL ? exchange_status(x) : 0)) {
             *ret = x;
             return e;
         }
         int64_t asked_ns = e == NULL ? retry_after_ns(x) : 0;
 
-        http_close(x);
+        exchange_close(x);
         TRY(retry_pause(&again, e, asked_ns));
     }
 }
 
-struct error *registry_refusal(struct http_exchange *x, const struct registry_query *q)
+struct error *registry_refusal(struct exchange *x, const struct registry_query *q)
 {
     CLEANUP(buf_deinit) struct buf body = { 0 };
     CLEANUP(freep) char *url = make_url(q, q->endpoint->schemes[1] && !q->endpoint->http_first);
-    struct error *e = http_read_body(x, 64 * KIB, &body);
+    struct error *e = exchange_read_body(x, 64 * KIB, &body);
 
     if (err_is(e, ERR_CANCELLED) || err_is(e, ERR_DEADLINE))
         return e;
     err_free(e); /* the status says enough */
-    return http_status_error(x, q->method, url, e == NULL ? buf_str(&body) : NULL);
+    return exchange_refusal(x, q->method, url, e == NULL ? buf_str(&body) : NULL);
 }

@@ -14,13 +14,13 @@
 
 #include "registry/auth.h"
 #include "registry/hosts.h"
-#include "registry/http.h"
+#include "registry/exchange.h"
 #include "registry/registry.h"
 #include "task/task.h"
 
 struct registry {
     const struct registry_config *config; /* borrowed */
-    struct http_client *client;
+    struct exchange_pool *client;
     struct auth_cache *tokens;
     struct semaphore downloads;
     struct mutex lock;
@@ -37,10 +37,10 @@ struct registry_query {
     bool last;                        /* no other server can be asked: be patient with this one */
 };
 /* The final answer: any status that is no redirect, no 401 that we can answer and no 5xx that goes away.
- * Errors: ERR_UNAUTHORIZED "pull access denied, ..."; as http_open. */
+ * Errors: ERR_UNAUTHORIZED "pull access denied, ..."; as exchange_open. */
 struct error *registry_send(struct registry *r, const struct registry_query *q,
-                            struct http_exchange **ret) MUST_CHECK;
+                            struct exchange **ret) MUST_CHECK;
 /* What an error of this answer says; reads the body. */
-struct error *registry_refusal(struct http_exchange *x, const struct registry_query *q) MUST_CHECK;
+struct error *registry_refusal(struct exchange *x, const struct registry_query *q) MUST_CHECK;
 
 #endif

@@ -31,7 +31,7 @@ struct download {
     size_t at; /* the endpoint in use */
     struct ingest *ingest;
     int64_t have;
-    struct http_exchange *x;
+    struct exchange *x;
     struct retry again;
     int connections;
     bool slot, done;
@@ -56,7 +56,7 @@ static void release_slot(struct download *dl)
 
 static void download_deinit(struct download *dl)
 {
-    http_close(TAKE(dl->x));
+    exchange_close(TAKE(dl->x));
     if (dl->ingest != NULL)
         ingest_close(TAKE(dl->ingest), !dl->done && dl->have > 0);
     release_slot(dl);
@@ -98,7 +98,7 @@ static struct error *begin(struct download *dl, bool *ret_there)
 
 static struct error *check_content_range(const struct download *dl)
 {
-    const char *range = http_header(dl->x, "Content-Range");
+    const char *range = exchange_header(dl->x, "Content-Range");
     CLEANUP(freep) char *want = xasprintf("bytes %lld-", (long long)dl->have);
 
     if (range == NULL || !str_has_prefix(range, want))
@@ -110,7 +110,7 @@ static struct error *check_content_range(const struct download *dl)
 /* Is what was answered the rest of the blob? */
 static struct error *check_answer(struct download *dl, const struct registry_query *q)
 {
-    int status = http_status(dl->x);
+    int status = exchange_status(dl->x);
 
     if (status == 206) {
         TRY(check_content_range(dl));
@@ -123,7 +123,7 @@ static struct error *check_answer(struct download *dl, const struct registry_que
         return registry_refusal(dl->x, q);
     }
     dl->resumed = dl->have > 0;
-    int64_t length = http_content_length(dl->x);
+    int64_t length = exchange_content_length(dl->x);
 
     if (length >= 0 && length != dl->d.size - dl->have)
         return err_new(ERR_DATA_LOSS, "the server announces %lld bytes of %s, expected %lld",
@@ -148,9 +148,9 @@ static struct error *connect_at(struct download *dl)
     if (dl->have > 0)
         strv_addf(&headers, "Range: bytes=%lld-", (long long)dl->have);
     TRY(registry_send(dl->r, &q, &dl->x));
-    if (http_status(dl->x) == 416 && dl->have > 0) {
+    if (exchange_status(dl->x) == 416 && dl->have > 0) {
         /* what we hold is no part of what the server has */
-        http_close(TAKE(dl->x));
+        exchange_close(TAKE(dl->x));
         TRY(forget_bytes(dl));
         return connect_at(dl);
     }
@@ -175,7 +175,7 @@ static struct error *connect(struct download *dl)
 
         if (e == NULL)
             return NULL;
-        http_close(TAKE(dl->x));
+        exchange_close(TAKE(dl->x));
         struct error *stop = task_check();
 
         if (stop != NULL || dl->at + 1 == dl->endpoints.len) {
@@ -192,7 +192,7 @@ static struct error *connect(struct download *dl)
 
 static struct error *commit(struct download *dl)
 {
-    http_close(TAKE(dl->x));
+    exchange_close(TAKE(dl->x));
     release_slot(dl);
     TRY(ingest_commit(dl->ingest, &dl->d.digest, dl->d.size, &dl->d.digest));
     dl->done = true;
@@ -205,7 +205,7 @@ static struct error *finish(struct download *dl)
 {
     char extra;
 
-    if (dl->x != NULL && http_content_length(dl->x) >= 0 && http_read(dl->x, &extra, 1) > 0)
+    if (dl->x != NULL && exchange_content_length(dl->x) >= 0 && exchange_read(dl->x, &extra, 1) > 0)
         return err_new(ERR_DATA_LOSS, "%s is longer than the %lld bytes of its descriptor", dl->d.digest.s,
                        (long long)dl->d.size);
     struct error *e = commit(dl);
@@ -227,9 +227,9 @@ static struct error *broken(struct download *dl, ssize_t n)
         return task_error((int)n, "download %s", dl->d.digest.s);
     e = err_new(ERR_UNAVAILABLE, "download %s: the connection broke off after %lld of %lld bytes%s%s",
                 dl->d.digest.s, (long long)dl->have, (long long)dl->d.size,
-                dl->x != NULL && *http_failure(dl->x) != '\0' ? ": " : "",
-                dl->x != NULL ? http_failure(dl->x) : "");
-    http_close(TAKE(dl->x));
+                dl->x != NULL && *exchange_failure(dl->x) != '\0' ? ": " : "",
+                dl->x != NULL ? exchange_failure(dl->x) : "");
+    exchange_close(TAKE(dl->x));
     e->errnum = ECONNRESET;
     if (!retry_worthwhile(&dl->again, e, 0))
         return e;
@@ -265,7 +265,7 @@ static struct error *download_more(struct download *dl, void *buf, size_t cap, s
         }
         if (dl->x == NULL)
             TRY(connect(dl));
-        ssize_t n = http_read(dl->x, buf, cap);
+        ssize_t n = exchange_read(dl->x, buf, cap);
 
         if (n > 0) {
             TRY(accept_bytes(dl, buf, (size_t)n));

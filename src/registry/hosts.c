@@ -16,7 +16,7 @@ static void endpoint_deinit(struct endpoint *e)
 {
     free(e->host);
     free(e->path);
-    http_tls_deinit(&e->tls);
+    exchange_tls_deinit(&e->tls);
 }
 
 void endpoints_deinit(struct endpoints *e)
@@ -108,7 +108,7 @@ static struct error *add_pem(const char *path, struct buf *pem)
     return NULL;
 }
 
-static struct error *add_pair(const char *dir, const char *cert, struct http_tls *tls)
+static struct error *add_pair(const char *dir, const char *cert, struct exchange_tls *tls)
 {
     CLEANUP(freep) char *key = xasprintf("%s/%.*s.key", dir, (int)(strlen(cert) - 5), cert);
     CLEANUP(freep) char *path = xasprintf("%s/%s", dir, cert);
@@ -121,7 +121,7 @@ static struct error *add_pair(const char *dir, const char *cert, struct http_tls
 }
 
 /* What DIR/HOST holds; a directory that is missing or closed to us is empty. */
-static struct error *read_certs(const char *certs_dir, const char *host, struct http_tls *tls,
+static struct error *read_certs(const char *certs_dir, const char *host, struct exchange_tls *tls,
                                 struct buf *pem)
 {
     CLEANUP(freep) char *dir = xasprintf("%s/%s", certs_dir, host);
@@ -150,7 +150,7 @@ static struct error *read_certs(const char *certs_dir, const char *host, struct 
 
 static struct error *fill_tls(const struct registry_config *config,
                               const struct registry_host_config *host_config, const char *host,
-                              struct http_tls *tls)
+                              struct exchange_tls *tls)
 {
     const char *dir = config->certs_dir != NULL ? config->certs_dir : REGISTRY_CERTS_DIR;
     CLEANUP(buf_deinit) struct buf pem = { 0 };

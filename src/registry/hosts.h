@@ -10,7 +10,7 @@
 #ifndef MINKE_REGISTRY_HOSTS_H
 #define MINKE_REGISTRY_HOSTS_H
 
-#include "registry/http.h"
+#include "registry/exchange.h"
 #include "registry/registry.h"
 
 #define REGISTRY_CERTS_DIR "/etc/docker/certs.d"
@@ -21,7 +21,7 @@ struct endpoint {
     bool schemes[2]; /* allowed: [0] http, [1] https */
     bool http_first; /* which to try first when both are allowed */
     bool mirror;     /* of another registry: the query names it */
-    struct http_tls tls;
+    struct exchange_tls tls;
 };
 struct endpoints {
     struct endpoint *v;

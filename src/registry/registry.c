@@ -14,7 +14,7 @@ struct registry *registry_new(const struct registry_config *config)
     struct registry *r = NEW(struct registry);
 
     r->config = config;
-    r->client = http_client_new(config->user_agent);
+    r->client = exchange_pool_new(config->user_agent);
     r->tokens = auth_cache_new();
     semaphore_init(&r->downloads, config->max_downloads > 0 ? config->max_downloads : DEFAULT_DOWNLOADS);
     mutex_init(&r->lock);
@@ -25,7 +25,7 @@ void registry_free(struct registry *r)
 {
     if (r == NULL)
         return;
-    http_client_free(r->client);
+    exchange_pool_free(r->client);
     auth_cache_free(r->tokens);
     semaphore_deinit(&r->downloads);
     map_deinit(&r->plain_hosts);
@@ -35,7 +35,7 @@ void registry_free(struct registry *r)
 
 void registry_trim(struct registry *r)
 {
-    http_client_trim(r->client);
+    exchange_pool_trim(r->client);
 }
 
 /* ---- resolve: a name becomes a descriptor, its manifest comes into the store ---- */
@@ -68,9 +68,9 @@ static struct error *not_found(const struct reference *ref)
 }
 
 /* The answer is no manifest: what to say of it. */
-static struct error *refused(struct resolution *s, struct http_exchange *x, const struct registry_query *q)
+static struct error *refused(struct resolution *s, struct exchange *x, const struct registry_query *q)
 {
-    if (http_status(x) == 404) {
+    if (exchange_status(x) == 404) {
         s->rank = RANK_NOT_FOUND;
         return not_found(s->ref);
     }
@@ -103,7 +103,7 @@ static struct error *from_store(struct resolution *s, const struct digest *d, co
 static struct error *get_manifest(struct resolution *s, const char *what, const struct digest *expected,
                                   struct descriptor *ret)
 {
-    CLEANUP(http_closep) struct http_exchange *x = NULL;
+    CLEANUP(exchange_closep) struct exchange *x = NULL;
     CLEANUP(buf_deinit) struct buf body = { 0 };
     CLEANUP(strv_deinit) struct strv headers = { 0 };
     CLEANUP(freep) char *path = xasprintf("manifests/%s", what);
@@ -118,15 +118,15 @@ static struct error *get_manifest(struct resolution *s, const char *what, const 
 
     accept_headers(&headers);
     TRY(registry_send(s->r, &q, &x));
-    if (http_status(x) != 200)
+    if (exchange_status(x) != 200)
         return refused(s, x, &q);
     s->rank = RANK_REFUSED;
-    TRY(err_wrap(http_read_body(x, LIMIT_MANIFEST, &body), "read the manifest \"%s\"", what));
+    TRY(err_wrap(exchange_read_body(x, LIMIT_MANIFEST, &body), "read the manifest \"%s\"", what));
     struct digest got = digest_of(buf_str(&body), body.len);
 
     if (expected != NULL && !digest_eq(&got, expected))
         return err_new(ERR_DATA_LOSS, "the manifest %s came with the digest %s", expected->s, got.s);
-    TRY(document_media_type(buf_str(&body), body.len, http_header(x, "Content-Type"), &type));
+    TRY(document_media_type(buf_str(&body), body.len, exchange_header(x, "Content-Type"), &type));
     TRY(blob_put(s->store, s->lease, buf_str(&body), body.len, &got));
     *ret = (struct descriptor){ .media_type = TAKE(type), .digest = got, .size = (int64_t)body.len };
     return NULL;
@@ -136,7 +136,7 @@ static struct error *get_manifest(struct resolution *s, const char *what, const 
  */
 static struct error *resolve_tag(struct resolution *s, struct descriptor *ret)
 {
-    CLEANUP(http_closep) struct http_exchange *x = NULL;
+    CLEANUP(exchange_closep) struct exchange *x = NULL;
     CLEANUP(strv_deinit) struct strv headers = { 0 };
     CLEANUP(freep) char *path = xasprintf("manifests/%s", s->ref->tag);
     struct registry_query q = { .endpoint = s->endpoint,
@@ -151,25 +151,25 @@ static struct error *resolve_tag(struct resolution *s, struct descriptor *ret)
 
     accept_headers(&headers);
     TRY(registry_send(s->r, &q, &x));
-    int status = http_status(x);
+    int status = exchange_status(x);
 
     /* a HEAD answer has no body to explain itself */
     if (status == 403 || status == 429 || status == 405)
         return get_manifest(s, s->ref->tag, NULL, ret);
     if (status != 200)
         return refused(s, x, &q);
-    const char *told = http_header(x, "Docker-Content-Digest");
+    const char *told = exchange_header(x, "Docker-Content-Digest");
 
     if (told == NULL)
         return get_manifest(s, s->ref->tag, NULL, ret);
     s->rank = RANK_REFUSED;
     if (digest_parse(told, &d) < 0)
         return err_new(ERR_INVALID, "\"%.128s\" in header not a valid digest", told);
-    int64_t size = http_content_length(x);
+    int64_t size = exchange_content_length(x);
 
     if (size > (int64_t)LIMIT_MANIFEST)
         return err_new(ERR_EXHAUSTED, "rejecting %lld byte manifest for %s", (long long)size, s->ref->path);
-    TRY(from_store(s, &d, http_header(x, "Content-Type"), &found, ret));
+    TRY(from_store(s, &d, exchange_header(x, "Content-Type"), &found, ret));
     return found ? NULL : get_manifest(s, d.s, &d, ret);
 }
 

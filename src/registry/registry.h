@@ -38,9 +38,9 @@ void registry_free(struct registry *r);
 /* Where credentials come from.  Any function may be NULL. Strings returned are malloc'd. */
 struct registry_auth {
     void *ctx;
-    /* Whose credentials these are: tokens and passwords are cached under it, so that no build uses those of
-     * another. NULL: nobody in particular, nothing outlives the call.  Borrowed. */
-    const char *identity;
+    /* Whose credentials these are (the ids of a build's sessions): tokens and passwords are cached under it,
+     * so that no build uses those of another.  NULL: nothing outlives the call.  Borrowed. */
+    const struct strv *identity;
     /* Username and secret for a host ("registry-1.docker.io" for Hub); both empty: anonymous. Empty user:
      * identity token. */
     struct error *(*credentials)(void *ctx, const char *host, char **ret_user, char **ret_secret);
@@ -82,6 +82,7 @@ void registry_trim(struct registry *r);
 
 /* POST /auth: try the credentials at the registry's /v2/.  `server` is a host or a URL as clients send it.
  * Errors: ERR_UNAUTHORIZED with the registry's text; others as they are. */
-struct error *registry_login(struct registry *r, const char *server, const char *user, const char *secret) MUST_CHECK;
+struct error *registry_login(struct registry *r, const char *server, const char *user,
+                             const char *secret) MUST_CHECK;
 
 #endif

@@ -8,7 +8,7 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "registry/document.h"
-#include "registry/http.h"
+#include "registry/exchange.h"
 #include "task/task.h"
 
 #define RETRIES 3
@@ -35,9 +35,9 @@ struct error *retry_pause(struct retry *r, struct error *e, int64_t asked_ns)
     return w < 0 ? task_error(w, "wait before another try") : NULL;
 }
 
-int64_t retry_after_ns(const struct http_exchange *x)
+int64_t retry_after_ns(const struct exchange *x)
 {
-    const char *text = http_header(x, "Retry-After");
+    const char *text = exchange_header(x, "Retry-After");
     int64_t seconds;
 
     if (text == NULL || parse_i64(text, &seconds) < 0 || seconds <= 0)
@@ -45,23 +45,23 @@ int64_t retry_after_ns(const struct http_exchange *x)
     return MIN(seconds, RETRY_AFTER_MAX_NS / NS_PER_SEC) * NS_PER_SEC;
 }
 
-static struct error *read_failure(ssize_t n, const struct http_exchange *x)
+static struct error *read_failure(ssize_t n, const struct exchange *x)
 {
     struct error *e;
 
     if (n == -ECANCELED || n == -ETIMEDOUT)
         return task_error((int)n, "read an answer");
-    e = err_new(ERR_UNAVAILABLE, "the answer broke off: %s", http_failure(x));
+    e = err_new(ERR_UNAVAILABLE, "the answer broke off: %s", exchange_failure(x));
     e->errnum = (int)-n;
     return e;
 }
 
-struct error *http_read_body(struct http_exchange *x, size_t limit, struct buf *out)
+struct error *exchange_read_body(struct exchange *x, size_t limit, struct buf *out)
 {
     char chunk[16 * 1024];
     ssize_t n;
 
-    while ((n = http_read(x, chunk, sizeof(chunk))) > 0) {
+    while ((n = exchange_read(x, chunk, sizeof(chunk))) > 0) {
         if (out->len + (size_t)n > limit)
             return err_new(ERR_EXHAUSTED, "the answer is longer than %zu bytes", limit);
         buf_add(out, chunk, (size_t)n);
@@ -129,14 +129,14 @@ static void add_details(struct buf *b, const char *body)
     json_decref(doc);
 }
 
-struct error *http_status_error(const struct http_exchange *x, const char *method, const char *url,
-                                const char *body)
+struct error *exchange_refusal(const struct exchange *x, const char *method, const char *url,
+                               const char *body)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
-    CLEANUP(freep) char *shown = http_url_redact(url);
+    CLEANUP(freep) char *shown = exchange_url_redact(url);
 
     buf_addf(&text, "unexpected status from %s request to %s: ", method, shown);
-    add_printable(&text, http_status_line(x));
+    add_printable(&text, exchange_status_line(x));
     add_details(&text, body);
-    return err_new(kind_of_status(http_status(x)), "%s", buf_str(&text));
+    return err_new(kind_of_status(exchange_status(x)), "%s", buf_str(&text));
 }

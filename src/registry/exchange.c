@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "registry/http.h"
+#include "registry/exchange.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -22,28 +22,28 @@
 #define IDLE_NS (30 * NS_PER_SEC)
 
 /* A multi handle and what it waits for.  It keeps at most one connection, to `origin`. */
-struct http_conn {
+struct exchange_conn {
     CURLM *multi;
     char *origin;
     struct pollfd *fds;
     size_t fd_count, fd_cap;
     int64_t timer_ns; /* monotonic; -1: none */
     int64_t idle_since_ns;
-    struct http_conn *next;
+    struct exchange_conn *next;
 };
 
-struct http_client {
+struct exchange_pool {
     const struct curl_api *curl; /* NULL until the first use */
     char *user_agent;
     struct mutex lock;
-    struct http_conn *idle;
+    struct exchange_conn *idle;
     size_t idle_count;
 };
 
-struct http_exchange {
-    struct http_client *client;
+struct exchange {
+    struct exchange_pool *client;
     const struct curl_api *curl;
-    struct http_conn *conn;
+    struct exchange_conn *conn;
     CURL *easy;
     struct curl_slist *send_headers;
     char *request_body, *ca_pem;
@@ -58,19 +58,19 @@ struct http_exchange {
     char failure[CURL_ERROR_SIZE + 64];
 };
 
-void http_tls_deinit(struct http_tls *t)
+void exchange_tls_deinit(struct exchange_tls *t)
 {
     free(t->ca_pem);
     free(t->cert_file);
     free(t->key_file);
-    *t = (struct http_tls){ 0 };
+    *t = (struct exchange_tls){ 0 };
 }
 
 /* ---- connections ---- */
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *unused)
 {
-    struct http_conn *c = ctx;
+    struct exchange_conn *c = ctx;
     size_t i = 0;
 
     while (i < c->fd_count && c->fds[i].fd != fd)
@@ -95,13 +95,13 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *un
 
 static int on_timer(CURLM *multi, long timeout_ms, void *ctx)
 {
-    struct http_conn *c = ctx;
+    struct exchange_conn *c = ctx;
 
     c->timer_ns = timeout_ms < 0 ? -1 : monotonic_ns() + timeout_ms * NS_PER_MS;
     return 0;
 }
 
-static void conn_free(const struct curl_api *curl, struct http_conn *c)
+static void conn_free(const struct curl_api *curl, struct exchange_conn *c)
 {
     curl->multi_cleanup(c->multi);
     free(c->origin);
@@ -109,9 +109,9 @@ static void conn_free(const struct curl_api *curl, struct http_conn *c)
     free(c);
 }
 
-static struct http_conn *conn_new(const struct curl_api *curl, const char *origin)
+static struct exchange_conn *conn_new(const struct curl_api *curl, const char *origin)
 {
-    struct http_conn *c = NEW(struct http_conn);
+    struct exchange_conn *c = NEW(struct exchange_conn);
 
     c->multi = curl->multi_init();
     if (c->multi == NULL)
@@ -127,13 +127,13 @@ static struct http_conn *conn_new(const struct curl_api *curl, const char *origi
 }
 
 /* Unlink idle connections that are older than `max_age_ns`; the caller frees the list. */
-static struct http_conn *take_old_locked(struct http_client *c, int64_t max_age_ns)
+static struct exchange_conn *take_old_locked(struct exchange_pool *c, int64_t max_age_ns)
 {
-    struct http_conn *old = NULL, **at = &c->idle;
+    struct exchange_conn *old = NULL, **at = &c->idle;
     int64_t now = monotonic_ns();
 
     while (*at != NULL) {
-        struct http_conn *one = *at;
+        struct exchange_conn *one = *at;
 
         if (now - one->idle_since_ns < max_age_ns) {
             at = &one->next;
@@ -147,24 +147,25 @@ static struct http_conn *take_old_locked(struct http_client *c, int64_t max_age_
     return old;
 }
 
-static void free_list(const struct curl_api *curl, struct http_conn *list)
+static void free_list(const struct curl_api *curl, struct exchange_conn *list)
 {
     while (list != NULL) {
-        struct http_conn *next = list->next;
+        struct exchange_conn *next = list->next;
 
         conn_free(curl, list);
         list = next;
     }
 }
 
-static struct http_conn *pool_get(struct http_client *c, const struct curl_api *curl, const char *origin)
+static struct exchange_conn *pool_get(struct exchange_pool *c, const struct curl_api *curl,
+                                      const char *origin)
 {
-    struct http_conn *found = NULL;
+    struct exchange_conn *found = NULL;
 
     mutex_lock(&c->lock);
-    struct http_conn *old = take_old_locked(c, IDLE_NS);
+    struct exchange_conn *old = take_old_locked(c, IDLE_NS);
 
-    for (struct http_conn **at = &c->idle; *at != NULL; at = &(*at)->next) {
+    for (struct exchange_conn **at = &c->idle; *at != NULL; at = &(*at)->next) {
         if (!streq((*at)->origin, origin))
             continue;
         found = *at;
@@ -178,7 +179,7 @@ static struct http_conn *pool_get(struct http_client *c, const struct curl_api *
     return found != NULL ? found : conn_new(curl, origin);
 }
 
-static void pool_put(struct http_client *c, const struct curl_api *curl, struct http_conn *conn)
+static void pool_put(struct exchange_pool *c, const struct curl_api *curl, struct exchange_conn *conn)
 {
     conn->idle_since_ns = monotonic_ns();
     mutex_lock(&c->lock);
@@ -193,25 +194,25 @@ static void pool_put(struct http_client *c, const struct curl_api *curl, struct 
         conn_free(curl, conn);
 }
 
-struct http_client *http_client_new(const char *user_agent)
+struct exchange_pool *exchange_pool_new(const char *user_agent)
 {
-    struct http_client *c = NEW(struct http_client);
+    struct exchange_pool *c = NEW(struct exchange_pool);
 
     c->user_agent = xstrdup(user_agent != NULL ? user_agent : "minke");
     mutex_init(&c->lock);
     return c;
 }
 
-void http_client_trim(struct http_client *c)
+void exchange_pool_trim(struct exchange_pool *c)
 {
     mutex_lock(&c->lock);
-    struct http_conn *old = take_old_locked(c, IDLE_NS);
+    struct exchange_conn *old = take_old_locked(c, IDLE_NS);
 
     mutex_unlock(&c->lock);
     free_list(c->curl, old);
 }
 
-void http_client_free(struct http_client *c)
+void exchange_pool_free(struct exchange_pool *c)
 {
     if (c == NULL)
         return;
@@ -225,7 +226,7 @@ void http_client_free(struct http_client *c)
 
 static size_t on_header(char *data, size_t one, size_t len, void *ctx)
 {
-    struct http_exchange *x = ctx;
+    struct exchange *x = ctx;
     size_t n = len;
 
     while (n > 0 && (data[n - 1] == '\r' || data[n - 1] == '\n'))
@@ -254,9 +255,9 @@ static size_t on_header(char *data, size_t one, size_t len, void *ctx)
 
 static size_t on_body(char *data, size_t one, size_t len, void *ctx)
 {
-    struct http_exchange *x = ctx;
+    struct exchange *x = ctx;
 
-    if (x->body.len - x->body_read >= HTTP_READ_AHEAD) {
+    if (x->body.len - x->body_read >= EXCHANGE_READ_AHEAD) {
         x->paused = true;
         return CURL_WRITEFUNC_PAUSE;
     }
@@ -282,7 +283,7 @@ static bool link_local(const struct sockaddr *a)
 
 static curl_socket_t on_open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *address)
 {
-    struct http_exchange *x = ctx;
+    struct exchange *x = ctx;
 
     if (x->redirected && link_local(&address->addr)) {
         x->refused_address = true;
@@ -302,7 +303,7 @@ static void set_proxy(const struct curl_api *curl, CURL *easy, const char *url)
         curl->easy_setopt(easy, CURLOPT_PROXY, upper);
 }
 
-static void set_tls(const struct curl_api *curl, struct http_exchange *x, const struct http_tls *t)
+static void set_tls(const struct curl_api *curl, struct exchange *x, const struct exchange_tls *t)
 {
     if (t == NULL)
         return;
@@ -321,7 +322,7 @@ static void set_tls(const struct curl_api *curl, struct http_exchange *x, const 
     }
 }
 
-static void set_request(const struct curl_api *curl, struct http_exchange *x, const struct http_request *q)
+static void set_request(const struct curl_api *curl, struct exchange *x, const struct exchange_request *q)
 {
     CURL *e = x->easy;
 
@@ -343,7 +344,7 @@ static void set_request(const struct curl_api *curl, struct http_exchange *x, co
     set_tls(curl, x, q->tls);
 }
 
-static void set_policy(const struct curl_api *curl, struct http_exchange *x)
+static void set_policy(const struct curl_api *curl, struct exchange *x)
 {
     CURL *e = x->easy;
 
@@ -370,7 +371,7 @@ static void set_policy(const struct curl_api *curl, struct http_exchange *x)
     curl->easy_setopt(e, CURLOPT_OPENSOCKETDATA, x);
 }
 
-static void collect_result(struct http_exchange *x)
+static void collect_result(struct exchange *x)
 {
     int left = 0;
 
@@ -385,7 +386,7 @@ static void collect_result(struct http_exchange *x)
 }
 
 /* Wait for curl's descriptors or its timer. 0, -ECANCELED, -ETIMEDOUT of the caller's scope. */
-static int wait_conn(struct http_conn *c, int64_t timer_ns)
+static int wait_conn(struct exchange_conn *c, int64_t timer_ns)
 {
     int64_t left = timer_ns < 0 ? -1 : MAX(timer_ns - monotonic_ns(), INT64_C(1));
     struct deadline d;
@@ -401,9 +402,9 @@ static int wait_conn(struct http_conn *c, int64_t timer_ns)
     return r == -ETIMEDOUT ? task_check_sys() : r;
 }
 
-static int turn(struct http_exchange *x)
+static int turn(struct exchange *x)
 {
-    struct http_conn *c = x->conn;
+    struct exchange_conn *c = x->conn;
     int running;
 
     for (size_t i = 0; i < c->fd_count; i++)
@@ -441,8 +442,8 @@ static int turn(struct http_exchange *x)
     return 0;
 }
 
-/* The errno of the class of a failure: see http_open. */
-static int failure_class(const struct http_exchange *x)
+/* The errno of the class of a failure: see exchange_open. */
+static int failure_class(const struct exchange *x)
 {
     if (x->refused_address)
         return EACCES;
@@ -468,9 +469,9 @@ static int failure_class(const struct http_exchange *x)
     }
 }
 
-static struct error *failed(const struct http_exchange *x, const struct http_request *q)
+static struct error *failed(const struct exchange *x, const struct exchange_request *q)
 {
-    CLEANUP(freep) char *url = http_url_redact(q->url);
+    CLEANUP(freep) char *url = exchange_url_redact(q->url);
     const char *why = x->failure;
     struct error *e;
 
@@ -483,7 +484,7 @@ static struct error *failed(const struct http_exchange *x, const struct http_req
     return e;
 }
 
-static struct error *client_curl(struct http_client *c, const struct curl_api **ret)
+static struct error *client_curl(struct exchange_pool *c, const struct curl_api **ret)
 {
     TRY(curl_api_get(ret));
     mutex_lock(&c->lock);
@@ -492,16 +493,16 @@ static struct error *client_curl(struct http_client *c, const struct curl_api **
     return NULL;
 }
 
-struct error *http_open(struct http_client *c, const struct http_request *q, struct http_exchange **ret)
+struct error *exchange_open(struct exchange_pool *c, const struct exchange_request *q, struct exchange **ret)
 {
-    CLEANUP(http_closep) struct http_exchange *x = NULL;
+    CLEANUP(exchange_closep) struct exchange *x = NULL;
     CLEANUP(freep) char *origin = NULL;
     const struct curl_api *curl;
 
     TRY(task_check());
     TRY(client_curl(c, &curl));
-    TRY(http_url_origin(q->url, &origin));
-    x = NEW(struct http_exchange);
+    TRY(exchange_url_origin(q->url, &origin));
+    x = NEW(struct exchange);
     x->client = c;
     x->curl = curl;
     x->redirected = q->redirected;
@@ -529,17 +530,17 @@ struct error *http_open(struct http_client *c, const struct http_request *q, str
     return NULL;
 }
 
-int http_status(const struct http_exchange *x)
+int exchange_status(const struct exchange *x)
 {
     return x->status;
 }
 
-const char *http_status_line(const struct http_exchange *x)
+const char *exchange_status_line(const struct exchange *x)
 {
     return x->status_line;
 }
 
-const char *http_header_next(const struct http_exchange *x, const char *name, size_t *pos)
+const char *exchange_header_next(const struct exchange *x, const char *name, size_t *pos)
 {
     size_t len = strlen(name);
 
@@ -555,28 +556,28 @@ const char *http_header_next(const struct http_exchange *x, const char *name, si
     return NULL;
 }
 
-const char *http_header(const struct http_exchange *x, const char *name)
+const char *exchange_header(const struct exchange *x, const char *name)
 {
     size_t pos = 0;
 
-    return http_header_next(x, name, &pos);
+    return exchange_header_next(x, name, &pos);
 }
 
-int64_t http_content_length(const struct http_exchange *x)
+int64_t exchange_content_length(const struct exchange *x)
 {
-    const char *text = http_header(x, "Content-Length");
+    const char *text = exchange_header(x, "Content-Length");
     int64_t n;
 
     return text != NULL && parse_i64(text, &n) == 0 && n >= 0 ? n : -1;
 }
 
-static int body_failure(const struct http_exchange *x)
+static int body_failure(const struct exchange *x)
 {
     return x->result == CURLE_WEIRD_SERVER_REPLY || x->result == CURLE_BAD_CONTENT_ENCODING ? -EPROTO
                                                                                             : -ECONNRESET;
 }
 
-ssize_t http_read(struct http_exchange *x, void *buf, size_t cap)
+ssize_t exchange_read(struct exchange *x, void *buf, size_t cap)
 {
     while (x->body_read == x->body.len) {
         buf_clear(&x->body);
@@ -601,12 +602,12 @@ ssize_t http_read(struct http_exchange *x, void *buf, size_t cap)
     return (ssize_t)n;
 }
 
-const char *http_failure(const struct http_exchange *x)
+const char *exchange_failure(const struct exchange *x)
 {
     return x->failure;
 }
 
-void http_close(struct http_exchange *x)
+void exchange_close(struct exchange *x)
 {
     if (x == NULL)
         return;
@@ -628,9 +629,9 @@ void http_close(struct http_exchange *x)
     free(x);
 }
 
-void http_closep(struct http_exchange **x)
+void exchange_closep(struct exchange **x)
 {
-    http_close(*x);
+    exchange_close(*x);
     *x = NULL;
 }
 
@@ -665,7 +666,7 @@ static struct error *url_parse(const char *base, const char *text, CURLU **ret)
     return NULL;
 }
 
-struct error *http_url_resolve(const char *base, const char *location, char **ret)
+struct error *exchange_url_resolve(const char *base, const char *location, char **ret)
 {
     const struct curl_api *curl;
     CURLU *u;
@@ -686,7 +687,7 @@ struct error *http_url_resolve(const char *base, const char *location, char **re
     return r == CURLUE_OK ? NULL : err_new(ERR_INVALID, "not an http or https URL: \"%s\"", location);
 }
 
-struct error *http_url_origin(const char *url, char **ret)
+struct error *exchange_url_origin(const char *url, char **ret)
 {
     const struct curl_api *curl;
     CURLU *u;
@@ -715,7 +716,7 @@ struct error *http_url_origin(const char *url, char **ret)
     return r == CURLUE_OK ? NULL : err_new(ERR_INVALID, "not an http or https URL: \"%s\"", url);
 }
 
-char *http_url_redact(const char *url)
+char *exchange_url_redact(const char *url)
 {
     const struct curl_api *curl;
     CURLU *u;
