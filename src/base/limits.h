@@ -65,6 +65,13 @@
 
 /* session */
 #define LIMIT_SECRET (500 * KIB)
+#define LIMIT_SESSIONS 1024                   /* at once */
+#define LIMIT_SESSION_METHODS 256             /* that one client announces */
+#define LIMIT_SESSION_TOKENS 256              /* bearer tokens kept */
+#define LIMIT_SYNC_REQUESTS 128               /* files under way at once: what fits a peer's queues */
+#define LIMIT_SYNC_GROWTH (64 * MIB)          /* by how much a file may be longer than announced: it is being written */
+#define LIMIT_SYNC_XATTRS (64 * KIB)          /* names and values of one file */
+#define LIMIT_SYNC_TEXT (512 * MIB)           /* names and link targets of one tree */
 #define LIMIT_SYNC_ENTRIES 5000000            /* files of one transferred tree */
 
 /* steps */

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * internal.h - what the files of this room share: the runner, and one prepared container
+ */
+#ifndef MINKE_RUN_INTERNAL_H
+#define MINKE_RUN_INTERNAL_H
+
+#include "run/bundle.h"
+#include "run/network.h"
+#include "run/run.h"
+#include "run/runtime.h"
+#include "run/stubs.h"
+#include "task/task.h"
+
+enum runner_state { RUNNER_COLD, RUNNER_WARMING, RUNNER_READY };
+
+struct runner {
+    struct mutex lock;
+    struct cond changed;
+    enum runner_state state; /* guarded by lock; what follows is immutable once READY */
+    struct error *failure;   /* no runtime works: every run fails with it */
+    char *bundle_path, *state_root, *cgroup_parent;
+    char *bridge_name, *bridge_cidr;
+    bool want_network;
+    struct strv dns, dns_search, dns_options;
+    struct runtime *runtimes;
+    size_t runtime_count;
+    char *default_runtime;   /* NULL: the first that works */
+    struct runtime *chosen;  /* points into runtimes */
+    bool drop_mknod;         /* the chosen one applies no device rules */
+    struct network *network; /* NULL: no bridge here */
+    char *network_failure;   /* why */
+};
+
+/* Wait until the probe is done (or do it). */
+struct error *runner_ready(struct runner *r) MUST_CHECK;
+/* The probe: choose r->chosen.  With state WARMING. */
+struct error *runner_probe(struct runner *r) MUST_CHECK;
+
+struct socket_source {
+    const struct run_socket *socket; /* borrowed from the spec */
+    int fd;
+};
+
+/* A container whose bundle is complete. */
+struct prepared {
+    struct runner *runner;
+    const struct runtime *runtime;
+    char id[80];
+    struct bundle bundle;
+    struct stubs stubs;
+    struct netns *netns; /* NULL: none of ours */
+    bool netns_clean;    /* may serve again */
+    struct socket_source *sockets;
+    size_t socket_count;
+    struct ptrv owned; /* strings that the spec borrows */
+};
+/* The runner's state is not looked at: the probe itself prepares with a runtime on trial. */
+struct error *prepare(struct runner *r, const struct runtime *rt, const struct run_spec *s,
+                      struct prepared *ret) MUST_CHECK;
+/* Remove stubs, give the network back, drop the bundle.  The container is gone by then. */
+void prepared_deinit(struct prepared *p);
+
+#endif

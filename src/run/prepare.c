@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* prepare.c - from a run_spec to a complete bundle */
+#include "run/internal.h"
+
+#include "base/bytes.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "io/path.h"
+#include "run/caps.h"
+#include "run/hosts.h"
+#include "run/seccomp.h"
+#include "run/spec.h"
+#include "run/user.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEFAULT_HOSTNAME "buildkitsandbox"
+#define FILE_OPTIONS "nosuid,noexec,nodev,rbind,ro"
+
+/* ---- the list of mounts in the making
+ * ----------------------------------------------------------------------------------------- */
+
+struct mounts {
+    struct spec_mount *v;
+    size_t len;
+    struct prepared *owner; /* keeps the strings */
+};
+
+static void mounts_deinit(struct mounts *m)
+{
+    free(m->v);
+}
+
+static char *keep(struct prepared *p, char *owned)
+{
+    ptrv_add(&p->owned, owned);
+    return owned;
+}
+
+/* `source` and `options` are taken; every mount point may become a stub. */
+static void add_mount(struct mounts *m, const struct run_spec *s, const char *dest, const char *type,
+                      char *source, char *options)
+{
+    char *clean = keep(m->owner, path_join("/", dest));
+
+    m->v = xreallocarray(m->v, m->len + 1, sizeof(*m->v));
+    m->v[m->len++] = (struct spec_mount){
+        .dest = clean,
+        .type = type,
+        .source = keep(m->owner, source),
+        .options = keep(m->owner, options),
+    };
+    stubs_note(&m->owner->stubs, clean, s->remove_mount_stubs);
+}
+
+static char *tmpfs_options(const struct run_mount *r)
+{
+    struct buf b = { 0 };
+
+    if (r->options != NULL && *r->options != '\0')
+        buf_adds(&b, r->options);
+    else
+        buf_adds(&b, r->readonly ? "nosuid,ro" : "nosuid");
+    if (r->tmpfs_size > 0)
+        buf_addf(&b, ",size=%lld", (long long)r->tmpfs_size);
+    if (r->tmpfs_mode != 0)
+        buf_addf(&b, ",mode=%o", r->tmpfs_mode);
+    return buf_take(&b);
+}
+
+static struct error *add_binds(struct mounts *m, const struct run_spec *s)
+{
+    for (size_t i = 0; i < s->mount_count; i++) {
+        const struct run_mount *r = &s->mounts[i];
+        char *source;
+
+        if (strlen(r->dest) >= LIMIT_PATH)
+            return err_new(ERR_INVALID, "mount target is longer than %d bytes", LIMIT_PATH);
+        if (r->tmpfs) {
+            add_mount(m, s, r->dest, "tmpfs", xstrdup("tmpfs"), tmpfs_options(r));
+            continue;
+        }
+        TRY(err_wrap(bundle_add_mount(&m->owner->bundle, r->source_fd, r->selector, r->readonly, &source),
+                     "failed to mount %s", r->dest));
+        if (r->options != NULL && *r->options != '\0')
+            add_mount(m, s, r->dest, "bind", source,
+                      xasprintf("rbind,%s,%s", r->readonly ? "ro" : "rw", r->options));
+        else
+            add_mount(m, s, r->dest, "bind", source, xstrdup(r->readonly ? "rbind,ro" : "rbind"));
+    }
+    return NULL;
+}
+
+static struct error *add_secrets(struct mounts *m, const struct run_spec *s)
+{
+    for (size_t i = 0; i < s->secret_count; i++) {
+        const struct run_secret_file *f = &s->secrets[i];
+        char *source;
+
+        TRY(bundle_add_file(&m->owner->bundle, f->data, f->len, f->uid, f->gid, f->mode & 07777, &source));
+        add_mount(m, s, f->dest, "bind", source, xstrdup("ro,rbind,nodev,nosuid"));
+    }
+    return NULL;
+}
+
+static struct error *add_sockets(struct mounts *m, const struct run_spec *s)
+{
+    struct prepared *p = m->owner;
+
+    p->sockets = xcalloc(s->socket_count + 1, sizeof(*p->sockets));
+    for (size_t i = 0; i < s->socket_count; i++) {
+        const struct run_socket *k = &s->sockets[i];
+        char *source;
+
+        TRY(bundle_add_socket(&p->bundle, k->uid, k->gid, k->mode & 07777, &p->sockets[i].fd, &source));
+        p->sockets[i].socket = k;
+        p->socket_count++;
+        add_mount(m, s, k->dest, "bind", source, xstrdup("rbind"));
+    }
+    return NULL;
+}
+
+static struct error *add_text_file(struct mounts *m, const struct run_spec *s, const char *dest,
+                                   const char *text, bool writable)
+{
+    char *source;
+
+    TRY(bundle_add_file(&m->owner->bundle, text, strlen(text), 0, 0, 0644, &source));
+    add_mount(m, s, dest, "bind", source, xstrdup(writable ? "rbind" : FILE_OPTIONS));
+    return NULL;
+}
+
+static struct error *add_network_files(struct mounts *m, struct runner *r, const struct run_spec *s,
+                                       const char *hostname)
+{
+    CLEANUP(buf_deinit) struct buf resolv = { 0 };
+    CLEANUP(buf_deinit) struct buf hosts = { 0 };
+    const struct run_extra *x = s->extra;
+    struct resolv_config c = {
+        .servers = &r->dns,
+        .search = &r->dns_search,
+        .options = &r->dns_options,
+        .host_network = s->network == RUN_NET_HOST,
+    };
+
+    if (x != NULL && x->resolv_conf != NULL)
+        buf_adds(&resolv, x->resolv_conf);
+    else
+        TRY(resolv_generate(&resolv, &c));
+    if (x != NULL && x->hosts != NULL)
+        buf_adds(&hosts, x->hosts);
+    else
+        TRY(hosts_generate(&hosts, hostname, s->hosts, s->host_count));
+    TRY(add_text_file(m, s, "/etc/resolv.conf", buf_str(&resolv), x != NULL));
+    if (x != NULL)
+        TRY(add_text_file(m, s, "/etc/hostname", keep(m->owner, xasprintf("%s\n", hostname)), true));
+    return add_text_file(m, s, "/etc/hosts", buf_str(&hosts), x != NULL);
+}
+
+/* ---- the working directory
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* Descriptors of other processes are reached through /proc: nothing there is a place to work in
+ * (CVE-2024-21626). */
+static bool is_proc_magic(const char *path)
+{
+    const char *rest = str_skip_prefix(path, "/proc/");
+
+    return rest != NULL && (isdigit((unsigned char)*rest) || str_has_prefix(rest, "self") ||
+                            str_has_prefix(rest, "thread-self"));
+}
+
+static struct error *make_dirs_owned(int root_fd, const char *path, const struct run_user *u)
+{
+    CLEANUP(strv_deinit) struct strv parts = { 0 };
+    CLEANUP(closep) int dir = fcntl(root_fd, F_DUPFD_CLOEXEC, 3);
+
+    TRY_SYS(dir < 0 ? -errno : 0, "open the root");
+    strv_split(&parts, path + 1, '/');
+    for (size_t i = 0; i < parts.len; i++) {
+        const char *name = parts.v[i];
+        bool made = mkdirat(dir, name, 0755) == 0;
+
+        if (!made && errno != EEXIST)
+            return err_sys(errno, "failed to create working directory %s", path);
+        int next = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (next < 0)
+            return err_sys(errno, "failed to create working directory %s", path);
+        close(dir);
+        dir = next;
+        if (made && fchownat(dir, "", u->uid, u->gid, AT_EMPTY_PATH) < 0)
+            return err_sys(errno, "failed to create working directory %s", path);
+    }
+    return NULL;
+}
+
+static struct error *make_cwd(int root_fd, const char *cwd, const struct run_user *u)
+{
+    CLEANUP(freep) char *path = NULL;
+    struct stat st;
+    int r = path_resolve(root_fd, cwd, &path);
+
+    if (r < 0 || is_proc_magic(path))
+        return err_new(ERR_INVALID, "working dir %s points to invalid target", cwd);
+    r = path_stat(root_fd, path, true, &st);
+    if (r == 0 || r != -ENOENT)
+        return NULL; /* what is no directory is refused by the runtime */
+    return make_dirs_owned(root_fd, path, u);
+}
+
+/* ---- putting it together
+ * ------------------------------------------------------------------------------------------------------ */
+
+static uint64_t wanted_caps(const struct runner *r, const struct run_spec *s)
+{
+    const struct run_extra *x = s->extra;
+    bool all = s->insecure || (x != NULL && x->privileged);
+    uint64_t caps = all ? caps_available() : CAPS_DEFAULT;
+
+    if (x != NULL && !all)
+        caps = (caps & ~x->caps_drop) | x->caps_add;
+    if (r->drop_mknod && !all)
+        caps &= ~CAP_BIT(CAP_MKNOD);
+    return caps & caps_available();
+}
+
+/* "/docker/buildkit/<id>", as BuildKit names it below docker's parent. */
+static struct error *cgroup_path(const struct runner *r, const struct run_spec *s, struct prepared *p,
+                                 const char **ret)
+{
+    const char *parent =
+        s->cgroup_parent != NULL && *s->cgroup_parent != '\0' ? s->cgroup_parent : r->cgroup_parent;
+    const char *kind = s->extra == NULL ? "buildkit" : s->extra->cgroup_kind;
+
+    if (strstr(parent, ".slice") != NULL && str_has_suffix(parent, ":"))
+        return err_new(ERR_UNIMPLEMENTED, "cgroup parent \"%s\": systemd slices are not supported", parent);
+    CLEANUP(freep) char *below = path_join(parent, kind != NULL ? kind : "");
+    CLEANUP(freep) char *full = path_join("/", below);
+    *ret = keep(p, path_join(full, p->id));
+    return NULL;
+}
+
+static struct error *acquire_network(struct runner *r, const struct run_spec *s, struct prepared *p,
+                                     const char **ret_path)
+{
+    bool host = s->network == RUN_NET_HOST;
+
+    *ret_path = host ? NULL : "";
+    if (s->network != RUN_NET_BRIDGE || r->network == NULL)
+        return NULL;
+    TRY(network_acquire(r->network, &p->netns));
+    p->netns_clean = !s->insecure && s->extra == NULL;
+    *ret_path = keep(p, xasprintf("/proc/%d/fd/%d", (int)getpid(), netns_fd(p->netns)));
+    return NULL;
+}
+
+static struct error *write_config(struct prepared *p, const struct spec *c)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+
+    TRY(spec_generate(c, &text));
+    return bundle_write(&p->bundle, "config.json", text.data, text.len);
+}
+
+static struct error *find_user(const struct run_spec *s, struct run_user *u)
+{
+    const struct run_extra *x = s->extra;
+
+    TRY(run_user_find(s->rootfs_fd, s->user, u));
+    for (const char *const *g = x != NULL ? x->groups : NULL; g != NULL && *g != NULL; g++)
+        TRY(run_user_add_group(s->rootfs_fd, u, *g));
+    return NULL;
+}
+
+static void apply_extra(const struct run_extra *x, struct spec *c)
+{
+    c->terminal = x->terminal;
+    c->console_width = x->console_width;
+    c->console_height = x->console_height;
+    c->privileged |= x->privileged;
+    c->no_new_privileges = x->no_new_privileges;
+    c->seccomp = c->seccomp && !x->no_seccomp && !x->privileged;
+    c->host_pid = x->host_pid;
+    c->host_ipc = x->host_ipc;
+    c->domainname = x->domainname;
+    c->shm_size = x->shm_size;
+    c->sysctls = x->sysctls;
+    c->sysctl_count = x->sysctl_count;
+    if (x->oom_score_adj != 0)
+        c->oom_score_adj = &x->oom_score_adj;
+    if (x->host_uts)
+        c->hostname = NULL;
+}
+
+static struct error *fill(struct runner *r, const struct run_spec *s, struct prepared *p, struct mounts *m,
+                          struct run_user *u)
+{
+    const char *hostname = s->hostname != NULL && *s->hostname != '\0' ? s->hostname : DEFAULT_HOSTNAME;
+    const char *cwd = s->cwd != NULL && *s->cwd != '\0' ? s->cwd : "/";
+    struct spec c = {
+        .root_path = "rootfs",
+        .root_readonly = s->rootfs_readonly,
+        .args = s->args,
+        .env = s->env,
+        .cwd = cwd,
+        .hostname = hostname,
+        .caps = wanted_caps(r, s),
+        .privileged = s->insecure,
+        .ambient_caps = s->insecure,
+        .seccomp = !s->insecure && seccomp_supported(),
+        .cgroup_namespace = cgroup_layout() == CGROUP_V2,
+        .ulimits = s->ulimits,
+        .ulimit_count = s->ulimit_count,
+        .resources = s->resources,
+    };
+
+    if (*cwd != '/')
+        return err_new(ERR_INVALID, "working directory %s is not absolute", cwd);
+    if (s->args == NULL || s->args[0] == NULL)
+        return err_new(ERR_INVALID, "no command specified");
+    TRY(find_user(s, u));
+    c.uid = u->uid;
+    c.gid = u->gid;
+    c.gids = u->gids;
+    c.gid_count = u->gid_count;
+    if (s->extra != NULL)
+        apply_extra(s->extra, &c);
+    TRY(add_network_files(m, r, s, hostname));
+    TRY(add_binds(m, s));
+    TRY(add_secrets(m, s));
+    TRY(add_sockets(m, s));
+    if (!s->rootfs_readonly)
+        TRY(make_cwd(s->rootfs_fd, cwd, u));
+    TRY(bundle_set_root(&p->bundle, s->rootfs_fd));
+    TRY(cgroup_path(r, s, p, &c.cgroups_path));
+    TRY(acquire_network(r, s, p, &c.network_path));
+    c.mounts = m->v;
+    c.mount_count = m->len;
+    return write_config(p, &c);
+}
+
+/* An id becomes a path component and a cgroup name. */
+static struct error *set_id(struct prepared *p, const char *id)
+{
+    if (id == NULL) {
+        random_id(p->id, 25);
+        return NULL;
+    }
+    size_t len = strlen(id);
+    if (len == 0 || len >= sizeof(p->id) || !isalnum((unsigned char)id[0]))
+        return err_new(ERR_INVALID, "invalid container id \"%.80s\"", id);
+    for (const char *c = id; *c != '\0'; c++)
+        if (!isalnum((unsigned char)*c) && strchr("_.-", *c) == NULL)
+            return err_new(ERR_INVALID, "invalid container id \"%.80s\"", id);
+    memcpy(p->id, id, len + 1);
+    return NULL;
+}
+
+struct error *prepare(struct runner *r, const struct runtime *rt, const struct run_spec *s,
+                      struct prepared *ret)
+{
+    CLEANUP(run_user_deinit) struct run_user user = { 0 };
+    CLEANUP(mounts_deinit) struct mounts mounts = { .owner = ret };
+    struct error *e;
+
+    memset(ret, 0, sizeof(*ret));
+    ret->runner = r;
+    ret->runtime = rt;
+    stubs_init(&ret->stubs, s->rootfs_fd);
+    TRY(set_id(ret, s->id));
+    e = bundle_init(&ret->bundle, r->bundle_path);
+    if (e == NULL)
+        e = fill(r, s, ret, &mounts, &user);
+    if (e != NULL)
+        prepared_deinit(ret);
+    return e;
+}
+
+void prepared_deinit(struct prepared *p)
+{
+    if (p->runner == NULL)
+        return;
+    stubs_clean(&p->stubs);
+    stubs_deinit(&p->stubs);
+    if (p->netns != NULL)
+        network_release(p->runner->network, p->netns, p->netns_clean);
+    for (size_t i = 0; i < p->socket_count; i++)
+        close(p->sockets[i].fd);
+    free(p->sockets);
+    bundle_deinit(&p->bundle);
+    for (size_t i = 0; i < p->owned.len; i++)
+        free(p->owned.v[i]);
+    ptrv_deinit(&p->owned);
+    memset(p, 0, sizeof(*p));
+}

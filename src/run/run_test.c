@@ -1,0 +1,625 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run_test.c - steps in a real OCI runtime, as root, in a network namespace of the test's own
+ *
+ * The root is a directory with busybox.  Skipped (77) without root, busybox or a runtime.
+ */
+#include "run/run.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "io/path.h"
+#include "run/testing.h"
+#include "task/task.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <cmocka.h>
+
+static char base_dir[64];
+static struct runner *runner;
+
+struct outcome {
+    int code;
+    struct error *error;
+    struct buf out;
+};
+
+static void outcome_deinit(struct outcome *o)
+{
+    err_free(o->error);
+    buf_deinit(&o->out);
+}
+
+static struct error *read_pipe(void *arg)
+{
+    void **args = arg;
+    struct stream *s = args[0];
+
+    if (stream_read_all(s, args[1], 1 << 20) < 0)
+        return err_new(ERR_INTERNAL, "read the step's output");
+    return NULL;
+}
+
+/* Run `spec` with its output in o->out. */
+static void run_step(struct run_spec *s, struct outcome *o)
+{
+    int fds[2];
+    struct group g;
+
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    struct stream *reader = stream_from_fd(fds[0]);
+    void *args[2] = { reader, &o->out };
+
+    s->stdin_fd = -1;
+    s->stdout_fd = s->stderr_fd = fds[1];
+    group_open(&g, 0);
+    assert_null(group_spawn(&g, "reader", read_pipe, args));
+    o->error = runner_run(runner, s, &o->code);
+    close(fds[1]);
+    assert_null(group_join(&g));
+    stream_close(reader);
+    if (o->error != NULL)
+        print_message("error: %s\n", o->error->message);
+}
+
+static const char *const step_env[] = { "PATH=/bin:/usr/bin", "HOME=/root", NULL };
+
+/* A fresh root for every test. */
+struct root {
+    char path[128];
+    int fd;
+};
+
+static void root_new(struct root *r)
+{
+    snprintf(r->path, sizeof(r->path), "%s/rootXXXXXX", base_dir);
+    assert_non_null(mkdtemp(r->path));
+    testing_fill_root(r->path);
+    r->fd = testing_mount(r->path);
+    assert_true(r->fd >= 0);
+}
+
+static void root_drop(struct root *r)
+{
+    close(r->fd);
+    testing_remove(r->path);
+}
+
+static struct run_spec spec_for(const struct root *r, const char *const *args)
+{
+    return (struct run_spec){
+        .rootfs_fd = r->fd,
+        .args = args,
+        .env = step_env,
+        .cwd = "/",
+        .stdin_fd = -1,
+        .stdout_fd = -1,
+        .stderr_fd = -1,
+    };
+}
+
+/* Run a shell line in a fresh root; the output must be exactly `want` (NULL: any). */
+static void check_shell_with(struct run_spec *extra, const char *script, int code, const char *want)
+{
+    const char *const args[] = { "/bin/sh", "-c", script, NULL };
+    struct root r;
+    struct outcome o = { 0 };
+
+    root_new(&r);
+    struct run_spec s = extra != NULL ? *extra : (struct run_spec){ 0 };
+    s.rootfs_fd = r.fd;
+    s.args = args;
+    s.env = step_env;
+    if (s.cwd == NULL)
+        s.cwd = "/";
+    run_step(&s, &o);
+    assert_null(o.error);
+    if (want != NULL)
+        assert_string_equal(buf_str(&o.out), want);
+    assert_int_equal(o.code, code);
+    outcome_deinit(&o);
+    root_drop(&r);
+}
+
+static void check_shell(const char *script, int code, const char *want)
+{
+    check_shell_with(NULL, script, code, want);
+}
+
+/* ---- tests
+ * --------------------------------------------------------------------------------------------------------------------
+ */
+
+static void test_exit_codes(void **state)
+{
+    check_shell("echo hello", 0, "hello\n");
+    check_shell("exit 7", 7, "");
+    check_shell("sh -c 'kill -TERM $$'; exit $?", 128 + SIGTERM, NULL);
+    check_shell("sh -c 'kill -9 $$'; exit $?", 128 + SIGKILL, NULL);
+}
+
+static void test_command_not_found(void **state)
+{
+    const char *const args[] = { "no-such-program", NULL };
+    struct root r;
+    struct outcome o = { 0 };
+
+    root_new(&r);
+    struct run_spec s = spec_for(&r, args);
+    run_step(&s, &o);
+    assert_null(o.error);
+    assert_int_not_equal(o.code, 0);
+    assert_non_null(strstr(buf_str(&o.out), "not found in $PATH"));
+    outcome_deinit(&o);
+    root_drop(&r);
+}
+
+static void test_identity(void **state)
+{
+    struct run_spec s = { .user = "app" };
+
+    check_shell("id -u; id -g; id -G", 0, "0\n0\n0 27\n");
+    check_shell_with(&s, "id -u; id -g; id -G; echo $HOME", 0, "1000\n1000\n1000 27 28\n/root\n");
+    s.user = "12:34";
+    check_shell_with(&s, "id -u; id -g; id -G", 0, "12\n34\n34\n");
+    s.user = "77";
+    check_shell_with(&s, "id -u; id -g", 0, "77\n0\n");
+}
+
+static void test_only_three_descriptors(void **state)
+{
+    /* The fourth is ls's own. */
+    check_shell("ls /proc/self/fd | tr '\\n' ' '", 0, "0 1 2 3 ");
+    check_shell("cat /proc/self/fdinfo/3 2>&1 | grep -c 'No such'", 0, "1\n");
+}
+
+static void test_privileges(void **state)
+{
+    check_shell("grep -E '^(CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp):' /proc/self/status", 0,
+                "CapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\nCapBnd:"
+                "\t00000000a80425fb\n"
+                "CapAmb:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t2\n");
+    check_shell("mount -t tmpfs none /mnt 2>/dev/null && echo mounted; unshare -U true 2>/dev/null && echo "
+                "user; true",
+                0, "");
+}
+
+static void test_insecure(void **state)
+{
+    struct run_spec s = { .insecure = true };
+
+    check_shell_with(&s,
+                     "grep Seccomp: /proc/self/status; mount -t tmpfs none /mnt && echo mounted; test -w "
+                     "/proc/sys/kernel && echo w",
+                     0, "Seccomp:\t0\nmounted\nw\n");
+}
+
+static void test_masks(void **state)
+{
+    check_shell(
+        "stat -c '%F %t %T' /proc/interrupts; cat /proc/interrupts | wc -c; for f in kcore keys timer_list; "
+        "do test ! -e /proc/$f || "
+        "test $(head -c 9 /proc/$f | wc -c) = 0 || echo $f; done; ls /sys/firmware 2>/dev/null | wc -l",
+        0, "character special file 1 3\n0\n0\n");
+    check_shell("echo x 2>/dev/null > /proc/sys/kernel/core_pattern && echo written; "
+                "echo h 2>/dev/null >/proc/sysrq-trigger && echo written; for d in /sys/fs/cgroup/*/; do "
+                "mkdir $d/x 2>/dev/null && echo made $d; done; true",
+                0, "");
+}
+
+static void test_device_rules(void **state)
+{
+    check_shell("mknod /dev/x c 1 6 && (cat /dev/x) 2>&1 | grep -o 'Operation not permitted'; head -c 3 "
+                "/dev/zero | wc -c; "
+                "mknod /dev/full2 c 1 7 && (echo x > /dev/full2) 2>&1 | grep -o 'No space'",
+                0, "Operation not permitted\n3\nNo space\n");
+}
+
+static void test_names(void **state)
+{
+    struct run_host hosts[] = { { "db.example", "10.1.2.3" } };
+    struct run_spec s = { .hosts = hosts, .host_count = 1 };
+
+    check_shell(
+        "hostname; cat /etc/hosts", 0,
+        "buildkitsandbox\n127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    s.hostname = "other";
+    check_shell_with(&s, "hostname; cat /etc/hosts", 0,
+                     "other\n127.0.0.1\tlocalhost other\n::1\tlocalhost ip6-localhost "
+                     "ip6-loopback\n10.1.2.3\tdb.example\n");
+    check_shell("grep -q nameserver /etc/resolv.conf && echo x >/etc/hosts", 1, NULL);
+}
+
+static void test_cwd(void **state)
+{
+    struct run_spec s = { .cwd = "/deep/er/place", .user = "app" };
+
+    check_shell_with(&s, "pwd; stat -c '%U %a' /deep /deep/er/place", 0,
+                     "/deep/er/place\napp 755\napp 755\n");
+    s.cwd = "/etc/passwd";
+    check_shell_with(&s, "true", 1, NULL);
+}
+
+static void test_ulimit_and_env(void **state)
+{
+    struct run_ulimit u[] = { { "nofile", 321, 321 }, { "core", 0, -1 } };
+    struct run_spec s = { .ulimits = u, .ulimit_count = 2 };
+
+    check_shell_with(&s, "ulimit -n; env | grep -c PATH=", 0, "321\n1\n");
+}
+
+static void test_tmpfs_and_binds(void **state)
+{
+    struct root other;
+    CLEANUP(freep) char *sub = NULL;
+
+    root_new(&other);
+    sub = xasprintf("%s/sub/dir", other.path);
+    assert_int_equal(make_dirs(sub, 0755), 0);
+    testing_write(other.path, "sub/dir/file", "content\n");
+    assert_int_equal(symlinkat("/sub/dir", other.fd, "link"), 0);
+    assert_int_equal(symlinkat("../../../../../../../../etc", other.fd, "evil"), 0);
+    struct run_mount mounts[] = {
+        { .dest = "/t", .source_fd = -1, .tmpfs = true, .tmpfs_size = 1 << 20 },
+        { .dest = "/ro", .source_fd = other.fd, .selector = "/sub/dir", .readonly = true },
+        { .dest = "/rw", .source_fd = other.fd, .selector = "link" },
+        { .dest = "/one", .source_fd = other.fd, .selector = "sub/dir/file", .readonly = true },
+        { .dest = "/evil", .source_fd = other.fd, .selector = "evil" },
+    };
+    struct run_spec s = { .mounts = mounts, .mount_count = ARRAY_LEN(mounts) };
+
+    check_shell_with(
+        &s,
+        "cat /ro/file /one; echo more >/rw/new; cat /ro/new; touch /ro/x 2>/dev/null || echo readonly; "
+        "grep -c ' /t tmpfs rw,nosuid' /proc/mounts; head -c 2000000 /dev/zero >/t/big 2>/dev/null || echo "
+        "full; "
+        "cat /evil/marker",
+        0, "content\ncontent\nmore\nreadonly\n1\nfull\ninside\n");
+    struct run_mount missing = { .dest = "/x", .source_fd = other.fd, .selector = "/nowhere" };
+    struct run_spec s2 = spec_for(&other, (const char *const[]){ "/bin/true", NULL });
+    s2.mounts = &missing;
+    s2.mount_count = 1;
+    int code;
+    struct error *e = runner_run(runner, &s2, &code);
+    assert_true(err_is(e, ERR_NOT_FOUND));
+    err_free(e);
+    root_drop(&other);
+}
+
+static void test_secrets(void **state)
+{
+    struct run_secret_file f = { "/run/secrets/deep/key", "hunter2", 7, 1000, 1000, 0400 };
+    struct run_spec s = { .secrets = &f, .secret_count = 1, .remove_mount_stubs = true };
+
+    check_shell_with(&s,
+                     "cat /run/secrets/deep/key; echo; stat -c '%u %g %a' /run/secrets/deep/key; grep -c "
+                     "'secrets/deep/key tmpfs' /proc/mounts",
+                     0, "hunter2\n1000 1000 400\n1\n");
+    CLEANUP(buf_deinit) struct buf mounts = { 0 };
+    assert_int_equal(file_read("/proc/self/mountinfo", &mounts, 1 << 20), 0);
+    assert_null(strstr(buf_str(&mounts), base_dir));
+}
+
+static struct error *echo_upper(void *ctx, struct stream *conn)
+{
+    char text[16] = { 0 };
+    ssize_t n = stream_read(conn, text, sizeof(text) - 1);
+
+    for (ssize_t i = 0; i < n; i++)
+        text[i] = (char)(text[i] - 32);
+    int r = n > 0 ? stream_write_full(conn, text, (size_t)n) : 0;
+    stream_close(conn);
+    return r < 0 ? err_sys(-r, "write") : NULL;
+}
+
+static void test_sockets(void **state)
+{
+    struct run_socket k = {
+        .dest = "/run/agent.sock", .uid = 0, .gid = 0, .mode = 0600, .serve = echo_upper
+    };
+    struct run_spec s = { .sockets = &k, .socket_count = 1 };
+
+    check_shell_with(&s, "stat -c '%F %a' /run/agent.sock; /bin/client /run/agent.sock ping", 0,
+                     "socket 600\nPING");
+}
+
+static void expect_file(const struct root *r, const char *path, bool there)
+{
+    struct stat st;
+    int n = fstatat(r->fd, path, &st, AT_SYMLINK_NOFOLLOW);
+
+    if ((n == 0) != there)
+        print_message("%s\n", path);
+    assert_int_equal(n == 0, there);
+}
+
+static void run_script(const struct root *r, struct run_spec *s, const char *script)
+{
+    const char *const args[] = { "/bin/sh", "-c", script, NULL };
+    struct outcome o = { 0 };
+
+    s->rootfs_fd = r->fd;
+    s->args = args;
+    s->env = step_env;
+    s->cwd = "/";
+    run_step(s, &o);
+    assert_null(o.error);
+    assert_string_equal(buf_str(&o.out), "");
+    assert_int_equal(o.code, 0);
+    outcome_deinit(&o);
+}
+
+static void test_stubs_go(void **state)
+{
+    struct run_mount m[] = { { .dest = "/a/b/c", .source_fd = -1, .tmpfs = true },
+                             { .dest = "/a/b/d", .source_fd = -1, .tmpfs = true },
+                             { .dest = "/keep/me", .source_fd = -1, .tmpfs = true } };
+    struct run_spec s = { .mounts = m, .mount_count = 3, .remove_mount_stubs = true };
+    struct root r;
+    struct stat st;
+
+    root_new(&r);
+    run_script(&r, &s, "echo 1 > /keep/file; touch -d '2001-01-01 00:00:00' / /etc");
+    expect_file(&r, "a", false);
+    expect_file(&r, "keep/me", false);
+    expect_file(&r, "keep/file", true);
+    assert_int_equal(fstatat(r.fd, "etc", &st, 0), 0);
+    assert_int_equal(st.st_mtime, 978307200);
+    expect_file(&r, "etc/resolv.conf", false);
+    root_drop(&r);
+}
+
+/* The step turns the way to its mount points into links: nothing outside or elsewhere may go. */
+static void test_stub_attacks(void **state)
+{
+    struct root r;
+    char canary[128];
+    CLEANUP(freep) char *script = NULL;
+    struct run_mount m[] = { { .dest = "/a/b/c", .source_fd = -1, .tmpfs = true },
+                             { .dest = "/f/g", .source_fd = -1, .tmpfs = true } };
+    struct run_spec s = { .mounts = m, .mount_count = 2, .remove_mount_stubs = true };
+    struct stat st;
+
+    snprintf(canary, sizeof(canary), "%s/canary", base_dir);
+    assert_int_equal(mkdir(canary, 0755), 0);
+    testing_write(canary, "c", "");
+    testing_write(canary, "g", "");
+    root_new(&r);
+    /* Mount points are busy: the step moves them aside through a second look at its root, which it does not
+     * have; it can replace what lies above them only by renaming. */
+    script = xasprintf(
+        "mv /a /moved && ln -s %s /a; mv /f /moved2 && ln -s ../../../../../../../..%s /f; ln -s %s /moved/x",
+        canary, canary, canary);
+    run_script(&r, &s, script);
+    assert_int_equal(fstatat(AT_FDCWD, canary, &st, 0), 0);
+    CLEANUP(freep) char *c = path_join(canary, "c"), *g = path_join(canary, "g");
+    assert_int_equal(access(c, F_OK), 0);
+    assert_int_equal(access(g, F_OK), 0);
+    expect_file(&r, "moved/b/c", true);
+    root_drop(&r);
+    testing_remove(canary);
+}
+
+struct cancel_args {
+    struct scope *scope;
+    struct run_spec *spec;
+    struct outcome *outcome;
+};
+
+static struct error *run_cancelled(void *arg)
+{
+    struct cancel_args *a = arg;
+
+    a->outcome->error = runner_run(runner, a->spec, &a->outcome->code);
+    return NULL;
+}
+
+static void test_cancel_kills_the_tree(void **state)
+{
+    /* The step says when it is there, so that nothing is timed but the kill. */
+    const char *const args[] = { "/bin/sh", "-c",
+                                 "(setsid sleep 54321 &) ; touch /ready; trap '' TERM INT; sleep 54321",
+                                 NULL };
+    struct outcome o = { 0 };
+    struct group g;
+    struct root r;
+    CLEANUP(freep) char *ready = NULL;
+
+    root_new(&r);
+    ready = path_join(r.path, "ready");
+    struct run_spec s = spec_for(&r, args);
+    group_open(&g, 0);
+    struct scope *scope = scope_new(g.scope);
+    struct cancel_args a = { scope, &s, &o };
+    assert_null(group_spawn_scope(&g, "run", scope, run_cancelled, &a));
+    while (access(ready, F_OK) != 0)
+        assert_int_equal(task_sleep(NS_PER_MS), 0);
+    int64_t begin = monotonic_ns();
+    scope_cancel(scope, NULL);
+    assert_null(group_join(&g));
+    int64_t took = monotonic_ns() - begin;
+    print_message("cancelled in %lld ms\n", (long long)(took / NS_PER_MS));
+    assert_true(err_is(o.error, ERR_CANCELLED));
+    assert_int_equal(testing_count_processes("54321"), 0);
+    assert_true(took < NS_PER_SEC);
+    outcome_deinit(&o);
+    scope_unref(scope);
+    root_drop(&r);
+}
+
+static void test_network(void **state)
+{
+    struct run_spec none = { .network = RUN_NET_NONE };
+
+    check_shell(
+        "ip -o -4 addr show eth0 | grep -c 'inet 172'; ip route | grep -c '^default via 172.*dev eth0'; "
+        "ip link show lo | grep -c 'LOOPBACK,UP'; ping -c 1 -W 2 -q $(ip route | sed -n 's/^default via "
+        "\\([0-9.]*\\).*/\\1/p') "
+        "| grep -c ' 0% packet loss'",
+        0, "1\n1\n1\n1\n");
+    check_shell_with(&none, "ip link | grep -c eth0; true", 0, "0\n");
+    struct run_spec host = { .network = RUN_NET_HOST };
+    check_shell_with(&host, "ip link | grep -c '^[0-9]*: minke0:'", 0, "1\n");
+}
+
+static void test_proc_self_fd_cwd(void **state)
+{
+    struct root r;
+    int code;
+
+    root_new(&r);
+    assert_int_equal(symlinkat("/proc/self/fd/7", r.fd, "w"), 0);
+    static const char *const dirs[] = { "/proc/self/fd/7", "/w", "/w/../..", "/proc/1/root" };
+    for (size_t i = 0; i < 2; i++) {
+        struct run_spec s = spec_for(&r, (const char *const[]){ "/bin/true", NULL });
+
+        s.cwd = dirs[i];
+        struct error *e = runner_run(runner, &s, &code);
+        assert_true(err_is(e, ERR_INVALID));
+        err_free(e);
+    }
+    root_drop(&r);
+}
+
+/* A mount may bring a link that points to a descriptor of the runtime: for every number the host must stay
+ * out of sight. */
+static void test_cwd_through_a_mount(void **state)
+{
+    struct root other;
+
+    root_new(&other);
+    for (int i = 3; i < 24; i++) {
+        char target[32], name[16], cwd[32];
+
+        snprintf(target, sizeof(target), "/proc/self/fd/%d", i);
+        snprintf(name, sizeof(name), "l%d", i);
+        snprintf(cwd, sizeof(cwd), "/m/l%d", i);
+        assert_int_equal(symlinkat(target, other.fd, name), 0);
+        struct run_mount m = { .dest = "/m", .source_fd = other.fd };
+        struct root r;
+        struct outcome o = { 0 };
+        struct run_spec s;
+
+        root_new(&r);
+        s = spec_for(&r, (const char *const[]){
+                             "/bin/sh", "-c",
+                             "cat ../../../../../../../../../etc/hostname 2>/dev/null; cat ./cgroup.procs "
+                             "2>/dev/null; ls -d ../../../../tasks ./tasks 2>/dev/null; true",
+                             NULL });
+        s.mounts = &m;
+        s.mount_count = 1;
+        s.cwd = cwd;
+        run_step(&s, &o);
+        if (o.error == NULL && o.code == 0)
+            assert_string_equal(buf_str(&o.out), "");
+        outcome_deinit(&o);
+        root_drop(&r);
+    }
+    root_drop(&other);
+}
+
+static void test_hostile_root(void **state)
+{
+    /* What the runtime prepares must not follow the image's links out of the root. */
+    static const char *const names[] = { "dev", "proc", "sys", "etc" };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct root r;
+        struct outcome o = { 0 };
+        char canary[128], name[32];
+
+        root_new(&r);
+        snprintf(canary, sizeof(canary), "%s/canary2", base_dir);
+        assert_int_equal(mkdir(canary, 0755), 0);
+        snprintf(name, sizeof(name), "%s", names[i]);
+        testing_remove_at(r.fd, name);
+        assert_int_equal(symlinkat(canary, r.fd, name), 0);
+        struct run_spec s = spec_for(&r, (const char *const[]){ "/bin/true", NULL });
+        run_step(&s, &o);
+        assert_int_equal(testing_count_entries(canary), 0);
+        outcome_deinit(&o);
+        root_drop(&r);
+        testing_remove(canary);
+    }
+}
+
+static void test_no_leaks(void **state)
+{
+    size_t fds = testing_count_entries("/proc/self/fd");
+    int64_t begin = monotonic_ns();
+
+    for (int i = 0; i < 10; i++)
+        check_shell("true", 0, "");
+    print_message("%.1f ms a step\n", (double)(monotonic_ns() - begin) / 10e6);
+    assert_int_equal(testing_count_entries("/proc/self/fd"), fds);
+    char state_dir[128];
+    snprintf(state_dir, sizeof(state_dir), "%s/exec/bundle", base_dir);
+    assert_int_equal(testing_count_entries(state_dir), 0);
+}
+
+static int set_up(void **state)
+{
+    snprintf(base_dir, sizeof(base_dir), "/tmp/minke-run-XXXXXX");
+    assert_non_null(mkdtemp(base_dir));
+    CLEANUP(freep) char *exec_root = path_join(base_dir, "exec");
+    struct runner_config c = { .exec_root = exec_root,
+                               .userland_network = true,
+                               .default_runtime = getenv("MINKE_TEST_RUNTIME") };
+    struct error *e = runner_new(&c, &runner);
+
+    if (e == NULL)
+        e = runner_warm_up(runner);
+    if (e == NULL)
+        return 0;
+    print_message("skipped: %s\n", e->message);
+    exit(77);
+}
+
+static int tear_down(void **state)
+{
+    runner_free(runner);
+    testing_remove(base_dir);
+    return 0;
+}
+
+int main(void)
+{
+    testing_need_root("/bin/busybox");
+    if (unshare(CLONE_NEWNET) < 0)
+        testing_skip("no network namespace of our own");
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_exit_codes),
+        cmocka_unit_test(test_command_not_found),
+        cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_only_three_descriptors),
+        cmocka_unit_test(test_privileges),
+        cmocka_unit_test(test_insecure),
+        cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_device_rules),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_cwd),
+        cmocka_unit_test(test_ulimit_and_env),
+        cmocka_unit_test(test_tmpfs_and_binds),
+        cmocka_unit_test(test_secrets),
+        cmocka_unit_test(test_sockets),
+        cmocka_unit_test(test_stubs_go),
+        cmocka_unit_test(test_stub_attacks),
+        cmocka_unit_test(test_cancel_kills_the_tree),
+        cmocka_unit_test(test_network),
+        cmocka_unit_test(test_proc_self_fd_cwd),
+        cmocka_unit_test(test_cwd_through_a_mount),
+        cmocka_unit_test(test_hostile_root),
+        cmocka_unit_test(test_no_leaks),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "run/runtime.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "io/path.h"
+#include "task/task.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KILL_PAUSE (10 * NS_PER_MS)    /* between two looks at the children of a dying runtime */
+#define KILL_PATIENCE (5 * NS_PER_SEC) /* then the runtime itself is killed */
+#define COMMAND_TIMEOUT (20 * NS_PER_SEC)
+#define LOG_LIMIT ((size_t)64 << 10)
+
+static bool is_cgroup2(const char *path)
+{
+    struct statfs fs;
+
+    return statfs(path, &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
+}
+
+enum cgroup_layout cgroup_layout(void)
+{
+    if (is_cgroup2("/sys/fs/cgroup"))
+        return CGROUP_V2;
+    return is_cgroup2("/sys/fs/cgroup/unified") ? CGROUP_HYBRID : CGROUP_V1;
+}
+
+void runtime_init(struct runtime *rt, const char *name, const char *path, const struct strv *args,
+                  const char *state_root)
+{
+    CLEANUP(freep) char *program = path_base(path);
+
+    memset(rt, 0, sizeof(*rt));
+    rt->name = xstrdup(name);
+    rt->path = xstrdup(path);
+    rt->state_dir = xasprintf("%s/%s", state_root, name);
+    rt->is_crun = str_has_prefix(program, "crun");
+    rt->hide_unified_cgroup = rt->is_crun && cgroup_layout() == CGROUP_HYBRID;
+    if (args != NULL)
+        strv_copy(&rt->args, args);
+}
+
+void runtime_deinit(struct runtime *rt)
+{
+    free(rt->name);
+    free(rt->path);
+    free(rt->state_dir);
+    free(rt->failure);
+    strv_deinit(&rt->args);
+    memset(rt, 0, sizeof(*rt));
+}
+
+/* ---- command lines
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+static void command_line(const struct runtime *rt, const struct bundle *b, const char *command,
+                         struct strv *out)
+{
+    strv_add(out, rt->path);
+    strv_copy(out, &rt->args);
+    strv_add(out, "--root");
+    strv_add(out, rt->state_dir);
+    if (b != NULL) {
+        strv_add(out, "--log");
+        strv_addf(out, "%s/log", b->path);
+        strv_add(out, "--log-format");
+        strv_add(out, "json");
+    }
+    strv_add(out, command);
+    if (b != NULL) {
+        strv_add(out, "--bundle");
+        strv_add(out, b->path);
+    }
+}
+
+static struct error *start(const struct strv *argv, struct bundle *b, const struct runtime_io *io,
+                           struct child *ret)
+{
+    static const char *const env[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                                       NULL };
+    struct spawn_fd fds[3];
+    struct spawn_options o = {
+        .argv = (const char *const *)argv->v,
+        .env = env,
+        .cwd = "/",
+        .fds = fds,
+        .netns_fd = -1,
+        .new_session = true,
+        .setup = bundle_enter,
+        .setup_arg = b,
+    };
+
+    for (int i = 0; i < 3; i++)
+        if (io->fds[i] >= 0)
+            fds[o.fd_count++] = (struct spawn_fd){ .from = io->fds[i], .to = i };
+    return spawn_start(&o, ret);
+}
+
+struct error *runtime_start(const struct runtime *rt, struct bundle *b, const char *id,
+                            const struct runtime_io *io, struct child *ret)
+{
+    CLEANUP(strv_deinit) struct strv argv = { 0 };
+
+    b->hide_unified_cgroup = rt->hide_unified_cgroup;
+    command_line(rt, b, "run", &argv);
+    strv_add(&argv, id);
+    return start(&argv, b, io, ret);
+}
+
+static struct error *wait_success(struct child *c, const char *what)
+{
+    int status;
+    int r = spawn_wait(c, &status);
+
+    if (r < 0)
+        return task_error(r, "wait for the OCI runtime");
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return err_new(ERR_INTERNAL, "OCI runtime %s failed", what);
+    return NULL;
+}
+
+struct error *runtime_create(const struct runtime *rt, struct bundle *b, const char *id,
+                             const struct runtime_io *io, const char *console_socket)
+{
+    CLEANUP(strv_deinit) struct strv argv = { 0 };
+    CLEANUP(child_deinit) struct child c = { .pidfd = -1 };
+
+    b->hide_unified_cgroup = rt->hide_unified_cgroup;
+    command_line(rt, b, "create", &argv);
+    strv_add(&argv, "--pid-file");
+    strv_addf(&argv, "%s/pid", b->path);
+    if (console_socket != NULL) {
+        strv_add(&argv, "--console-socket");
+        strv_add(&argv, console_socket);
+    }
+    strv_add(&argv, id);
+    TRY(start(&argv, b, io, &c));
+    return wait_success(&c, "create");
+}
+
+struct error *runtime_command(const struct runtime *rt, const char *command, const char *flag, const char *id)
+{
+    CLEANUP(strv_deinit) struct strv argv = { 0 };
+    CLEANUP(buf_deinit) struct buf out = { 0 };
+    CLEANUP(buf_deinit) struct buf err = { 0 };
+    struct bundle none = { .dir_fd = -1, .hide_unified_cgroup = rt->hide_unified_cgroup };
+    int status = 0;
+
+    command_line(rt, NULL, command, &argv);
+    if (flag != NULL)
+        strv_add(&argv, flag);
+    strv_add(&argv, id);
+    struct spawn_options o = {
+        .argv = (const char *const *)argv.v,
+        .cwd = "/",
+        .netns_fd = -1,
+        .setup = bundle_enter,
+        .setup_arg = &none,
+    };
+    TRY(spawn_run(&o, NULL, &out, &err, LOG_LIMIT, &status));
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return NULL;
+    return err_new(ERR_INTERNAL, "OCI runtime %s failed: %s", command, buf_str(&err));
+}
+
+char *runtime_log_error(struct bundle *b)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    char *message = NULL;
+
+    bundle_read(b, "log", &text, LOG_LIMIT);
+    for (const char *line = buf_str(&text); *line != '\0';) {
+        size_t len = strcspn(line, "\n");
+        json_t *o = json_loadb(line, len, 0, NULL);
+        const char *level = json_string_value(json_object_get(o, "level"));
+        const char *msg = json_string_value(json_object_get(o, "msg"));
+
+        /* The last one sums up the others. */
+        if (msg != NULL && level != NULL && (streq(level, "error") || streq(level, "fatal"))) {
+            free(message);
+            message = xstrdup(msg);
+        }
+        json_decref(o);
+        line += len;
+        line += *line == '\n';
+    }
+    return message != NULL ? message : xstrdup("");
+}
+
+/* ---- killing
+ * ------------------------------------------------------------------------------------------------------------------
+ */
+
+static pid_t parent_of(pid_t pid)
+{
+    CLEANUP(buf_deinit) struct buf stat = { 0 };
+    char path[64];
+    int parent = -1;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    if (file_read(path, &stat, 4096) < 0)
+        return -1;
+    /* The name, in parentheses, may hold anything. */
+    const char *p = strrchr(buf_str(&stat), ')');
+    return p != NULL && sscanf(p, ") %*c %d", &parent) == 1 ? parent : -1;
+}
+
+/* Kill `pid` if it still is a child of `parent`: the descriptor pins the process before we look. */
+static void kill_child_of(pid_t parent, pid_t pid)
+{
+    CLEANUP(closep) int pidfd = pidfd_open(pid, 0);
+
+    if (pidfd >= 0 && parent_of(pid) == parent)
+        (void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+}
+
+static void kill_listed(pid_t parent, const char *children_file)
+{
+    CLEANUP(buf_deinit) struct buf list = { 0 };
+
+    if (file_read(children_file, &list, LOG_LIMIT) < 0)
+        return;
+    for (const char *p = buf_str(&list); *p != '\0';) {
+        char *end;
+        long pid = strtol(p, &end, 10);
+
+        if (end == p)
+            break;
+        kill_child_of(parent, (pid_t)pid);
+        p = end + strspn(end, " ");
+    }
+}
+
+/* The children of all threads of `pid`: the first process of the container is among them, and with it dies
+ * its namespace. */
+static void kill_children(pid_t pid)
+{
+    char path[64];
+    DIR *dir;
+    struct dirent *entry;
+
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+    dir = opendir(path);
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        char file[384];
+
+        snprintf(file, sizeof(file), "%s/%s/children", path, entry->d_name);
+        if (entry->d_name[0] != '.')
+            kill_listed(pid, file);
+    }
+    if (dir != NULL)
+        closedir(dir);
+}
+
+static bool has_state(const struct runtime *rt, const char *id)
+{
+    CLEANUP(freep) char *path = xasprintf("%s/%s", rt->state_dir, id);
+
+    return access(path, F_OK) == 0;
+}
+
+void runtime_kill(const struct runtime *rt, struct child *c, const char *id)
+{
+    int64_t give_up = monotonic_ns() + KILL_PATIENCE;
+    struct deadline shield, pause;
+    int r = -1;
+
+    shield_begin(&shield, KILL_PATIENCE + COMMAND_TIMEOUT);
+    while (r != 0 && monotonic_ns() < give_up) {
+        kill_children(c->pid);
+        deadline_begin(&pause, KILL_PAUSE);
+        r = spawn_wait(c, NULL);
+        deadline_end(&pause);
+    }
+    child_deinit(c);
+    if (has_state(rt, id))
+        log_err(LOG_WARN, runtime_command(rt, "delete", "--force", id),
+                "cannot remove a cancelled container");
+    shield_end(&shield);
+}
+
+void runtime_clean_state(const struct runtime *rt)
+{
+    DIR *dir = opendir(rt->state_dir);
+    struct dirent *entry;
+
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] == '.')
+            continue;
+        log_info("removing a container of an earlier daemon", "runtime", rt->name, "id", entry->d_name);
+        struct error *e = runtime_command(rt, "delete", "--force", entry->d_name);
+        if (e != NULL && path_remove_all(dirfd(dir), entry->d_name) < 0)
+            log_debug("its state stays", "id", entry->d_name);
+        log_err(LOG_WARN, e, "cannot remove a container of an earlier daemon");
+    }
+    if (dir != NULL)
+        closedir(dir);
+}
