@@ -280,13 +280,14 @@ static struct error *resolve_now(struct build *u, const char *ref, const struct 
                                  struct resolved_image *ret)
 {
     struct image_resolve_options io = { .mode = o->resolve_mode, .platform = o->platform };
+    struct image_access access = { .sessions = job_sessions(u->job) };
     struct resolved_manifest m = { 0 };
 
     if (o->oci_layout)
         TRY(op_layout_resolve(u->builder->config->ops, ref, o->session_id, o->store_id, &io,
-                              job_sessions(u->job), u->lease, &m));
+                              &access, u->lease, &m));
     else
-        TRY(op_image_resolve(u->builder->config->ops, ref, &io, job_sessions(u->job), u->lease, &m));
+        TRY(op_image_resolve(u->builder->config->ops, ref, &io, &access, u->lease, &m));
     ret->ref = xstrdup(ref);
     ret->digest = xstrdup(m.target.digest.s);
     buf_add(&ret->config, m.config.data, m.config.len);
