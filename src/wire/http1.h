@@ -9,6 +9,10 @@
  *
  * Full duplex: the response may start before the body is read, and body and response may be used by two tasks
  * at once. What the handler leaves of the body is drained (up to LIMIT_HTTP_DRAIN) or the connection ends.
+ *
+ * The handler runs under a scope that is cancelled when the client goes away: once the body has been read to
+ * its end (or there is none), a task of the exchange listens for that.  A hijacked connection is no longer
+ * listened to.
  */
 #ifndef MINKE_WIRE_HTTP1_H
 #define MINKE_WIRE_HTTP1_H
