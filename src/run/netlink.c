@@ -10,7 +10,8 @@
 #include <net/if.h>
 #include <unistd.h>
 
-#define REPLY_SIZE 32768 /* the kernel's largest dump chunk */
+#define REPLY_SIZE 32768  /* the kernel's largest dump chunk */
+#define REQUEST_SIZE 1024 /* the largest of ours, a veth pair, has about 200 bytes */
 
 struct netlink {
     struct mnl_socket *socket;
@@ -97,7 +98,7 @@ static int take_index(const struct nlmsghdr *h, void *ctx)
 
 int netlink_link_index(struct netlink *nl, const char *name)
 {
-    char buffer[MNL_SOCKET_BUFFER_SIZE];
+    char buffer[REQUEST_SIZE];
     struct nlmsghdr *h;
     int index = -ENODEV;
 
@@ -109,7 +110,7 @@ int netlink_link_index(struct netlink *nl, const char *name)
 
 int netlink_link_up(struct netlink *nl, int index)
 {
-    char buffer[MNL_SOCKET_BUFFER_SIZE];
+    char buffer[REQUEST_SIZE];
     struct nlmsghdr *h;
     struct ifinfomsg *info = link_message(buffer, &h, RTM_NEWLINK);
 
@@ -121,7 +122,7 @@ int netlink_link_up(struct netlink *nl, int index)
 
 int netlink_link_delete(struct netlink *nl, int index)
 {
-    char buffer[MNL_SOCKET_BUFFER_SIZE];
+    char buffer[REQUEST_SIZE];
     struct nlmsghdr *h;
     struct ifinfomsg *info = link_message(buffer, &h, RTM_DELLINK);
 
@@ -131,7 +132,7 @@ int netlink_link_delete(struct netlink *nl, int index)
 
 int netlink_bridge_add(struct netlink *nl, const char *name, uint32_t mtu)
 {
-    char buffer[MNL_SOCKET_BUFFER_SIZE];
+    char buffer[REQUEST_SIZE];
     struct nlmsghdr *h;
     struct ifinfomsg *info = link_message(buffer, &h, RTM_NEWLINK);
 
@@ -147,7 +148,7 @@ int netlink_bridge_add(struct netlink *nl, const char *name, uint32_t mtu)
 
 int netlink_veth_add(struct netlink *nl, const struct veth *v)
 {
-    char buffer[MNL_SOCKET_BUFFER_SIZE];
+    char buffer[REQUEST_SIZE];
     struct nlmsghdr *h;
     struct ifinfomsg *info = link_message(buffer, &h, RTM_NEWLINK);
 
@@ -176,7 +177,7 @@ int netlink_veth_add(struct netlink *nl, const struct veth *v)
 
 int netlink_address_add(struct netlink *nl, int index, uint32_t ip, unsigned prefix)
 {
-    char buffer[MNL_SOCKET_BUFFER_SIZE];
+    char buffer[REQUEST_SIZE];
     struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
     struct ifaddrmsg *a;
     uint32_t broadcast = prefix < 31 ? ip | (UINT32_MAX >> prefix) : 0;
@@ -207,7 +208,7 @@ static struct rtmsg *route_message(void *buffer, struct nlmsghdr **h, uint16_t t
 
 int netlink_default_route_add(struct netlink *nl, uint32_t gateway)
 {
-    char buffer[MNL_SOCKET_BUFFER_SIZE];
+    char buffer[REQUEST_SIZE];
     struct nlmsghdr *h;
     struct rtmsg *route = route_message(buffer, &h, RTM_NEWROUTE);
 
@@ -269,7 +270,7 @@ static int scan_address(const struct nlmsghdr *h, void *ctx)
 
 static int dump_routes(struct netlink *nl, struct route_scan *scan)
 {
-    char buffer[MNL_SOCKET_BUFFER_SIZE];
+    char buffer[REQUEST_SIZE];
     struct nlmsghdr *h;
 
     route_message(buffer, &h, RTM_GETROUTE);
@@ -278,7 +279,7 @@ static int dump_routes(struct netlink *nl, struct route_scan *scan)
 
 int netlink_each_subnet(struct netlink *nl, subnet_fn fn, void *ctx)
 {
-    char buffer[MNL_SOCKET_BUFFER_SIZE];
+    char buffer[REQUEST_SIZE];
     struct route_scan scan = { .fn = fn, .ctx = ctx };
     struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
     struct ifaddrmsg *a;
@@ -306,7 +307,7 @@ static int take_mtu(const struct nlmsghdr *h, void *ctx)
 
 uint32_t netlink_default_mtu(struct netlink *nl)
 {
-    char buffer[MNL_SOCKET_BUFFER_SIZE];
+    char buffer[REQUEST_SIZE];
     struct route_scan scan = { 0 };
     struct nlmsghdr *h;
     uint32_t mtu = 0;

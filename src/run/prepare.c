@@ -8,7 +8,7 @@
 #include "io/path.h"
 #include "run/caps.h"
 #include "run/hosts.h"
-#include "run/seccomp.h"
+#include "run/syscalls.h"
 #include "run/spec.h"
 #include "run/user.h"
 
@@ -214,6 +214,23 @@ static struct error *make_cwd(int root_fd, const char *cwd, const struct run_use
     return make_dirs_owned(root_fd, path, u);
 }
 
+/* ---- the root ----------------------------------------------------------------------------------------------------------------- */
+
+/* Where the runtime mounts first, it may trust the image too much: runc before 1.3 made device nodes through a link at /dev
+ * (CVE-2026-41579).  No honest image has links there. */
+static struct error *check_root(int root_fd)
+{
+    static const char *const names[] = { "proc", "dev", "sys" };
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct stat st;
+
+        if (fstatat(root_fd, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
+            return err_new(ERR_INVALID, "filesystem at \"/%s\" must be mounted on ordinary directory", names[i]);
+    }
+    return NULL;
+}
+
 /* ---- putting it together
  * ------------------------------------------------------------------------------------------------------ */
 
@@ -324,6 +341,9 @@ static struct error *fill(struct runner *r, const struct run_spec *s, struct pre
         return err_new(ERR_INVALID, "working directory %s is not absolute", cwd);
     if (s->args == NULL || s->args[0] == NULL)
         return err_new(ERR_INVALID, "no command specified");
+    if (c.seccomp && p->runtime->is_crun)
+        c.seccomp_bpf = keep(p, seccomp_compiled(c.caps));
+    TRY(check_root(s->rootfs_fd));
     TRY(find_user(s, u));
     c.uid = u->uid;
     c.gid = u->gid;

@@ -2,7 +2,7 @@
 #include "run/spec.h"
 
 #include "run/caps.h"
-#include "run/seccomp.h"
+#include "run/syscalls.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -423,6 +423,9 @@ static struct error *fill(const struct spec *s, json_t *root)
     json_object_set_new(fs, "readonly", json_boolean(s->root_readonly));
     if (s->hostname != NULL)
         TRY(set_string(root, "hostname", s->hostname));
+    if (s->seccomp && s->seccomp_bpf != NULL)
+        json_object_set_new(root, "annotations",
+                            json_pack("{s:s}", "run.oci.seccomp_bpf_data", s->seccomp_bpf));
     TRY(mounts(s, root));
     return linux_section(s, root);
 }

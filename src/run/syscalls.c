@@ -4,13 +4,20 @@
  * are allowed, under which capability, on which architecture, with which argument.  Everything else answers
  * EPERM.
  */
-#include "run/seccomp.h"
+#include "run/syscalls.h"
 
 #include "run/caps.h"
 
+#include "base/buf.h"
+#include "base/bytes.h"
+#include "task/task.h"
+
 #include <errno.h>
 #include <linux/capability.h>
+#include <seccomp.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 enum arch {
     A_AMD64 = 1 << 0,
@@ -200,6 +207,115 @@ json_t *seccomp_default(uint64_t caps)
     json_object_set_new(profile, "architectures", arches);
     json_object_set_new(profile, "syscalls", calls);
     return profile;
+}
+
+/* ---- compiled ----------------------------------------------------------------------------------------------------------------- */
+
+static enum scmp_compare comparison(const char *op)
+{
+    if (streq(op, "SCMP_CMP_LT"))
+        return SCMP_CMP_LT;
+    return streq(op, "SCMP_CMP_EQ") ? SCMP_CMP_EQ : SCMP_CMP_MASKED_EQ;
+}
+
+/* A name that this libseccomp does not know is left out, as the runtimes do: the call then answers EPERM. */
+static bool add_call(scmp_filter_ctx ctx, const struct rule *r, const char *name)
+{
+    int number = seccomp_syscall_resolve_name(name);
+    uint32_t action = r->errno_ret != 0 ? SCMP_ACT_ERRNO((unsigned)r->errno_ret) : SCMP_ACT_ALLOW;
+
+    if (number == __NR_SCMP_ERROR)
+        return true;
+    if (r->op == NULL)
+        return seccomp_rule_add(ctx, action, number, 0) == 0;
+    struct scmp_arg_cmp arg = { .arg = r->arg, .op = comparison(r->op), .datum_a = r->value };
+    return seccomp_rule_add_array(ctx, action, number, 1, &arg) == 0;
+}
+
+static bool add_rule(scmp_filter_ctx ctx, const struct rule *r)
+{
+    for (const char *p = r->names; *p != '\0';) {
+        char name[64];
+        size_t len = strcspn(p, " ");
+
+        assert(len < sizeof(name));
+        memcpy(name, p, len);
+        name[len] = '\0';
+        if (!add_call(ctx, r, name))
+            return false;
+        p += len;
+        p += strspn(p, " ");
+    }
+    return true;
+}
+
+static bool add_arches(scmp_filter_ctx ctx)
+{
+    for (size_t i = 0; i < ARRAY_LEN(filter_arches); i++) {
+        CLEANUP(freep) char *name = str_lower(filter_arches[i] + strlen("SCMP_ARCH_"));
+        uint32_t arch = seccomp_arch_resolve_name(name);
+
+        if (arch == 0)
+            return false;
+        int r = seccomp_arch_add(ctx, arch);
+        if (r != 0 && r != -EEXIST)
+            return false;
+    }
+    return true;
+}
+
+static char *export_filter(scmp_filter_ctx ctx)
+{
+    CLEANUP(closep) int fd = memfd_create("seccomp", MFD_CLOEXEC);
+    CLEANUP(buf_deinit) struct buf code = { 0 };
+    struct buf text = { 0 };
+    char chunk[4096];
+    ssize_t n;
+
+    if (fd < 0 || seccomp_export_bpf(ctx, fd) != 0 || lseek(fd, 0, SEEK_SET) < 0)
+        return NULL;
+    while ((n = read(fd, chunk, sizeof(chunk))) > 0)
+        buf_add(&code, chunk, (size_t)n);
+    if (n < 0 || code.len == 0)
+        return NULL;
+    base64_encode(&text, code.data, code.len);
+    return buf_take(&text);
+}
+
+static char *compile(uint64_t caps)
+{
+    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    bool ok = ctx != NULL && add_arches(ctx);
+    char *text = NULL;
+
+    for (size_t i = 0; ok && i < ARRAY_LEN(rules); i++)
+        ok = !rule_applies(&rules[i], caps) || add_rule(ctx, &rules[i]);
+    if (ok) {
+        /* A binary tree over the numbers instead of a list. Older libraries do without. */
+        (void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+        text = export_filter(ctx);
+    }
+    if (ctx != NULL)
+        seccomp_release(ctx);
+    return text;
+}
+
+char *seccomp_compiled(uint64_t caps)
+{
+    static struct mutex lock = MUTEX_INIT;
+    static uint64_t kept_caps;
+    static char *kept;
+    char *text;
+
+    mutex_lock(&lock);
+    if (kept == NULL || kept_caps != caps) {
+        free(kept);
+        kept = compile(caps);
+        kept_caps = caps;
+    }
+    text = xstrdup(kept);
+    mutex_unlock(&lock);
+    return text;
 }
 
 bool seccomp_supported(void)
