@@ -214,10 +214,12 @@ static struct error *make_cwd(int root_fd, const char *cwd, const struct run_use
     return make_dirs_owned(root_fd, path, u);
 }
 
-/* ---- the root ----------------------------------------------------------------------------------------------------------------- */
+/* ---- the root
+ * -----------------------------------------------------------------------------------------------------------------
+ */
 
-/* Where the runtime mounts first, it may trust the image too much: runc before 1.3 made device nodes through a link at /dev
- * (CVE-2026-41579).  No honest image has links there. */
+/* Where the runtime mounts first, it may trust the image too much: runc before 1.3 made device nodes through
+ * a link at /dev (CVE-2026-41579).  No honest image has links there. */
 static struct error *check_root(int root_fd)
 {
     static const char *const names[] = { "proc", "dev", "sys" };
@@ -226,7 +228,8 @@ static struct error *check_root(int root_fd)
         struct stat st;
 
         if (fstatat(root_fd, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
-            return err_new(ERR_INVALID, "filesystem at \"/%s\" must be mounted on ordinary directory", names[i]);
+            return err_new(ERR_INVALID, "filesystem at \"/%s\" must be mounted on ordinary directory",
+                           names[i]);
     }
     return NULL;
 }

@@ -89,7 +89,13 @@ static struct error *probe(struct runner *r, struct runtime *rt)
     CLEANUP(closep) int out_write = -1;
     int fds[2], status = 0;
     struct deadline d;
+    struct error *e = rt->image_fd < 0 ? runtime_load(rt) : NULL;
 
+    if (e != NULL) {
+        rt->failure = xstrdup(e->message);
+        err_free(e);
+        return NULL;
+    }
     if (root < 0)
         return err_sys(errno, "clone the root mount");
     if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
@@ -97,7 +103,7 @@ static struct error *probe(struct runner *r, struct runtime *rt)
     out_read = fds[0];
     out_write = fds[1];
     deadline_begin(&d, PROBE_TIMEOUT);
-    struct error *e = run_probe(r, rt, root, out_write, &status);
+    e = run_probe(r, rt, root, out_write, &status);
     deadline_end(&d);
     if (err_is(e, ERR_CANCELLED))
         return e;

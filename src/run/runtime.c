@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "io/copy.h"
 #include "io/path.h"
 #include "task/task.h"
 
@@ -14,6 +15,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -45,6 +47,7 @@ void runtime_init(struct runtime *rt, const char *name, const char *path, const 
     CLEANUP(freep) char *program = path_base(path);
 
     memset(rt, 0, sizeof(*rt));
+    rt->image_fd = -1;
     rt->name = xstrdup(name);
     rt->path = xstrdup(path);
     rt->state_dir = xasprintf("%s/%s", state_root, name);
@@ -60,8 +63,55 @@ void runtime_deinit(struct runtime *rt)
     free(rt->path);
     free(rt->state_dir);
     free(rt->failure);
+    free(rt->image_path);
+    closep(&rt->image_fd);
     strv_deinit(&rt->args);
     memset(rt, 0, sizeof(*rt));
+}
+
+/* The program's file, looked up in PATH when its name has no slash. */
+static int open_program(const char *path)
+{
+    CLEANUP(strv_deinit) struct strv dirs = { 0 };
+    const char *search = getenv("PATH");
+    int fd = -1;
+
+    if (strchr(path, '/') != NULL)
+        return open(path, O_RDONLY | O_CLOEXEC);
+    strv_split(&dirs,
+               search != NULL ? search : "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ':');
+    for (size_t i = 0; fd < 0 && i < dirs.len; i++) {
+        CLEANUP(freep) char *candidate = path_join(dirs.v[i], path);
+
+        if (access(candidate, X_OK) == 0)
+            fd = open(candidate, O_RDONLY | O_CLOEXEC);
+    }
+    if (fd < 0)
+        errno = ENOENT;
+    return fd;
+}
+
+struct error *runtime_load(struct runtime *rt)
+{
+    CLEANUP(closep) int program = open_program(rt->path);
+    CLEANUP(closep) int image = memfd_create(rt->name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    char magic[4];
+
+    if (program < 0 && errno == ENOENT)
+        return err_new(ERR_NOT_FOUND, "exec: \"%s\": executable file not found in $PATH", rt->path);
+    if (program < 0)
+        return err_sys(errno, "open %s", rt->path);
+    /* A script runs by its path. */
+    if (pread(program, magic, sizeof(magic), 0) != sizeof(magic) ||
+        memcmp(magic, "\177ELF", sizeof(magic)) != 0 || image < 0)
+        return NULL;
+    TRY_SYS(copy_content(program, image, -1), "copy %s", rt->path);
+    if (fcntl(image, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        return err_sys(errno, "seal the copy of %s", rt->path);
+    /* Named through us: the child has closed the descriptor by the time it executes. */
+    rt->image_path = xasprintf("/proc/%d/fd/%d", (int)getpid(), image);
+    rt->image_fd = TAKE_FD(image);
+    return NULL;
 }
 
 /* ---- command lines
@@ -71,7 +121,7 @@ void runtime_deinit(struct runtime *rt)
 static void command_line(const struct runtime *rt, const struct bundle *b, const char *command,
                          struct strv *out)
 {
-    strv_add(out, rt->path);
+    strv_add(out, rt->image_path != NULL ? rt->image_path : rt->path);
     strv_copy(out, &rt->args);
     strv_add(out, "--root");
     strv_add(out, rt->state_dir);

@@ -19,7 +19,9 @@
 struct runtime {
     char *name, *path;
     struct strv args;
-    char *state_dir; /* its --root */
+    int image_fd;     /* a sealed copy of the program in memory; -1: not made yet */
+    char *image_path; /* how a child names it; NULL: not made */
+    char *state_dir;  /* its --root */
     bool is_crun;
     bool hide_unified_cgroup;
     bool filters_devices; /* shown by the probe */
@@ -34,6 +36,11 @@ enum cgroup_layout cgroup_layout(void); /* of this host, looked up once */
 void runtime_init(struct runtime *rt, const char *name, const char *path, const struct strv *args,
                   const char *state_root);
 void runtime_deinit(struct runtime *rt);
+
+/* Copy the program into sealed memory.  A container that gets hold of it cannot change it (CVE-2019-5736),
+ * and runtimes that make such a copy of themselves at every start see that they need not.  A program that is
+ * replaced on disk serves after a restart. */
+struct error *runtime_load(struct runtime *rt) MUST_CHECK;
 
 struct runtime_io {
     int fds[3]; /* stdin, stdout, stderr; -1: /dev/null */

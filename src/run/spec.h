@@ -39,7 +39,7 @@ struct spec {
     bool ambient_caps; /* also inheritable and ambient (BuildKit's insecure mode) */
     bool no_new_privileges;
     bool seccomp;
-    const char *seccomp_bpf; /* compiled, for crun; may be NULL */
+    const char *seccomp_bpf;  /* compiled, for crun; may be NULL */
     const char *network_path; /* namespace to join; "": a new one, NULL: the host's */
     bool host_pid, host_ipc;
     const char *cgroups_path;

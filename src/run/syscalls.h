@@ -12,8 +12,8 @@
 /* The value of linux.seccomp for a process with the bounding set `caps` on this machine's architecture.  New
  * reference. */
 json_t *seccomp_default(uint64_t caps);
-/* The same filter, compiled and in base64, as crun takes it from an annotation: compiling costs it 20 ms a container.  The last
- * one made is kept.  NULL: libseccomp cannot; owned by the caller.  Thread-safe. */
+/* The same filter, compiled and in base64, as crun takes it from an annotation: compiling costs it 20 ms a
+ * container.  The last one made is kept.  NULL: libseccomp cannot; owned by the caller.  Thread-safe. */
 char *seccomp_compiled(uint64_t caps);
 /* False where the kernel has no seccomp filters. */
 bool seccomp_supported(void);
