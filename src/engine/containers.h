@@ -13,4 +13,9 @@ struct container_counts {
 };
 struct container_counts engine_container_counts(struct engine *e);
 
+/* Ids of containers whose image is that manifest or index, appended. */
+void engine_containers_of_image(struct engine *e, const struct digest *image, struct strv *out);
+/* Is one of them running? */
+bool engine_image_is_running(struct engine *e, const struct digest *image);
+
 #endif

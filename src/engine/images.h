@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * images.h - what the Engine API does with images: find, list, inspect, history, tag, delete, prune, pull,
+ * load, save, import
+ *
+ * An image is a name that points at a manifest or an index in the store; its id is that digest (the
+ * containerd flavour of the API, protocol.md section 10).  Names are canonical
+ * ("docker.io/library/busybox:latest") inside, familiar outside.
+ */
+#ifndef MINKE_ENGINE_IMAGES_H
+#define MINKE_ENGINE_IMAGES_H
+
+#include "engine/engine.h"
+#include "oci/image.h"
+
+/* ---- finding
+ * --------------------------------------------------------------------------------------------------------------
+ */
+
+/* What a user's name, id or id prefix stands for. */
+struct image_match {
+    struct descriptor target;
+    struct strv names; /* all canonical names of that target */
+    char *name;        /* the one that was asked for; NULL when asked by id */
+};
+void image_match_deinit(struct image_match *m);
+/* Errors: ERR_NOT_FOUND "No such image: nope:latest"; ERR_INVALID for a malformed reference. */
+struct error *images_find(struct engine *e, const char *what, struct image_match *ret) MUST_CHECK;
+
+/* One variant of an image: the manifest that serves a platform. */
+struct image_variant {
+    struct descriptor descriptor; /* of the manifest */
+    struct image_manifest manifest;
+    struct image_config config;
+    bool available; /* manifest, config and all layers are here */
+};
+void image_variant_deinit(struct image_variant *v);
+/* `platform` NULL: the host's, else any that is here.  ERR_NOT_FOUND when no variant serves it. */
+struct error *images_variant(struct engine *e, const struct descriptor *target,
+                             const struct platform *platform, struct image_variant *ret) MUST_CHECK;
+/* The variant's layers as a snapshot, for running it. */
+struct error *images_snapshot(struct engine *e, const struct image_variant *v,
+                              struct snapshot **ret) MUST_CHECK;
+bool images_is_dangling_name(const char *name); /* "moby-dangling@sha256:..": not shown as a tag */
+
+/* ---- reading: JSON in the shape of API version 1.<version>; new references
+ * ------------------------------------------------- */
+
+struct image_filters {
+    const struct strv *dangling, *label, *label_not, *before, *since, *reference,
+        *until; /* each may be NULL */
+};
+struct error *images_list(struct engine *e, const struct image_filters *f, bool manifests, bool shared_size,
+                          int version, json_t **ret) MUST_CHECK;
+struct error *images_inspect(struct engine *e, const char *what, const struct platform *platform,
+                             bool manifests, int version, json_t **ret) MUST_CHECK;
+struct error *images_history(struct engine *e, const char *what, const struct platform *platform,
+                             json_t **ret) MUST_CHECK;
+
+/* ---- changing
+ * ----------------------------------------------------------------------------------------------------------------
+ */
+
+struct error *images_tag(struct engine *e, const char *what, const char *repository,
+                         const char *tag) MUST_CHECK;
+/* *ret: [{"Untagged":..},{"Deleted":..}] */
+struct error *images_delete(struct engine *e, const char *what, bool force, json_t **ret) MUST_CHECK;
+/* dangling_only, or all that no container uses. */
+struct error *images_prune(struct engine *e, bool dangling_only, const struct image_filters *f,
+                           json_t **ret_deleted, int64_t *ret_bytes) MUST_CHECK;
+void images_event(struct engine *e, const char *action, const char *id, const char *name);
+
+/* ---- moving
+ * --------------------------------------------------------------------------------------------------------------------
+ */
+
+/* Progress lines go to `line` (takes j). */
+struct image_progress {
+    struct error *(*line)(void *ctx, json_t *j);
+    void *ctx;
+};
+struct error *images_pull(struct engine *e, const char *ref, const struct platform *platform,
+                          const json_t *auth, const struct image_progress *p) MUST_CHECK;
+/* A tar (any compression): OCI layout or docker archive. */
+struct error *images_load(struct engine *e, struct stream *body, bool quiet,
+                          const struct image_progress *p) MUST_CHECK;
+/* Names to an OCI layout that docker-save readers understand too. */
+struct error *images_save(struct engine *e, const struct strv *names, const struct platform *platform,
+                          struct stream *out) MUST_CHECK;
+/* A root filesystem's tar as a one-layer image; `changes` are Dockerfile lines (CMD, ENV ..) already applied
+ * to `config`. */
+struct error *images_import(struct engine *e, struct stream *body, const char *ref, const char *message,
+                            const struct platform *platform, json_t *config, struct digest *ret) MUST_CHECK;
+
+#endif

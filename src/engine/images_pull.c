@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* images_pull.c - docker pull and docker import */
+#include "engine/images.h"
+
+#include "base/bytes.h"
+#include "base/limits.h"
+#include "oci/compress.h"
+#include "oci/reference.h"
+#include "op/unpack.h"
+#include "task/task.h"
+
+/* ---- credentials of one request
+ * ---------------------------------------------------------------------------------------------- */
+
+static struct error *request_credentials(void *ctx, const char *host, char **ret_user, char **ret_secret)
+{
+    const json_t *auth = ctx;
+    const char *identity = json_string_value(json_object_get(auth, "identitytoken"));
+    const char *user = json_string_value(json_object_get(auth, "username"));
+    const char *secret = json_string_value(json_object_get(auth, "password"));
+
+    if (identity != NULL && identity[0] != '\0') {
+        *ret_user = xstrdup("");
+        *ret_secret = xstrdup(identity);
+        return NULL;
+    }
+    *ret_user = xstrdup(user == NULL ? "" : user);
+    *ret_secret = xstrdup(secret == NULL ? "" : secret);
+    return NULL;
+}
+
+/* ---- rows: a private progress log, translated to docker's lines
+ * ---------------------------------------------------------------- */
+
+struct rows {
+    struct progress *progress;
+    const struct image_progress *out;
+    struct map seen; /* row id -> last status said */
+};
+
+static struct error *say_row(struct rows *w, const char *id, const char *status, json_t *detail)
+{
+    return w->out->line(w->out->ctx,
+                        json_pack("{s:s, s:o, s:s}", "status", status, "progressDetail", detail, "id", id));
+}
+
+static struct error *say_status(struct rows *w, const struct progress_event *e)
+{
+    const char *hex = str_skip_prefix(e->status.id, "sha256:");
+    CLEANUP(freep) char *id = xstrndup(hex == NULL ? e->status.id : hex, 12);
+    bool done = e->status.completed_ns != 0,
+         download = e->status.name == NULL || !streq(e->status.name, "extracting");
+
+    if (hex == NULL)
+        return NULL;
+    if (!map_has(&w->seen, id)) {
+        map_set(&w->seen, id, w);
+        TRY(say_row(w, id, "Pulling fs layer", json_object()));
+    }
+    if (done)
+        return say_row(w, id, download ? "Download complete" : "Pull complete", json_object());
+    return say_row(w, id, download ? "Downloading" : "Extracting",
+                   json_pack("{s:I, s:I}", "current", (json_int_t)e->status.current, "total",
+                             (json_int_t)e->status.total));
+}
+
+static struct error *rows_task(void *arg)
+{
+    struct rows *w = arg;
+    struct progress_reader *r = progress_read_open(w->progress);
+    const struct progress_event *events[64];
+    struct error *e = NULL;
+    ssize_t n = 0;
+
+    while (e == NULL && (n = progress_read(r, events, ARRAY_LEN(events))) > 0) {
+        for (ssize_t i = 0; e == NULL && i < n; i++) {
+            if (events[i]->kind == PROGRESS_STATUS)
+                e = say_status(w, events[i]);
+        }
+    }
+    progress_read_close(r);
+    return e != NULL || n >= 0 ? e : task_error((int)n, "follow the pull");
+}
+
+/* ---- pull
+ * --------------------------------------------------------------------------------------------------------------------------
+ */
+
+struct pull {
+    struct engine *engine;
+    struct reference ref;
+    char *name, *shown;
+    struct lease *lease;
+    struct image_access access;
+    struct resolved_manifest manifest;
+};
+
+static struct error *say(const struct image_progress *p, const char *id, char *status)
+{
+    json_t *j = json_pack("{s:s}", "status", status);
+
+    if (id != NULL)
+        json_object_set_new(j, "id", json_string(id));
+    free(status);
+    return p->line(p->ctx, j);
+}
+
+static struct error *pull_layers(struct pull *u, const struct image_progress *p)
+{
+    struct rows w = { .progress = progress_new(), .out = p };
+    struct vertex_reporter *reporter = reporter_new(w.progress, NULL, u->name);
+    struct snapshot *s = NULL;
+    struct error *e, *shown;
+    struct group g;
+
+    group_open(&g, GROUP_KEEP_GOING);
+    reporter_start(reporter);
+    e = group_spawn(&g, "pull rows", rows_task, &w);
+    if (e == NULL)
+        e = op_image_pull(&u->engine->ops, u->name, &u->manifest, &u->access, u->lease, reporter, &s);
+    reporter_complete(reporter, e);
+    reporter_free(reporter);
+    progress_close(w.progress);
+    shown = group_join(&g);
+    if (e == NULL)
+        e = shown;
+    else
+        err_free(shown);
+    snapshot_unref(s);
+    progress_unref(w.progress);
+    map_deinit(&w.seen);
+    return e;
+}
+
+static bool is_current(struct pull *u)
+{
+    struct image_record r = { 0 };
+    struct error *e = image_get(u->engine->store, u->name, &r);
+    bool same = e == NULL && digest_eq(&r.target.digest, &u->manifest.target.digest);
+
+    err_free(e);
+    image_record_deinit(&r);
+    return same;
+}
+
+static struct error *pull_run(struct pull *u, const struct platform *platform, const struct image_progress *p)
+{
+    struct image_resolve_options o = { .mode = "pull", .platform = platform };
+    CLEANUP(freep) char *digest = NULL;
+    bool current;
+
+    TRY(say(p, u->ref.tag != NULL ? u->ref.tag : u->ref.digest, xasprintf("Pulling from %s", u->ref.path)));
+    TRY(op_image_resolve(&u->engine->ops, u->name, &o, &u->access, u->lease, &u->manifest));
+    current = is_current(u);
+    TRY(pull_layers(u, p));
+    TRY(image_put(u->engine->store, u->name, &u->manifest.target));
+    images_event(u->engine, "pull", u->shown, NULL);
+    TRY(say(p, NULL, xasprintf("Digest: %s", u->manifest.target.digest.s)));
+    return say(
+        p, NULL,
+        xasprintf(current ? "Status: Image is up to date for %s" : "Status: Downloaded newer image for %s",
+                  u->shown));
+}
+
+struct error *images_pull(struct engine *e, const char *ref, const struct platform *platform,
+                          const json_t *auth, const struct image_progress *p)
+{
+    struct registry_auth credentials = { .ctx = (void *)auth, .credentials = request_credentials };
+    struct pull u = { .engine = e, .access = { .auth = auth == NULL ? NULL : &credentials } };
+    struct error *err = reference_parse(ref, &u.ref);
+
+    if (err == NULL) {
+        reference_add_default_tag(&u.ref);
+        u.name = reference_string(&u.ref);
+        u.shown = reference_familiar(&u.ref);
+        err = lease_open(e->store, &u.lease);
+    }
+    if (err == NULL)
+        err = pull_run(&u, platform, p);
+    resolved_manifest_deinit(&u.manifest);
+    lease_close(u.lease);
+    reference_deinit(&u.ref);
+    free(u.name);
+    free(u.shown);
+    return err;
+}
+
+/* ---- import
+ * --------------------------------------------------------------------------------------------------------------------------
+ */
+
+static struct error *import_layer(struct engine *e, struct stream *body, struct snapshot **ret)
+{
+    struct active *a;
+    struct error *err;
+
+    TRY(active_begin(e->store, NULL, &a));
+    err = op_unpack_archive(body, active_fd(a));
+    if (err == NULL)
+        err = active_commit(a, "imported layer", "regular", ret);
+    else
+        active_abandon(a);
+    return err;
+}
+
+static json_t *import_config(const struct platform *p, json_t *config, const char *message,
+                             const struct digest *diff_id)
+{
+    char now[40];
+    json_t *j;
+
+    format_rfc3339(now, now_ns());
+    j = platform_to_json(p);
+    json_object_set_new(j, "created", json_string(now));
+    json_object_set(j, "config", config);
+    json_object_set_new(j, "rootfs", json_pack("{s:s, s:[s]}", "type", "layers", "diff_ids", diff_id->s));
+    json_object_set_new(j, "history", json_pack("[{s:s, s:s}]", "created", now, "comment", message));
+    return j;
+}
+
+/* `j` is taken. */
+static struct error *put_json(struct engine *e, struct lease *l, json_t *j, struct digest *ret,
+                              int64_t *ret_size)
+{
+    CLEANUP(freep) char *text = json_dumps(j, JSON_COMPACT);
+
+    json_decref(j);
+    *ret_size = (int64_t)strlen(text);
+    return blob_put(e->store, l, text, strlen(text), ret);
+}
+
+static struct error *put_image(struct engine *e, struct lease *l, struct snapshot *s,
+                               const struct platform *platform, json_t *config, const char *message,
+                               struct descriptor *ret)
+{
+    struct digest diff_id, config_digest;
+    int64_t layer_size, config_size;
+
+    TRY(snapshot_layer_diff_id(s, 0, &diff_id, &layer_size));
+    TRY(put_json(e, l, import_config(platform, config, message, &diff_id), &config_digest, &config_size));
+    ret->media_type = xstrdup(MT_OCI_MANIFEST);
+    strmap_init(&ret->annotations);
+    return put_json(e, l,
+                    json_pack("{s:i, s:s, s:{s:s, s:s, s:I}, s:[{s:s, s:s, s:I}]}", "schemaVersion", 2,
+                              "mediaType", MT_OCI_MANIFEST, "config", "mediaType", MT_OCI_CONFIG, "digest",
+                              config_digest.s, "size", (json_int_t)config_size, "layers", "mediaType",
+                              MT_OCI_LAYER, "digest", diff_id.s, "size", (json_int_t)layer_size),
+                    &ret->digest, &ret->size);
+}
+
+static struct error *name_import(struct engine *e, const char *ref, const struct descriptor *target)
+{
+    CLEANUP(reference_deinit) struct reference r = { 0 };
+    CLEANUP(freep) char *name = NULL;
+
+    if (ref == NULL || ref[0] == '\0') {
+        name = xasprintf("moby-dangling@%s", target->digest.s);
+    } else {
+        TRY(reference_parse(ref, &r));
+        if (r.digest != NULL)
+            return err_new(ERR_INVALID, "cannot import digest reference");
+        reference_add_default_tag(&r);
+        name = reference_string(&r);
+    }
+    TRY(image_put(e->store, name, target));
+    images_event(e, "import", target->digest.s, ref == NULL || ref[0] == '\0' ? NULL : name);
+    return NULL;
+}
+
+struct error *images_import(struct engine *e, struct stream *body, const char *ref, const char *message,
+                            const struct platform *platform, json_t *config, struct digest *ret)
+{
+    CLEANUP(snapshot_unrefp) struct snapshot *s = NULL;
+    CLEANUP(descriptor_deinit) struct descriptor target = { 0 };
+    struct lease *lease = NULL;
+    struct error *err;
+
+    TRY(import_layer(e, body, &s));
+    TRY(lease_open(e->store, &lease));
+    err = put_image(e, lease, s, platform == NULL ? platform_host() : platform, config, message, &target);
+    if (err == NULL)
+        err = name_import(e, ref, &target);
+    lease_close(lease);
+    *ret = target.digest;
+    return err;
+}
