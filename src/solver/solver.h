@@ -2,10 +2,16 @@
 /*
  * solver.h - LLB definitions to results: keys, cache, joined runs
  *
- * A memoised recursion over result ids (docs/architecture.md).  key(v) = H(op digest, ids of its inputs); a hit costs no mounting, no
- * reading, no input evaluation.  On a miss the inputs are evaluated and the content key is asked: for inputs of which the op
- * reads only some paths the content digest of those paths stands in place of the id.  Else the op runs, and both keys are
- * recorded with their pre-image.  Equal keys in flight join one run across jobs; the run is cancelled when its last waiter leaves.
+ * A memoised recursion over result ids (docs/architecture.md).  key(v) = H(op digest, ids of its inputs); a
+ * hit costs no mounting, no reading, no input evaluation.  On a miss the inputs are evaluated and the content
+ * key is asked: for inputs of which the op reads only some paths the content digest of those paths stands in
+ * place of the id.  Else the op runs, and both keys are recorded with their pre-image.  Equal keys in flight
+ * join one run across jobs; the run is cancelled when its last waiter leaves.
+ *
+ * Vertices with the same digest are one node for all jobs that are open; the node remembers its result, or
+ * its failure, as long as one of them is (a job that comes to a failed node tries it again).  Thread-safe.  A
+ * waiting vertex costs a struct; the task that calls ref_result() does the cheap steps itself, only what
+ * resolves, hashes or runs gets a task.
  */
 #ifndef MINKE_SOLVER_SOLVER_H
 #define MINKE_SOLVER_SOLVER_H
@@ -18,85 +24,116 @@
 
 struct solver;
 struct job;
-struct ref;     /* a lazily solved output of one definition, owned by its job */
+struct ref; /* a lazily solved output of one definition, owned by its job */
 
-/* ---- what an op kind does (registered by the op room) ------------------------------------------------------------------------ */
+/* ---- what an op kind does (registered by the op room)
+ * ------------------------------------------------------------------------ */
 
+struct node;
 /* What an op's code gets while it resolves or runs.  Borrowed. */
 struct op_context {
     struct solver *solver;
     const struct llb_vertex *vertex;
     struct vertex_reporter *reporter;
-    struct session_group sessions;   /* of the jobs that wait for this run */
+    struct session_group sessions; /* of the jobs that wait for this run */
     struct store *store;
-    struct lease *lease;
-    void *op_ctx;                    /* given at registration (runner, registry ...) */
+    void *op_ctx;      /* given at registration (runner, registry ...) */
+    struct node *node; /* the solver's own */
 };
+/* A lease that protects what this op brings in, until its result is recorded and no job holds it. Opened at
+ * the first call. */
+struct error *op_lease(struct op_context *c, struct lease **ret) MUST_CHECK;
 
-/* How an input enters the content key. */
-struct op_input_key {
-    bool by_content;                 /* false: the input's result id */
-    struct strv selectors;           /* paths that the op reads ("/" all); wildcards and include/exclude as in llb's copy */
-    bool wildcard, follow_links;
-    struct strv include, exclude;
+/* Paths of an input that an op reads, as LLB's copy selects them. */
+struct op_selector {
+    char *path;                  /* "/" and below */
+    bool wildcard, follow_links; /* of the last component */
+    struct strv include, exclude, required;
 };
+/* How an input enters the content key.  A zeroed one: by the input's result id. */
+struct op_input_key {
+    bool by_content;
+    struct op_selector *selectors; /* none: all of it */
+    size_t selector_count;
+};
+void op_input_key_deinit(struct op_input_key *k);
+struct op_selector *op_input_key_add(struct op_input_key *k,
+                                     const char *path); /* borrowed until the next call */
 
 struct op_impl {
     const char *name;
-    /* Sources only: what the identifier means now, as a stable text ("docker-image:sha256:..", "local:<root digest>", a commit): with
-     * the op it makes the key, so nothing else of the world may influence run().  NULL: the op digest suffices.
-     * *ret_result may be given at once (a synced context): then run() is not called. */
+    /* Sources only: what the identifier means now, as a stable text ("docker-image:sha256:..", a commit):
+     * alone it makes the key, so nothing else of the world may influence run().  NULL: the key is made of the
+     * op and its inputs. *ret_result may be given at once (a synced context; its id names its content): then
+     * run() is not called. */
     struct error *(*resolve)(struct op_context *c, char **ret_text, struct snapshot **ret_result);
-    /* A canonical form of the op for the key, without what must not influence it (proxy env, cache ids, ...); NULL: op bytes. */
-    struct error *(*key_bytes)(const struct llb_vertex *v, struct buf *out);
-    /* How input i enters the content key; NULL: by id. */
+    /* The op as text for the key, lines of "field value", without what must not influence it (proxy env,
+     * cache ids, ...); NULL: the digest of the op's bytes, which names its inputs' vertices too. Appended. */
+    struct error *(*key_text)(const struct llb_vertex *v, struct buf *out);
+    /* How input i enters the content key; NULL: by id. `ret` is zeroed. */
     struct error *(*input_key)(const struct llb_vertex *v, size_t input, struct op_input_key *ret);
+    /* How many results it has; NULL: one. */
+    size_t (*output_count)(const struct llb_vertex *v);
     /* Do it. outputs[0..output_count) are to be filled (NULL = scratch); inputs may be NULL for scratch. */
-    struct error *(*run)(struct op_context *c, struct snapshot **inputs, struct snapshot **outputs, size_t output_count);
-    /* CPU-heavy and child-running ops pass the step semaphore; downloads do not. */
+    struct error *(*run)(struct op_context *c, struct snapshot **inputs, struct snapshot **outputs,
+                         size_t output_count);
+    /* CPU-heavy and child-running ops are counted against max_parallelism; downloads are not. */
     bool takes_cpu;
 };
 
 struct solver_config {
     struct store *store;
     struct session_manager *sessions;
-    int max_parallelism;             /* 0: number of CPUs + 2 steps at once; whole builds are never queued */
+    int max_parallelism; /* 0: number of CPUs + 2 steps at once; whole builds are never queued */
 };
 struct solver *solver_new(const struct solver_config *c);
-void solver_free(struct solver *s); /* cancels and joins what runs */
-/* type: the Op oneof case (PB__OP__OP_EXEC ...); source ops additionally by scheme ("docker-image", "local"); else scheme NULL. */
-void solver_register(struct solver *s, int op_case, const char *scheme, const struct op_impl *impl, void *op_ctx);
+void solver_free(struct solver *s); /* all jobs are closed; cancels and joins what runs */
+/* type: the Op oneof case (PB__OP__OP_EXEC ...); source ops additionally by scheme ("docker-image", "local");
+ * else scheme NULL. */
+void solver_register(struct solver *s, int op_case, const char *scheme, const struct op_impl *impl,
+                     void *op_ctx);
 
-/* ---- jobs --------------------------------------------------------------------------------------------------------------------- */
+/* ---- jobs
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
 
 struct job_options {
-    const char *ref;                  /* SolveRequest.Ref; unique among live jobs: ERR_EXISTS "job ID %s exists" */
-    const char *session_id;           /* "" or NULL: none */
-    const struct strv *entitlements;  /* granted ones: "network.host", "security.insecure", "device" */
+    const char *ref;        /* SolveRequest.Ref; unique among live jobs: ERR_EXISTS "job ID %s exists" */
+    const char *session_id; /* "" or NULL: none */
+    const struct strv *entitlements; /* granted ones: "network.host", "security.insecure", "device" */
     bool internal;
 };
 struct error *job_open(struct solver *s, const struct job_options *o, struct job **ret) MUST_CHECK;
 /* Cancels what only this job waits for, joins its tasks, frees its refs, closes its progress. */
 void job_close(struct job *j);
-struct progress *job_progress(struct job *j);          /* borrowed */
+struct progress *job_progress(struct job *j); /* borrowed */
 const struct session_group *job_sessions(struct job *j);
-struct scope *job_scope(struct job *j);                /* borrowed; cancelling it cancels the job */
+struct scope *job_scope(struct job *j); /* borrowed; cancelling it cancels the job */
 bool job_allows(const struct job *j, const char *entitlement);
 
-/* A lazy ref on the definition's terminal input. `def` taken on success.  Errors: invalid LLB, unknown capabilities, ungranted entitlements
+/* A lazy ref on the definition's terminal input. `def` taken on success.  Errors: invalid LLB, unknown
+ * capabilities, ungranted entitlements
  * ("network.host is not allowed"). *ret NULL for an empty definition. */
 struct error *job_ref(struct job *j, struct llb_def *def, struct ref **ret) MUST_CHECK;
-/* Solve now (joins a solve under way); *ret is a new reference (may be NULL = scratch).  A failing op gives its error wrapped as BuildKit's clients
- * expect it: details errdefs.Source, errdefs.Vertex (and Solve) are attached. */
+/* Solve now (joins a solve under way); *ret is a new reference (may be NULL = scratch).  A failing op gives
+ * its error as BuildKit's clients expect it: kind ERR_UNKNOWN, details errdefs.Source (one per location),
+ * errdefs.Vertex, then the op's own. */
 struct error *ref_result(struct ref *r, struct snapshot **ret) MUST_CHECK;
-const char *ref_id(const struct ref *r);               /* opaque, unique; borrowed */
-const struct llb_def *ref_def(const struct ref *r);    /* borrowed */
+const char *ref_id(const struct ref *r);                 /* opaque, unique; borrowed */
+const struct llb_def *ref_def(const struct ref *r);      /* borrowed */
 struct ref *job_find_ref(struct job *j, const char *id); /* NULL when unknown */
 
-/* Content digest of paths of a snapshot as op_input_key asks for it; cached per snapshot id. */
-struct error *content_digest(struct solver *s, struct snapshot *snap, const struct op_input_key *k, struct digest *ret) MUST_CHECK;
+/* ---- content digests
+ * -------------------------------------------------------------------------------------------------------- */
 
-/* Why did a step run again?  The text compares the step's newest pre-image with the nearest one of the same op. Malloc'd. */
-struct error *solver_explain(struct solver *s, const char *key, char **ret) MUST_CHECK;
+/* Digest of what the selectors of `k` name in `snap` (NULL: scratch): mode, owner, link target, device
+ * numbers, xattrs and content of every entry, no times; names relative to the selected paths.  Kept in memory
+ * per snapshot id.  Errors: ERR_NOT_FOUND "failed to calculate checksum of ref ID: "/x": not found". */
+struct error *content_digest(struct solver *s, struct snapshot *snap, const struct op_input_key *k,
+                             struct digest *ret) MUST_CHECK;
+/* While a tree snapshot of this id lives, its content is known from an index and nothing is read.  `index` is
+ * borrowed until removed; several may stand under one id (equal content). */
+void content_index_add(struct solver *s, const char *snapshot_id, const struct sync_index *index);
+void content_index_remove(struct solver *s, const char *snapshot_id, const struct sync_index *index);
 
 #endif

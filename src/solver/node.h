@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * node.h - the solver's inside: one node for a vertex of all open jobs, and the steps it goes through; for
+ * this room only
+ *
+ *        inputs done        hit                     hit                 equal run in flight
+ *   idle ----> (resolve) -> lookup --miss--> content --miss--> run  ...joined
+ *    ^  demand        \        \________________ \______________\_____\
+ *    |                 v                                               v
+ *    +--cancelled--- failed                                           done
+ *
+ * One lock, solver.lock, guards everything here; a node that is BUSY is worked on by exactly one task, which
+ * alone touches what the lock's comment marks as the stage's.  Nothing waits under the lock.
+ */
+#ifndef MINKE_SOLVER_NODE_H
+#define MINKE_SOLVER_NODE_H
+
+#include "solver/solver.h"
+#include "task/task.h"
+
+#include <stdatomic.h>
+
+struct impl_entry {
+    int op_case;
+    char *scheme; /* NULL: any */
+    const struct op_impl *impl;
+    void *ctx;
+};
+
+/* A loaded graph, shared by the refs and nodes that look into it. */
+struct graph_box {
+    atomic_uint refs;
+    struct llb_graph *graph;
+};
+struct graph_box *graph_box_ref(struct graph_box *b);
+void graph_box_unref(struct graph_box *b);
+
+enum node_state {
+    NODE_IDLE,    /* nobody asked, or what ran was cancelled */
+    NODE_WAITING, /* for inputs */
+    NODE_READY,   /* to be looked up by whoever comes first */
+    NODE_QUEUED,  /* for a slot */
+    NODE_BUSY,
+    NODE_JOINED, /* waits for the equal run of `leader` */
+    NODE_DONE,
+    NODE_FAILED,
+};
+enum node_stage { STAGE_RESOLVE, STAGE_LOOKUP, STAGE_CONTENT, STAGE_RUN };
+
+struct node_list {
+    struct node *first, *last;
+};
+
+#define NODE_KEY_LEN 64 /* hex of a SHA-256 */
+
+struct node {
+    struct solver *solver;
+    char *id; /* in solver.nodes */
+    struct graph_box *box;
+    const struct llb_vertex *vertex;
+    const struct op_impl *impl;
+    void *op_ctx;
+    bool fresh; /* ignore_cache: never looked up */
+    struct vertex_reporter *reporter;
+
+    struct node **inputs; /* as vertex->inputs; in the same jobs as this one */
+    size_t input_count;
+    struct ptrv dependents; /* one entry per edge */
+    size_t pending;         /* inputs that are not done */
+
+    enum node_state state;
+    enum node_stage stage;
+    struct node_list *list; /* the queue it stands in */
+    struct node *next, *prev;
+    struct ptrv jobs;
+    size_t demand;       /* solves under way that need it */
+    struct scope *scope; /* of the task at work */
+    struct job *closing; /* the job whose end will free it */
+    struct node *leader;
+    struct ptrv followers;
+
+    /* the stage's while BUSY, constant when DONE */
+    char *source_text;                                         /* of resolve */
+    char key[NODE_KEY_LEN + 1], content_key[NODE_KEY_LEN + 1]; /* "": none */
+    struct buf preimage, content_preimage;
+    uint64_t looked_at;           /* solver.finished_count when the last look-up began */
+    struct snapshot **run_inputs; /* references, taken when the run begins */
+    struct snapshot **outputs;
+    size_t output_count;
+    bool cached;                 /* found, not made */
+    bool shown;                  /* a hit that was told to the clients */
+    bool by_content;             /* there is a content key */
+    struct error *error;         /* FAILED: as the op gave it */
+    struct digest failed_vertex; /* FAILED: whose error it is; this one or an input's */
+    struct lease *lease;
+};
+
+/* One ref_result() under way. */
+struct demand {
+    struct node *head;
+    struct cond wake;
+    bool idle;
+    struct demand *next, *prev; /* in solver.idle */
+};
+
+struct solver {
+    struct solver_config config;
+    struct impl_entry *impls;
+    size_t impl_count;
+    struct group group; /* of the tasks at work */
+    int log_dir_fd;     /* whole logs of clipped steps; -1: none */
+
+    struct mutex lock;
+    struct map nodes;   /* id -> struct node */
+    struct map running; /* key -> struct node: equal runs join it */
+    struct map jobs;    /* ref -> struct job */
+    struct node_list ready, cpu_queue, io_queue;
+    int cpu_running, cpu_limit, io_running;
+    struct demand *idle;                 /* solves that sleep */
+    char finished[64][NODE_KEY_LEN + 1]; /* keys of the newest runs, by finished_count */
+    uint64_t finished_count;
+    struct cond settled; /* a BUSY node is no longer */
+    struct ptrv demands;
+
+    struct content_cache *content;
+};
+
+struct ref {
+    char id[26];
+    struct job *job;
+    struct graph_box *box;
+    struct node **nodes; /* as box->graph->vertices, made at the first solve; under solver.lock */
+};
+
+struct job {
+    struct solver *solver;
+    char *ref;
+    struct strv entitlements;
+    struct session_group sessions;
+    struct progress *progress;
+    struct scope *scope;
+    struct map refs;    /* id -> struct ref; under solver.lock */
+    struct ptrv nodes;  /* attached ones */
+    struct ptrv ending; /* nodes that only this job, now closing, holds */
+};
+
+/* ---- schedule.c ---- */
+/* Attach r's nodes to its job and ask for all of them; leave takes it back. */
+struct error *demand_enter_locked(struct demand *d, struct ref *r) MUST_CHECK;
+void demand_leave_locked(struct demand *d, struct ref *r);
+/* Do what is ready, then sleep; until the head is done or failed. 0, -ECANCELED, -ETIMEDOUT. */
+int demand_wait_locked(struct demand *d) MUST_CHECK;
+/* Let go of the job's nodes; those that nobody else holds are freed when this returns (what is at work is
+ * waited for). */
+void job_detach(struct job *j);
+
+/* ---- stage.c: without the lock, on a node that is BUSY ---- */
+struct error *stage_resolve(struct node *n) MUST_CHECK; /* may fill outputs: done */
+struct error *stage_lookup(struct node *n, bool *ret_hit) MUST_CHECK;
+struct error *stage_content(struct node *n, bool *ret_hit) MUST_CHECK;
+struct error *stage_run(struct node *n) MUST_CHECK;
+void node_clear_stage(struct node *n);                       /* forget what stages left, to begin anew */
+struct snapshot *node_input(const struct node *n, size_t i); /* borrowed; NULL: scratch */
+
+/* ---- content.c ---- */
+struct content_cache *content_cache_new(void);
+void content_cache_free(struct content_cache *c);
+
+#endif

@@ -1,0 +1,781 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * schedule.c - who works on which node when
+ *
+ * A solve (struct demand) counts itself on every node that its head needs.  Nodes whose inputs are done stand
+ * in the ready queue; solves take them from there and look them up.  What takes long gets a task of the
+ * solver's group, if a slot is free: so a thousand waiting vertices are a thousand structs.  A node that no
+ * solve counts on any more is taken out of its queue, or what works on it is cancelled.
+ */
+#include "base/bytes.h"
+#include "base/log.h"
+#include "solver/node.h"
+
+#include <errno.h>
+
+#define IO_LIMIT 64 /* resolves and downloads at once; the registry has its own limit below */
+
+/* ---- queues
+ * ------------------------------------------------------------------------------------------------------------------
+ */
+
+static void list_push(struct node_list *l, struct node *n)
+{
+    assert(n->list == NULL);
+    n->list = l;
+    n->prev = l->last;
+    n->next = NULL;
+    *(l->last == NULL ? &l->first : &l->last->next) = n;
+    l->last = n;
+}
+
+static void list_remove(struct node *n)
+{
+    struct node_list *l = n->list;
+
+    if (l == NULL)
+        return;
+    *(n->prev == NULL ? &l->first : &n->prev->next) = n->next;
+    *(n->next == NULL ? &l->last : &n->next->prev) = n->prev;
+    n->list = NULL;
+    n->next = n->prev = NULL;
+}
+
+static void ptrv_drop(struct ptrv *p, const void *item)
+{
+    for (size_t i = p->len; i-- > 0;) {
+        if (p->v[i] == item) {
+            ptrv_remove(p, i);
+            return;
+        }
+    }
+}
+
+static bool wanted(const struct node *n)
+{
+    return n->demand > 0 || n->followers.len > 0;
+}
+
+static bool settled(const struct node *n)
+{
+    return n->state == NODE_DONE || n->state == NODE_FAILED;
+}
+
+static void wake_one_locked(struct solver *s)
+{
+    struct demand *d = s->idle;
+
+    if (d == NULL)
+        return;
+    s->idle = d->next;
+    if (s->idle != NULL)
+        s->idle->prev = NULL;
+    d->idle = false;
+    cond_signal(&d->wake);
+}
+
+/* ---- slots
+ * -------------------------------------------------------------------------------------------------------------------
+ */
+
+static struct error *work_main(void *arg);
+static void finish_locked(struct node *n, struct error *e, bool hit);
+
+static bool needs_cpu(const struct node *n)
+{
+    return n->stage == STAGE_CONTENT || (n->stage == STAGE_RUN && n->impl->takes_cpu);
+}
+
+static void start_locked(struct solver *s, struct node *n)
+{
+    struct error *e;
+
+    list_remove(n);
+    n->looked_at = s->finished_count;
+    *(needs_cpu(n) ? &s->cpu_running : &s->io_running) += 1;
+    n->state = NODE_BUSY;
+    n->scope = scope_new(s->group.scope);
+    e = group_spawn_scope(&s->group, n->vertex->name, n->scope, work_main, n);
+    if (e != NULL)
+        finish_locked(n, e, false);
+}
+
+static void start_queued_locked(struct solver *s)
+{
+    while (s->cpu_queue.first != NULL && s->cpu_running < s->cpu_limit)
+        start_locked(s, s->cpu_queue.first);
+    while (s->io_queue.first != NULL && s->io_running < IO_LIMIT)
+        start_locked(s, s->io_queue.first);
+}
+
+static void enqueue_locked(struct node *n)
+{
+    struct solver *s = n->solver;
+
+    if (n->stage == STAGE_LOOKUP) {
+        n->state = NODE_READY;
+        list_push(&s->ready, n);
+        wake_one_locked(s);
+        return;
+    }
+    n->state = NODE_QUEUED;
+    list_push(needs_cpu(n) ? &s->cpu_queue : &s->io_queue, n);
+    start_queued_locked(s);
+}
+
+/* ---- joining equal runs
+ * ------------------------------------------------------------------------------------------------------ */
+
+static const char *run_key(const struct node *n)
+{
+    return n->content_key[0] != '\0' ? n->content_key : n->key;
+}
+
+/* What comes from the cache and is about to be used is shown as cached: sources only, all others said so
+ * themselves. */
+static void show_inputs_locked(struct node *n)
+{
+    for (size_t i = 0; i < n->input_count; i++) {
+        struct node *in = n->inputs[i];
+
+        if (in->cached && !in->shown) {
+            in->shown = true;
+            reporter_cached(in->reporter);
+        }
+    }
+}
+
+/* Did an equal run end between our look-up and now? Then its result is to be found. */
+static bool just_finished_locked(const struct node *n)
+{
+    const struct solver *s = n->solver;
+
+    if (s->finished_count - n->looked_at > ARRAY_LEN(s->finished))
+        return true; /* cannot tell */
+    for (uint64_t i = n->looked_at; i < s->finished_count; i++)
+        if (streq(s->finished[i % ARRAY_LEN(s->finished)], run_key(n)))
+            return true;
+    return false;
+}
+
+static void note_finished_locked(const struct node *n)
+{
+    struct solver *s = n->solver;
+
+    memcpy(s->finished[s->finished_count++ % ARRAY_LEN(s->finished)], run_key(n), NODE_KEY_LEN + 1);
+}
+
+static void begin_run_locked(struct node *n)
+{
+    struct solver *s = n->solver;
+    struct node *leader = n->fresh ? NULL : map_get(&s->running, run_key(n));
+
+    if (leader == NULL && !n->fresh && just_finished_locked(n)) {
+        n->stage = n->by_content ? STAGE_CONTENT : STAGE_LOOKUP;
+        enqueue_locked(n);
+        return;
+    }
+    n->stage = STAGE_RUN;
+    show_inputs_locked(n);
+    if (n->run_inputs == NULL) {
+        n->run_inputs = xcalloc(n->input_count + 1, sizeof(struct snapshot *));
+        for (size_t i = 0; i < n->input_count; i++) {
+            struct snapshot *in = node_input(n, i);
+
+            n->run_inputs[i] = in == NULL ? NULL : snapshot_ref(in);
+        }
+    }
+    if (leader != NULL && leader != n) {
+        n->state = NODE_JOINED;
+        n->leader = leader;
+        ptrv_add(&leader->followers, n);
+        for (size_t i = 0; i < n->jobs.len; i++)
+            reporter_add(leader->reporter, ((struct job *)n->jobs.v[i])->progress);
+        return;
+    }
+    if (leader == NULL)
+        map_set(&s->running, run_key(n), n);
+    enqueue_locked(n);
+}
+
+static void leave_running_locked(struct node *n)
+{
+    if (n->stage == STAGE_RUN && map_get(&n->solver->running, run_key(n)) == n)
+        map_remove(&n->solver->running, run_key(n));
+}
+
+/* ---- settling
+ * ----------------------------------------------------------------------------------------------------------------
+ */
+
+static void wake_waiters_locked(struct node *n)
+{
+    struct solver *s = n->solver;
+
+    for (size_t i = 0; i < s->demands.len; i++) {
+        struct demand *d = s->demands.v[i];
+
+        if (d->head == n)
+            cond_signal(&d->wake);
+    }
+}
+
+/* The node and all that need it have failed; chains may be long, so no recursion. */
+static void fail_locked(struct node *origin)
+{
+    struct ptrv todo = { 0 };
+
+    ptrv_add(&todo, origin);
+    while (todo.len > 0) {
+        struct node *n = todo.v[--todo.len];
+
+        list_remove(n);
+        n->state = NODE_FAILED;
+        n->failed_vertex = origin->vertex->digest;
+        if (n != origin)
+            n->error = err_clone(origin->error);
+        wake_waiters_locked(n);
+        for (size_t i = 0; i < n->dependents.len; i++) {
+            struct node *d = n->dependents.v[i];
+
+            if (d->state == NODE_WAITING)
+                ptrv_add(&todo, d);
+        }
+    }
+    ptrv_deinit(&todo);
+}
+
+static void done_locked(struct node *n)
+{
+    n->state = NODE_DONE;
+    wake_waiters_locked(n);
+    for (size_t i = 0; i < n->dependents.len; i++) {
+        struct node *d = n->dependents.v[i];
+
+        if (d->state == NODE_WAITING && --d->pending == 0)
+            enqueue_locked(d);
+    }
+}
+
+static void activate_locked(struct node *n);
+
+static void follow_locked(struct node *n, struct node *leader, const struct error *e)
+{
+    n->leader = NULL;
+    if (e != NULL) {
+        n->error = err_clone(e);
+        fail_locked(n);
+        return;
+    }
+    for (size_t i = 0; i < n->output_count; i++)
+        n->outputs[i] = leader->outputs[i] == NULL ? NULL : snapshot_ref(leader->outputs[i]);
+    done_locked(n);
+}
+
+/* Those that waited for this run get its result; if it was cancelled, or failed for a job that is gone, they
+ * run themselves. */
+static void release_followers_locked(struct node *n, const struct error *e, bool again)
+{
+    struct ptrv followers = n->followers;
+
+    n->followers = (struct ptrv){ 0 };
+    for (size_t i = 0; i < followers.len; i++) {
+        struct node *f = followers.v[i];
+
+        if (!again) {
+            follow_locked(f, n, e);
+            continue;
+        }
+        f->leader = NULL;
+        begin_run_locked(f);
+    }
+    ptrv_deinit(&followers);
+}
+
+static void node_free(struct node *n)
+{
+    for (size_t i = 0; i < n->output_count; i++)
+        snapshot_unref(n->outputs[i]);
+    node_clear_stage(n);
+    free(n->outputs);
+    free(n->inputs);
+    ptrv_deinit(&n->dependents);
+    ptrv_deinit(&n->jobs);
+    ptrv_deinit(&n->followers);
+    err_free(n->error);
+    lease_close(n->lease);
+    reporter_free(n->reporter);
+    graph_box_unref(n->box);
+    free(n->id);
+    free(n);
+}
+
+/* Out of all tables; the memory is freed later, without the lock. */
+static void unlink_locked(struct node *n)
+{
+    struct solver *s = n->solver;
+
+    list_remove(n);
+    leave_running_locked(n);
+    if (map_get(&s->nodes, n->id) == n)
+        map_remove(&s->nodes, n->id);
+    for (size_t i = 0; i < n->input_count; i++)
+        ptrv_drop(&n->inputs[i]->dependents, n);
+    n->input_count = 0;
+}
+
+/* The stage is over: one more, or settled.  `e` taken. */
+static void finish_locked(struct node *n, struct error *e, bool hit)
+{
+    struct solver *s = n->solver;
+    bool cancelled = n->scope != NULL && scope_cancelled(n->scope);
+
+    if (n->scope != NULL) {
+        *(needs_cpu(n) ? &s->cpu_running : &s->io_running) -= 1;
+        scope_unref(TAKE(n->scope));
+    }
+    leave_running_locked(n);
+    if (e != NULL && (cancelled || !wanted(n))) {
+        err_free(e);
+        n->state = NODE_IDLE;
+        release_followers_locked(n, NULL, true);
+        node_clear_stage(n);
+        if (n->demand > 0)
+            activate_locked(n);
+    } else if (e != NULL) {
+        n->error = e;
+        release_followers_locked(n, e, n->jobs.len == 0);
+        fail_locked(n);
+    } else if (hit || n->stage == STAGE_RUN) {
+        n->cached = hit && n->stage != STAGE_RESOLVE;
+        n->shown = n->cached && n->impl->resolve == NULL;
+        if (n->shown)
+            reporter_cached(n->reporter);
+        if (n->stage == STAGE_RUN)
+            note_finished_locked(n);
+        done_locked(n);
+        release_followers_locked(n, NULL, false);
+    } else if (!wanted(n)) {
+        n->state = NODE_IDLE;
+        node_clear_stage(n);
+    } else if (n->stage == STAGE_RESOLVE) {
+        n->stage = STAGE_LOOKUP;
+        enqueue_locked(n);
+    } else if (n->stage == STAGE_LOOKUP && n->by_content) {
+        n->stage = STAGE_CONTENT;
+        show_inputs_locked(n);
+        enqueue_locked(n);
+    } else {
+        begin_run_locked(n);
+    }
+    cond_broadcast(&s->settled);
+}
+
+static struct error *work_main(void *arg)
+{
+    struct node *n = arg;
+    struct solver *s = n->solver;
+    struct error *e = NULL;
+    bool hit = false;
+
+    if (n->stage == STAGE_RESOLVE) {
+        e = stage_resolve(n);
+        hit = e == NULL && n->source_text == NULL;
+    } else if (n->stage == STAGE_CONTENT) {
+        e = stage_content(n, &hit);
+    } else {
+        e = stage_run(n);
+    }
+    mutex_lock(&s->lock);
+    bool orphan = n->jobs.len == 0 && n->closing == NULL;
+
+    finish_locked(n, e, hit);
+    start_queued_locked(s);
+    if (orphan)
+        unlink_locked(n);
+    mutex_unlock(&s->lock);
+    if (orphan)
+        node_free(n);
+    return NULL;
+}
+
+/* ---- demand
+ * ------------------------------------------------------------------------------------------------------------------
+ */
+
+/* Begin work on an idle node that somebody wants. */
+static void activate_locked(struct node *n)
+{
+    n->pending = 0;
+    for (size_t i = 0; i < n->input_count; i++) {
+        const struct node *in = n->inputs[i];
+
+        if (in->state == NODE_FAILED) {
+            n->state = NODE_FAILED;
+            n->failed_vertex = in->failed_vertex;
+            n->error = err_clone(in->error);
+            wake_waiters_locked(n);
+            return;
+        }
+        n->pending += in->state != NODE_DONE;
+    }
+    n->stage = n->impl->resolve != NULL ? STAGE_RESOLVE : STAGE_LOOKUP;
+    if (n->pending > 0)
+        n->state = NODE_WAITING;
+    else
+        enqueue_locked(n);
+}
+
+static void retire_locked(struct node *n)
+{
+    if (wanted(n))
+        return;
+    switch (n->state) {
+    case NODE_WAITING:
+    case NODE_READY:
+    case NODE_QUEUED:
+        list_remove(n);
+        leave_running_locked(n);
+        n->state = NODE_IDLE;
+        node_clear_stage(n);
+        break;
+    case NODE_JOINED: {
+        struct node *leader = TAKE(n->leader);
+
+        ptrv_drop(&leader->followers, n);
+        n->state = NODE_IDLE;
+        node_clear_stage(n);
+        retire_locked(leader); /* depth 1: a leader follows nobody */
+        break;
+    }
+    case NODE_BUSY:
+        if (n->scope != NULL)
+            scope_cancel(n->scope, NULL);
+        break;
+    case NODE_IDLE:
+    case NODE_DONE:
+    case NODE_FAILED:
+        break;
+    }
+}
+
+/* ---- nodes of a graph
+ * -------------------------------------------------------------------------------------------------------- */
+
+static const struct impl_entry *find_impl(const struct solver *s, const struct llb_vertex *v)
+{
+    const char *id = v->op->op_case == PB__OP__OP_SOURCE ? v->op->source->identifier : NULL;
+    const char *end = id == NULL ? NULL : strstr(id, "://");
+
+    for (size_t i = 0; i < s->impl_count; i++) {
+        const struct impl_entry *m = &s->impls[i];
+
+        if (m->op_case != (int)v->op->op_case)
+            continue;
+        if (m->scheme == NULL)
+            return m;
+        if (end != NULL && strlen(m->scheme) == (size_t)(end - id) &&
+            strncmp(m->scheme, id, (size_t)(end - id)) == 0)
+            return m;
+    }
+    return NULL;
+}
+
+static struct error *no_impl(const struct llb_vertex *v)
+{
+    static const char *const names[] = {
+        [PB__OP__OP_BUILD] = "build", [PB__OP__OP_MERGE] = "merge", [PB__OP__OP_DIFF] = "diff",
+        [PB__OP__OP_FILE] = "file",   [PB__OP__OP_EXEC] = "exec",   [PB__OP__OP_PASSTHROUGH] = "passthrough",
+    };
+    unsigned c = (unsigned)v->op->op_case;
+
+    if (v->op->op_case == PB__OP__OP_SOURCE)
+        return err_new(ERR_UNIMPLEMENTED, "source %s is not supported by this builder",
+                       v->op->source->identifier);
+    return err_new(ERR_UNIMPLEMENTED, "%s operations are not supported by this builder",
+                   c < ARRAY_LEN(names) && names[c] != NULL ? names[c] : "unknown");
+}
+
+/* Vertices at or above one that ignores the cache are others than the same vertices without it. */
+static char *node_id(const struct llb_vertex *v, struct node **nodes)
+{
+    CLEANUP(hasher_freep) struct hasher *h = NULL;
+    bool variant = v->meta->ignore_cache;
+
+    for (size_t i = 0; i < v->input_count; i++)
+        variant = variant || strchr(nodes[v->inputs[i].vertex->position]->id, '+') != NULL;
+    if (!variant)
+        return xstrdup(v->digest.s);
+    h = hasher_new();
+    hasher_add(h, v->meta->ignore_cache ? "1" : "0", 1);
+    for (size_t i = 0; i < v->input_count; i++) {
+        const char *id = nodes[v->inputs[i].vertex->position]->id;
+
+        hasher_add(h, id, strlen(id) + 1);
+    }
+    struct digest d = hasher_sum(h);
+    return xasprintf("%s+%.16s", v->digest.s, digest_hex(&d));
+}
+
+static struct node *node_new(struct solver *s, char *id, const struct impl_entry *m, struct graph_box *box,
+                             const struct llb_vertex *v, struct node **nodes)
+{
+    struct node *n = NEW(struct node);
+
+    n->solver = s;
+    n->id = id;
+    n->box = graph_box_ref(box);
+    n->vertex = v;
+    n->impl = m->impl;
+    n->op_ctx = m->ctx;
+    n->fresh = v->meta->ignore_cache;
+    n->reporter = reporter_for_vertex(NULL, v);
+    reporter_keep_log(n->reporter, s->log_dir_fd);
+    n->output_count = m->impl->output_count == NULL ? 1 : m->impl->output_count(v);
+    n->outputs = xcalloc(n->output_count + 1, sizeof(struct snapshot *));
+    n->input_count = v->input_count;
+    n->inputs = xcalloc(v->input_count + 1, sizeof(struct node *));
+    for (size_t i = 0; i < v->input_count; i++) {
+        n->inputs[i] = nodes[v->inputs[i].vertex->position];
+        ptrv_add(&n->inputs[i]->dependents, n);
+    }
+    map_set(&s->nodes, n->id, n);
+    return n;
+}
+
+static void attach_locked(struct job *j, struct node *n)
+{
+    for (size_t i = n->jobs.len; i-- > 0;)
+        if (n->jobs.v[i] == j)
+            return;
+    if (n->closing != NULL)
+        ptrv_drop(&TAKE(n->closing)->ending, n);
+    ptrv_add(&n->jobs, j);
+    ptrv_add(&j->nodes, n);
+    reporter_add(n->reporter, j->progress);
+    if (n->leader != NULL)
+        reporter_add(n->leader->reporter, j->progress);
+    if (n->state == NODE_FAILED) { /* a job that was not there when it failed tries again */
+        err_free(TAKE(n->error));
+        n->state = NODE_IDLE;
+        node_clear_stage(n);
+    }
+}
+
+/* Find or make the nodes of r's graph, inputs first. */
+static struct error *nodes_locked(struct ref *r)
+{
+    struct solver *s = r->job->solver;
+    const struct llb_graph *g = r->box->graph;
+    CLEANUP(freep) struct node **nodes = xcalloc(g->vertex_count + 1, sizeof *nodes);
+
+    for (size_t i = 0; i < g->vertex_count; i++) {
+        const struct llb_vertex *v = &g->vertices[i];
+
+        if (find_impl(s, v) == NULL)
+            return no_impl(v);
+    }
+    for (size_t i = 0; i < g->vertex_count; i++) {
+        const struct llb_vertex *v = &g->vertices[i];
+        char *id = node_id(v, nodes);
+
+        nodes[i] = map_get(&s->nodes, id);
+        if (nodes[i] == NULL)
+            nodes[i] = node_new(s, id, find_impl(s, v), r->box, v, nodes);
+        else
+            free(id);
+        attach_locked(r->job, nodes[i]);
+    }
+    r->nodes = TAKE(nodes);
+    return NULL;
+}
+
+static struct error *check_outputs(const struct ref *r)
+{
+    const struct llb_graph *g = r->box->graph;
+
+    for (size_t i = 0; i < g->vertex_count; i++) {
+        for (size_t n = 0; n < g->vertices[i].input_count; n++) {
+            const struct llb_edge *e = &g->vertices[i].inputs[n];
+
+            if ((uint64_t)e->index >= r->nodes[e->vertex->position]->output_count)
+                return err_new(ERR_INVALID, "invalid index %lld for output of %s", (long long)e->index,
+                               e->vertex->digest.s);
+        }
+    }
+    if ((uint64_t)g->result.index >= r->nodes[g->result.vertex->position]->output_count)
+        return err_new(ERR_INVALID, "invalid index %lld for output of %s", (long long)g->result.index,
+                       g->result.vertex->digest.s);
+    return NULL;
+}
+
+struct error *demand_enter_locked(struct demand *d, struct ref *r)
+{
+    const struct llb_graph *g = r->box->graph;
+
+    if (r->nodes == NULL)
+        TRY(nodes_locked(r));
+    TRY(check_outputs(r));
+    d->head = r->nodes[g->result.vertex->position];
+    ptrv_add(&r->job->solver->demands, d);
+    for (size_t i = 0; i < g->vertex_count; i++)
+        r->nodes[i]->demand++;
+    for (size_t i = 0; i < g->vertex_count; i++)
+        if (r->nodes[i]->state == NODE_IDLE)
+            activate_locked(r->nodes[i]);
+    return NULL;
+}
+
+void demand_leave_locked(struct demand *d, struct ref *r)
+{
+    struct solver *s = r->job->solver;
+    const struct llb_graph *g = r->box->graph;
+
+    if (d->idle) {
+        *(d->prev == NULL ? &s->idle : &d->prev->next) = d->next;
+        if (d->next != NULL)
+            d->next->prev = d->prev;
+        d->idle = false;
+    }
+    ptrv_drop(&s->demands, d);
+    for (size_t i = 0; i < g->vertex_count; i++)
+        r->nodes[i]->demand--;
+    for (size_t i = g->vertex_count; i-- > 0;)
+        retire_locked(r->nodes[i]);
+    if (s->ready.first != NULL)
+        wake_one_locked(s);
+    start_queued_locked(s);
+}
+
+/* Look up what is ready, whosever it is. */
+static void work_ready_locked(struct solver *s)
+{
+    struct node *n = s->ready.first;
+    bool hit = false;
+    struct error *e;
+
+    list_remove(n);
+    n->looked_at = s->finished_count;
+    n->state = NODE_BUSY;
+    mutex_unlock(&s->lock);
+    e = stage_lookup(n, &hit);
+    mutex_lock(&s->lock);
+    if (err_is(e, ERR_CANCELLED)) { /* ours, not the node's: somebody else will look it up */
+        err_free(TAKE(e));
+        node_clear_stage(n);
+        n->state = NODE_IDLE;
+        if (n->demand > 0)
+            activate_locked(n);
+        cond_broadcast(&s->settled);
+        return;
+    }
+    finish_locked(n, e, hit);
+}
+
+int demand_wait_locked(struct demand *d)
+{
+    struct solver *s = d->head->solver;
+    int r;
+
+    while (!settled(d->head)) {
+        r = task_check_sys();
+        if (r < 0)
+            return r;
+        if (s->ready.first != NULL) {
+            work_ready_locked(s);
+            continue;
+        }
+        d->idle = true;
+        d->prev = NULL;
+        d->next = s->idle;
+        if (d->next != NULL)
+            d->next->prev = d;
+        s->idle = d;
+        r = cond_wait(&d->wake, &s->lock);
+        if (d->idle) { /* woken by the head, or cancelled: nobody took us off */
+            *(d->prev == NULL ? &s->idle : &d->prev->next) = d->next;
+            if (d->next != NULL)
+                d->next->prev = d->prev;
+            d->idle = false;
+        }
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* ---- the end of a job
+ * -------------------------------------------------------------------------------------------------------- */
+
+/* Not at work, and nothing that is at work looks into it. */
+static bool may_go(const struct node *n)
+{
+    return n->state != NODE_BUSY && n->followers.len == 0 && n->dependents.len == 0;
+}
+
+/* One that others wait for lives on without a job: the task at work frees it. */
+static void orphan_locked(struct node *n)
+{
+    struct solver *s = n->solver;
+
+    n->closing = NULL;
+    if (map_get(&s->nodes, n->id) == n)
+        map_remove(&s->nodes, n->id);
+    for (size_t i = 0; i < n->input_count; i++)
+        ptrv_drop(&n->inputs[i]->dependents, n);
+    n->input_count = 0;
+}
+
+/* What can go now goes to `gone`; what is left has to be waited for. */
+static void reap_locked(struct job *j, struct ptrv *gone)
+{
+    size_t kept = 0, count = j->ending.len;
+
+    for (size_t i = 0; i < count; i++) {
+        struct node *n = j->ending.v[i];
+
+        if (n->followers.len > 0 && n->stage == STAGE_RUN) {
+            orphan_locked(n);
+        } else if (may_go(n)) {
+            unlink_locked(n);
+            ptrv_add(gone, n);
+        } else {
+            j->ending.v[kept++] = n;
+        }
+    }
+    j->ending.len = kept;
+}
+
+void job_detach(struct job *j)
+{
+    struct solver *s = j->solver;
+    struct ptrv gone = { 0 };
+    struct deadline shield;
+
+    shield_begin(&shield, INT64_MAX / 2);
+    mutex_lock(&s->lock);
+    while (j->nodes.len > 0) { /* dependents first */
+        struct node *n = j->nodes.v[--j->nodes.len];
+
+        ptrv_drop(&n->jobs, j);
+        if (n->jobs.len > 0)
+            continue;
+        n->closing = j;
+        ptrv_add(&j->ending, n);
+        retire_locked(n);
+    }
+    start_queued_locked(s);
+    for (reap_locked(j, &gone); j->ending.len > 0; reap_locked(j, &gone)) {
+        int r = cond_wait(&s->settled, &s->lock);
+
+        assert(r == 0);
+        (void)r;
+    }
+    mutex_unlock(&s->lock);
+    shield_end(&shield);
+    for (size_t i = 0; i < gone.len; i++)
+        node_free(gone.v[i]);
+    ptrv_deinit(&gone);
+    ptrv_deinit(&j->ending);
+    ptrv_deinit(&j->nodes);
+}
