@@ -49,9 +49,11 @@
 #define LIMIT_ZSTD_WINDOW_LOG 27              /* 128 MiB: window of foreign zstd frames */
 #define LIMIT_PATH 4096
 #define LIMIT_REGEX_BYTES (64 * KIB)          /* one expression: path pattern, ${var/pattern/x} */
+#define LIMIT_REGEX_INSTS 100000              /* its program, counts written out */
 #define LIMIT_WORD_DEPTH 100                  /* ${a:-${b:-...}} in a Dockerfile word */
 #define LIMIT_WORD_BYTES (16 * MIB)           /* one Dockerfile word after expansion */
 #define LIMIT_DOCKERFILE_LINE (64 * KIB)      /* one physical line of a Dockerfile or .dockerignore, its end included */
+#define LIMIT_DOCKERFILE_STAGES 10000         /* FROM instructions of one Dockerfile */
 #define LIMIT_PATH_DEPTH 1024
 #define LIMIT_LLB_OPS 100000                  /* ops of one definition */
 #define LIMIT_LLB_DEPTH 20000                 /* longest chain of ops */
