@@ -13,8 +13,9 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define LINGER_NS (500 * NS_PER_MS) /* a refused client may still be sending: let it read the answer first   \
-                                     */
+#define LINGER_NS                                                                                            \
+    (500 * NS_PER_MS) /* a refused client may still be sending: let it read the answer first                 \
+                       */
 
 /* ---- listening for the client's end
  * ------------------------------------------------------------------------------------ */

@@ -202,7 +202,7 @@ static bool take_bytes(struct h2_conn *c, const void *data, size_t len)
     if (n < -1)
         nghttp2_session_terminate_session(c->session, n == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM
                                                                                : NGHTTP2_PROTOCOL_ERROR);
-    bool go = n == (ssize_t)len && nghttp2_session_want_read(c->session);
+    bool go = n == (ssize_t)len && !c->over && nghttp2_session_want_read(c->session);
 
     h2_wake_writer_locked(c);
     mutex_unlock(&c->lock);
@@ -301,8 +301,12 @@ static void flush_last(struct h2_conn *c)
 
 static struct error *start_tasks(struct h2_conn *c)
 {
-    TRY(group_spawn(&c->group, c->server ? "h2s-read" : "h2c-read", reader_task, c));
-    return group_spawn(&c->group, c->server ? "h2s-write" : "h2c-write", writer_task, c);
+    TRY(group_spawn(&c->group, c->server ? "h2s-write" : "h2c-write", writer_task, c));
+    struct error *e = group_spawn(&c->group, c->server ? "h2s-read" : "h2c-read", reader_task, c);
+
+    if (err_is(e, ERR_CANCELLED)) /* the writer has failed already: a connection that is gone is no error */
+        err_freep(&e);
+    return e;
 }
 
 /* ---- server

@@ -10,7 +10,7 @@
 
 /* Budgets: how many may come at once, and how many a second after that. */
 #define CONTROL_BURST                                                                                        \
-    10000 /* PING, SETTINGS, PRIORITY, empty DATA, unknown frames; grpc-go pings once a round trip under     \
+    10000 /* PING, SETTINGS, PRIORITY, empty DATA; grpc-go pings once a round trip under                     \
              load */
 #define CONTROL_RATE 10000
 #define RESET_BURST 1000
@@ -61,8 +61,10 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     default:
         ok = budget_take(&c->control, CONTROL_BURST, CONTROL_RATE);
     }
-    if (!ok)
+    if (!ok) {
         nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM);
+        c->over = true;
+    }
     return 0;
 }
 

@@ -30,6 +30,7 @@ struct h2_conn {
     struct cond wake_writer;
     struct cond changed; /* gone, writer_done */
     struct buf batch;
+    bool over; /* we end it: what still comes is not looked at */
     bool gone; /* no stream can go on */
     bool writer_done;
     bool write_failed; /* maybe in the middle of a frame: nothing may follow */
