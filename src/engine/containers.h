@@ -18,4 +18,7 @@ void engine_containers_of_image(struct engine *e, const struct digest *image, st
 /* Is one of them running? */
 bool engine_image_is_running(struct engine *e, const struct digest *image);
 
+/* All containers as /system/df lists them; a new array. */
+json_t *engine_containers_usage(struct engine *e, int version);
+
 #endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* images_changes.c - docker import --change: Dockerfile lines applied to a container config */
+#include "engine/images.h"
+
+#include "frontend/dockerfile/instruction.h"
+
+static json_t *strings(const struct strv *s)
+{
+    json_t *j = json_array();
+
+    for (size_t i = 0; i < s->len; i++)
+        json_array_append_new(j, json_string(s->v[i]));
+    return j;
+}
+
+/* CMD and ENTRYPOINT: the JSON form as it is, the shell form behind the default shell. */
+static json_t *command(const struct command_line *l)
+{
+    json_t *j;
+
+    if (!l->prepend_shell)
+        return strings(&l->args);
+    j = json_pack("[s, s]", "/bin/sh", "-c");
+    if (l->args.len > 0)
+        json_array_append_new(j, json_string(l->args.v[0]));
+    return j;
+}
+
+static json_t *object_of(json_t *config, const char *key)
+{
+    json_t *j = json_object_get(config, key);
+
+    if (j == NULL) {
+        j = json_object();
+        json_object_set_new(config, key, j);
+    }
+    return j;
+}
+
+static void set_env(json_t *config, const struct key_value *kv)
+{
+    json_t *env = json_object_get(config, "Env");
+    size_t len = strlen(kv->key);
+
+    if (env == NULL) {
+        env = json_array();
+        json_object_set_new(config, "Env", env);
+    }
+    for (size_t i = json_array_size(env); i-- > 0;) {
+        const char *have = json_string_value(json_array_get(env, i));
+        if (strncmp(have, kv->key, len) == 0 && have[len] == '=')
+            json_array_remove(env, i);
+    }
+    json_array_append_new(env, json_sprintf("%s=%s", kv->key, kv->value));
+}
+
+static struct error *apply(json_t *config, const struct instruction *i)
+{
+    switch (i->kind) {
+    case INSTR_CMD:
+        json_object_set_new(config, "Cmd", command(&i->line));
+        return NULL;
+    case INSTR_ENTRYPOINT:
+        json_object_set_new(config, "Entrypoint", command(&i->line));
+        return NULL;
+    case INSTR_ENV:
+        for (size_t k = 0; k < i->kv.len; k++)
+            set_env(config, &i->kv.v[k]);
+        return NULL;
+    case INSTR_LABEL:
+        for (size_t k = 0; k < i->kv.len; k++)
+            json_object_set_new(object_of(config, "Labels"), i->kv.v[k].key, json_string(i->kv.v[k].value));
+        return NULL;
+    case INSTR_EXPOSE:
+        for (size_t k = 0; k < i->words.len; k++) {
+            CLEANUP(freep)
+            char *port = strchr(i->words.v[k], '/') != NULL ? xstrdup(i->words.v[k])
+                                                            : xasprintf("%s/tcp", i->words.v[k]);
+            json_object_set_new(object_of(config, "ExposedPorts"), port, json_object());
+        }
+        return NULL;
+    case INSTR_VOLUME:
+        for (size_t k = 0; k < i->words.len; k++)
+            json_object_set_new(object_of(config, "Volumes"), i->words.v[k], json_object());
+        return NULL;
+    case INSTR_STOPSIGNAL:
+        json_object_set_new(config, "StopSignal", json_string(i->text));
+        return NULL;
+    case INSTR_USER:
+        json_object_set_new(config, "User", json_string(i->text));
+        return NULL;
+    case INSTR_WORKDIR:
+        json_object_set_new(config, "WorkingDir", json_string(i->text));
+        return NULL;
+    case INSTR_ONBUILD:
+    case INSTR_ADD:
+    case INSTR_ARG:
+    case INSTR_COPY:
+    case INSTR_FROM:
+    case INSTR_HEALTHCHECK:
+    case INSTR_MAINTAINER:
+    case INSTR_RUN:
+    case INSTR_SHELL:
+        break;
+    }
+    return err_new(ERR_INVALID, "%s is not a valid change command", instruction_kind_name(i->kind));
+}
+
+struct error *images_apply_changes(json_t *config, const struct strv *changes)
+{
+    CLEANUP(freep) char *text = strv_join(changes, "\n");
+    struct df_ast ast = { 0 };
+    struct error *e;
+
+    if (changes->len == 0)
+        return NULL;
+    TRY(df_ast_parse(text, strlen(text), &ast));
+    e = NULL;
+    for (size_t i = 0; e == NULL && i < ast.count; i++) {
+        CLEANUP(instruction_freep) struct instruction *in = NULL;
+        e = instruction_parse_command(ast.nodes[i], &in);
+        if (e == NULL)
+            e = apply(config, in);
+    }
+    df_ast_deinit(&ast);
+    return e;
+}
