@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "engine/changes.h"
 #include "engine/containers.h"
 #include "engine/engine.h"
 #include "engine/images.h"
@@ -208,7 +209,7 @@ static struct error *import(struct api_request *r)
     http_params_all(&r->http->request->query, "changes", &changes);
     if (repo != NULL && repo[0] != '\0')
         ref = tag_name != NULL && tag_name[0] != '\0' ? xasprintf("%s:%s", repo, tag_name) : xstrdup(repo);
-    e = images_apply_changes(config, &changes);
+    e = changes_apply(config, &changes);
     if (e == NULL)
         e = images_import(r->engine, r->http->body, ref,
                           message == NULL || message[0] == '\0' ? "Imported from -" : message, or_null(&p),

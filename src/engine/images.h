@@ -92,8 +92,4 @@ struct error *images_save(struct engine *e, const struct strv *names, const stru
 struct error *images_import(struct engine *e, struct stream *body, const char *ref, const char *message,
                             const struct platform *platform, json_t *config, struct digest *ret) MUST_CHECK;
 
-/* `changes` of docker import: Dockerfile lines among CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER,
- * VOLUME, WORKDIR. */
-struct error *images_apply_changes(json_t *config, const struct strv *changes) MUST_CHECK;
-
 #endif

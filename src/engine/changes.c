@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* images_changes.c - docker import --change: Dockerfile lines applied to a container config */
-#include "engine/images.h"
+/* changes.c - docker import --change: Dockerfile lines applied to a container config */
+#include "engine/changes.h"
 
 #include "frontend/dockerfile/instruction.h"
 
@@ -106,7 +106,7 @@ static struct error *apply(json_t *config, const struct instruction *i)
     return err_new(ERR_INVALID, "%s is not a valid change command", instruction_kind_name(i->kind));
 }
 
-struct error *images_apply_changes(json_t *config, const struct strv *changes)
+struct error *changes_apply(json_t *config, const struct strv *changes)
 {
     CLEANUP(freep) char *text = strv_join(changes, "\n");
     struct df_ast ast = { 0 };
