@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * containerd's filter syntax for usage records: `field`, `field==value`, `field!=value`, `field~=regexp`; a
+ * comma is AND, list entries are OR.  Values may be quoted.
+ */
+#include <regex.h>
+
+#include "base/buf.h"
+#include "store/internal.h"
+
+#define FILTER_MAX 4096
+
+struct clause {
+    char *field, *value;
+    enum { PRESENT, EQUAL, NOT_EQUAL, MATCHES } op;
+    regex_t regex;
+    bool has_regex;
+};
+
+struct filter {
+    struct clause *clauses;
+    size_t count;
+};
+
+static void filter_deinit(struct filter *f)
+{
+    for (size_t i = 0; i < f->count; i++) {
+        free(f->clauses[i].field);
+        free(f->clauses[i].value);
+        if (f->clauses[i].has_regex)
+            regfree(&f->clauses[i].regex);
+    }
+    free(f->clauses);
+}
+
+static bool is_field_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-' || c == '.' || c == '/';
+}
+
+static struct error *syntax(const char *text)
+{
+    return err_new(ERR_INVALID, "failed to parse prune filters [%s]: invalid argument", text);
+}
+
+/* A bare word up to the next comma, or a quoted string. */
+static struct error *parse_value(const char *text, const char **p, char **ret)
+{
+    CLEANUP(buf_deinit) struct buf out = { 0 };
+    if (**p != '"' && **p != '\'') {
+        size_t len = strcspn(*p, ",");
+        *ret = xstrndup(*p, len);
+        *p += len;
+        return NULL;
+    }
+    char quote = *(*p)++;
+    for (; **p != quote; (*p)++) {
+        if (**p == '\\' && (*p)[1] != '\0')
+            (*p)++;
+        if (**p == '\0')
+            return syntax(text);
+        buf_addc(&out, **p);
+    }
+    (*p)++;
+    *ret = buf_take(&out);
+    return NULL;
+}
+
+static struct error *parse_clause(const char *text, const char **p, struct clause *c)
+{
+    const char *start = *p;
+    while (is_field_char(**p))
+        (*p)++;
+    if (*p == start)
+        return syntax(text);
+    c->field = xstrndup(start, (size_t)(*p - start));
+    if (**p == '\0' || **p == ',') {
+        c->op = PRESENT;
+        return NULL;
+    }
+    if (strncmp(*p, "==", 2) == 0)
+        c->op = EQUAL;
+    else if (strncmp(*p, "!=", 2) == 0)
+        c->op = NOT_EQUAL;
+    else if (strncmp(*p, "~=", 2) == 0)
+        c->op = MATCHES;
+    else
+        return syntax(text);
+    *p += 2;
+    TRY(parse_value(text, p, &c->value));
+    if (c->op != MATCHES)
+        return NULL;
+    if (regcomp(&c->regex, c->value, REG_EXTENDED | REG_NOSUB) != 0)
+        return syntax(text);
+    c->has_regex = true;
+    return NULL;
+}
+
+static struct error *filter_parse(const char *text, struct filter *f)
+{
+    const char *p = text;
+    if (strlen(text) > FILTER_MAX)
+        return err_new(ERR_INVALID, "filter is longer than %d bytes", FILTER_MAX);
+    while (*p != '\0') {
+        f->clauses = xreallocarray(f->clauses, f->count + 1, sizeof(*f->clauses));
+        struct clause *c = &f->clauses[f->count++];
+        memset(c, 0, sizeof(*c));
+        TRY(parse_clause(text, &p, c));
+        if (*p == ',')
+            p++;
+        else if (*p != '\0')
+            return syntax(text);
+    }
+    return NULL;
+}
+
+/* The field's text, or NULL when the record does not have it. `joined` keeps a made one. */
+static const char *field_of(const struct usage_record *r, const char *field, char **joined)
+{
+    if (streq(field, "id"))
+        return *r->id != '\0' ? r->id : NULL;
+    if (streq(field, "parents")) {
+        *joined = strv_join(&r->parents, ";");
+        return r->parents.len > 0 ? *joined : NULL;
+    }
+    if (streq(field, "description"))
+        return r->description != NULL && *r->description != '\0' ? r->description : NULL;
+    if (streq(field, "type"))
+        return r->type;
+    bool flag = (streq(field, "inuse") && r->in_use) || (streq(field, "mutable") && r->mutable_) ||
+                (streq(field, "immutable") && !r->mutable_) || (streq(field, "shared") && r->shared) ||
+                (streq(field, "private") && !r->shared);
+    return flag ? "" : NULL;
+}
+
+static bool clause_passes(const struct clause *c, const struct usage_record *r)
+{
+    CLEANUP(freep) char *joined = NULL;
+    const char *value = field_of(r, c->field, &joined);
+    switch (c->op) {
+    case PRESENT:
+        return value != NULL;
+    case EQUAL:
+        return value != NULL && streq(value, c->value);
+    case NOT_EQUAL:
+        return value == NULL || !streq(value, c->value);
+    case MATCHES:
+        return value != NULL && regexec(&c->regex, value, 0, NULL, 0) == 0;
+    }
+    return false;
+}
+
+static bool filter_passes(const struct filter *f, const struct usage_record *r)
+{
+    for (size_t i = 0; i < f->count; i++) {
+        if (!clause_passes(&f->clauses[i], r))
+            return false;
+    }
+    return true;
+}
+
+struct error *usage_filter(struct usage_record *list, size_t count, const struct strv *filters,
+                           bool *ret_pass)
+{
+    bool any = false;
+    memset(ret_pass, 0, count);
+    for (size_t k = 0; filters != NULL && k < filters->len; k++) {
+        struct filter f = { 0 };
+        struct error *e = filter_parse(filters->v[k], &f);
+        if (e == NULL && f.count > 0) { /* "" is no filter */
+            any = true;
+            for (size_t i = 0; i < count; i++)
+                ret_pass[i] = ret_pass[i] || filter_passes(&f, &list[i]);
+        } else if (e == NULL) {
+            memset(ret_pass, 1, count);
+            any = true;
+        }
+        filter_deinit(&f);
+        TRY(e);
+    }
+    if (!any)
+        memset(ret_pass, 1, count);
+    return NULL;
+}

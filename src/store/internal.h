@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * internal.h - what the files of the store share
+ *
+ * Two locks: the database's (db.h) and `lock` for what is in memory.  Order: database first.  A blob or layer
+ * is dropped only with the database's lock held and after a look at the leases, and published with it held;
+ * so whoever first adds to a lease and then asks the database cannot lose what it was told.
+ */
+#ifndef MINKE_STORE_INTERNAL_H
+#define MINKE_STORE_INTERNAL_H
+
+#include "store/db.h"
+#include "store/layer.h"
+#include "store/store.h"
+
+struct bump {
+    int64_t last_ns, count;
+};
+
+struct store {
+    char *root;
+    int root_fd, blobs_fd, ingest_fd, layers_fd, mounts_fd, work_fd;
+    struct db db;
+
+    struct mutex lock;
+    struct cond changed;
+    struct map blobs_held;   /* digest -> number of leases */
+    struct map layers_held;  /* layer id -> number of leases and live snapshots */
+    struct map ingesting;    /* keys with a writer */
+    struct map cache_bumps;  /* cache key -> struct bump, not written yet */
+    struct map layer_bumps;  /* layer id -> struct bump */
+    bool unsynced;           /* rows wait for store_sync */
+    uint64_t images_version; /* counts changes of names */
+};
+
+/* Counted holds, in store->lock. */
+void hold_add_locked(struct map *m, const char *key);
+void hold_drop_locked(struct map *m, const char *key);
+bool blob_is_held(struct store *s, const char *digest);
+bool layer_is_held(struct store *s, const char *layer_id);
+
+void blob_file_name(char dst[65], const struct digest *d);
+/* In a transaction: the blob's row and, for a virtual one, its layer. */
+struct error *blob_insert(struct store *s, const struct digest *d, int64_t size,
+                          const char *layer_id) MUST_CHECK;
+/* A finished file to its place, with its row. */
+struct error *blob_publish(struct store *s, int dir_fd, const char *name, const struct digest *d,
+                           int64_t size) MUST_CHECK;
+void store_mark_unsynced(struct store *s);
+/* Write waiting uses; takes the database's lock. */
+struct error *bumps_flush(struct store *s) MUST_CHECK;
+void bump_note(struct store *s, struct map *m, const char *key);
+
+/* ---- what an image name reaches
+ * ------------------------------------------------------------------------------------------ */
+
+struct reach {
+    struct map
+        blobs; /* digest -> (void *)1: manifests, indexes, configs, layer blobs that are here or named */
+    struct map diff_ids; /* digest -> (void *)1 of its configs */
+};
+void reach_deinit(struct reach *r);
+/* Follow a manifest or index as far as its documents are here; what is missing is passed over. */
+struct error *reach_target(struct store *s, const struct descriptor *target, struct reach *r) MUST_CHECK;
+
+/* image_check in a transaction. */
+struct error *image_check_locked(struct store *s, const struct descriptor *target) MUST_CHECK;
+
+/* ---- dropping
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+/* Names taken out of the database in a transaction, to be moved to work/ before the lock is given up and then
+ * removed. */
+struct trash {
+    struct strv blobs, layers, mounts;
+    int64_t bytes;
+};
+void trash_deinit(struct trash *t);
+/* Ends the transaction: commit, move files away, unlock, remove them.  On `e` != NULL nothing is dropped. */
+struct error *trash_commit(struct store *s, struct trash *t, struct error *e) MUST_CHECK;
+
+#endif

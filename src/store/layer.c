@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rows of layers, snapshots and cache mounts. */
+#include "store/layer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "store/internal.h"
+
+void layer_row_deinit(struct layer_row *r)
+{
+    free(r->id);
+    free(r->parent);
+    free(r->chain);
+    free(r->description);
+    free(r->type);
+    memset(r, 0, sizeof(*r));
+}
+
+/* ---- layers
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+static struct error *insert_layer(struct store *s, const struct layer_row *r)
+{
+    return db_exec(&s->db,
+                   "INSERT INTO layers(id, parent, diff_id, tar_size, chain, size, created_ns, last_used_ns, "
+                   "usage_count, "
+                   "description, type) VALUES(?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)",
+                   "sssisiiiss", r->id, r->parent != NULL ? r->parent : "",
+                   r->diff_id.s[0] != '\0' ? r->diff_id.s : NULL, r->tar_size,
+                   r->chain != NULL ? r->chain : "", r->size, r->created_ns, r->created_ns,
+                   r->description != NULL ? r->description : "",
+                   r->type != NULL && *r->type != '\0' ? r->type : "regular");
+}
+
+struct error *layer_publish(struct store *s, struct lease *lease, const char *work_name,
+                            const struct layer_row *row)
+{
+    if (lease != NULL)
+        lease_add_layer(lease, row->id);
+    TRY(db_begin(&s->db));
+    struct error *e = NULL;
+    if (renameat(s->work_fd, work_name, s->layers_fd, row->id) < 0)
+        e = err_sys(errno, "publish layer %s", row->id);
+    if (e == NULL)
+        e = insert_layer(s, row);
+    TRY(db_end(&s->db, e));
+    store_mark_unsynced(s);
+    return NULL;
+}
+
+struct found {
+    struct layer_row *row;
+    bool any;
+};
+
+static struct error *take_layer(void *ctx, sqlite3_stmt *row)
+{
+    struct found *f = ctx;
+    struct layer_row *r = f->row;
+    f->any = true;
+    r->id = xstrdup(db_column(row, 0));
+    r->parent = xstrdup(db_column(row, 1));
+    if (digest_parse(db_column(row, 2), &r->diff_id) < 0)
+        r->diff_id.s[0] = '\0';
+    r->tar_size = sqlite3_column_int64(row, 3);
+    r->chain = xstrdup(db_column(row, 4));
+    r->size = sqlite3_column_int64(row, 5);
+    r->created_ns = sqlite3_column_int64(row, 6);
+    r->description = xstrdup(db_column(row, 7));
+    r->type = xstrdup(db_column(row, 8));
+    return NULL;
+}
+
+struct error *layer_get(struct store *s, const char *id, struct layer_row *ret)
+{
+    struct layer_row row = { 0 };
+    struct found f = { .row = &row };
+    TRY(db_lock(&s->db));
+    struct error *e = db_query(&s->db, take_layer, &f,
+                               "SELECT id, parent, diff_id, tar_size, chain, size, created_ns, description, "
+                               "type FROM layers WHERE id = ?",
+                               "s", id);
+    db_unlock(&s->db);
+    if (e == NULL && !f.any)
+        e = err_new(ERR_NOT_FOUND, "layer %s: not found", id);
+    if (e != NULL) {
+        layer_row_deinit(&row);
+        return e;
+    }
+    *ret = row;
+    return NULL;
+}
+
+struct error *layer_find_by_diff_id(struct store *s, const struct digest *diff_id, const char *chain,
+                                    char **ret_id)
+{
+    TRY(db_lock(&s->db));
+    struct error *e =
+        db_text(&s->db, ret_id,
+                "SELECT id FROM layers WHERE diff_id = ? AND chain IN ('', ?) ORDER BY created_ns LIMIT 1",
+                "ss", diff_id->s, chain);
+    db_unlock(&s->db);
+    return e;
+}
+
+struct error *layer_set_diff_id(struct store *s, const char *id, const struct digest *diff_id,
+                                int64_t tar_size, bool canonical)
+{
+    TRY(db_begin(&s->db));
+    struct error *e = db_exec(&s->db, "UPDATE layers SET diff_id = ?, tar_size = ? WHERE id = ?", "sis",
+                              diff_id->s, tar_size, id);
+    if (e == NULL && canonical)
+        e = blob_insert(s, diff_id, tar_size, id);
+    return db_end(&s->db, e);
+}
+
+struct error *layer_hold(struct store *s, const char *id)
+{
+    int64_t count;
+    mutex_lock(&s->lock);
+    hold_add_locked(&s->layers_held, id);
+    mutex_unlock(&s->lock);
+    struct error *e = db_lock(&s->db);
+    if (e == NULL) {
+        e = db_int(&s->db, &count, "SELECT count(*) FROM layers WHERE id = ?", "s", id);
+        db_unlock(&s->db);
+    }
+    if (e == NULL && count == 0)
+        e = err_new(ERR_NOT_FOUND, "layer %s: not found", id);
+    if (e != NULL)
+        layer_release(s, id);
+    return e;
+}
+
+void layer_release(struct store *s, const char *id)
+{
+    mutex_lock(&s->lock);
+    hold_drop_locked(&s->layers_held, id);
+    mutex_unlock(&s->lock);
+}
+
+void layer_touch(struct store *s, const char *id)
+{
+    bump_note(s, &s->layer_bumps, id);
+}
+
+static int open_fs(int dir_fd, const char *id)
+{
+    char path[LAYER_ID_LEN + 8];
+    snprintf(path, sizeof(path), "%.*s/fs", LAYER_ID_LEN, id);
+    int fd = openat(dir_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return fd >= 0 ? fd : -errno;
+}
+
+int layer_dir(struct store *s, const char *id)
+{
+    return open_fs(s->layers_fd, id);
+}
+
+/* ---- snapshots
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+struct error *snapshot_row_put(struct store *s, const char *id, const struct strv *layers)
+{
+    CLEANUP(freep) char *list = strv_join(layers, " ");
+    TRY(db_lock(&s->db));
+    struct error *e =
+        db_exec(&s->db, "INSERT OR IGNORE INTO snapshots(id, layers) VALUES(?, ?)", "ss", id, list);
+    db_unlock(&s->db);
+    return e;
+}
+
+struct error *snapshot_row_get(struct store *s, const char *id, struct strv *ret)
+{
+    CLEANUP(freep) char *list = NULL;
+    TRY(db_lock(&s->db));
+    struct error *e = db_text(&s->db, &list, "SELECT layers FROM snapshots WHERE id = ?", "s", id);
+    db_unlock(&s->db);
+    TRY(e);
+    if (list == NULL)
+        return err_new(ERR_NOT_FOUND, "snapshot %s: not found", id);
+    if (*list != '\0')
+        strv_split(ret, list, ' ');
+    return NULL;
+}
+
+/* ---- cache mounts
+ * ------------------------------------------------------------------------------------------------------- */
+
+static struct error *take_id(void *ctx, sqlite3_stmt *row)
+{
+    strv_add(ctx, db_column(row, 0));
+    return NULL;
+}
+
+struct error *mount_row_list(struct store *s, const char *cache_id, struct strv *ret_ids)
+{
+    TRY(db_lock(&s->db));
+    struct error *e =
+        db_query(&s->db, take_id, ret_ids,
+                 "SELECT id FROM cache_mounts WHERE cache_id = ? ORDER BY created_ns", "s", cache_id);
+    db_unlock(&s->db);
+    return e;
+}
+
+struct error *mount_row_put(struct store *s, const char *work_name, const char *id, const char *cache_id,
+                            const char *description)
+{
+    int64_t now = now_ns();
+    TRY(db_begin(&s->db));
+    struct error *e = NULL;
+    if (renameat(s->work_fd, work_name, s->mounts_fd, id) < 0)
+        e = err_sys(errno, "publish cache mount %s", id);
+    if (e == NULL)
+        e = db_exec(&s->db,
+                    "INSERT INTO cache_mounts(id, cache_id, description, size, created_ns, last_used_ns) "
+                    "VALUES(?, ?, ?, 0, ?, ?)",
+                    "sssii", id, cache_id, description != NULL ? description : "", now, now);
+    return db_end(&s->db, e);
+}
+
+struct error *mount_row_used(struct store *s, const char *id, int64_t size)
+{
+    TRY(db_lock(&s->db));
+    struct error *e = db_exec(
+        &s->db,
+        "UPDATE cache_mounts SET size = ?, last_used_ns = ?, usage_count = usage_count + 1 WHERE id = ?",
+        "iis", size, now_ns(), id);
+    db_unlock(&s->db);
+    return e;
+}
+
+int mount_dir(struct store *s, const char *id)
+{
+    return open_fs(s->mounts_fd, id);
+}
+
+/* Ids are random, so mounts and layers may share one table of holds. */
+void mount_hold(struct store *s, const char *id)
+{
+    mutex_lock(&s->lock);
+    hold_add_locked(&s->layers_held, id);
+    mutex_unlock(&s->lock);
+}
+
+void mount_release(struct store *s, const char *id)
+{
+    layer_release(s, id);
+}

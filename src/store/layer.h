@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * layer.h - rows of layers, snapshots and cache mounts: what the snapshot room keeps in the store
+ *
+ * A layer's directory is made in work/ and renamed to layers/<id> by layer_publish, which writes its row in
+ * the same breath.
+ */
+#ifndef MINKE_STORE_LAYER_H
+#define MINKE_STORE_LAYER_H
+
+#include "store/store.h"
+
+#define LAYER_ID_LEN 25
+
+struct layer_row {
+    char *id, *parent;     /* parent: the layer below when it was made, for the ledger; "" none */
+    struct digest diff_id; /* "" until made */
+    int64_t tar_size;
+    char *chain;  /* "": stands anywhere; else the chain ID it was unpacked for */
+    int64_t size; /* bytes on disk */
+    int64_t created_ns;
+    char *description, *type;
+};
+void layer_row_deinit(struct layer_row *r);
+
+/* Rename work/<work_name> to layers/<row->id> and write the row; the directory holds `fs`.  `lease` (may be
+ * NULL) gets the layer. */
+struct error *layer_publish(struct store *s, struct lease *lease, const char *work_name,
+                            const struct layer_row *row) MUST_CHECK;
+struct error *layer_get(struct store *s, const char *id,
+                        struct layer_row *ret) MUST_CHECK; /* ERR_NOT_FOUND */
+/* The layer with that diff ID that stands anywhere, or was made for `chain`.  *ret_id malloc'd, NULL: none.
+ */
+struct error *layer_find_by_diff_id(struct store *s, const struct digest *diff_id, const char *chain,
+                                    char **ret_id) MUST_CHECK;
+/* Keep the diff ID; the uncompressed tar becomes a virtual blob when `canonical` says that our writer makes
+ * those bytes. */
+struct error *layer_set_diff_id(struct store *s, const char *id, const struct digest *diff_id,
+                                int64_t tar_size, bool canonical) MUST_CHECK;
+/* Hold against collection while a snapshot lives; counted.  Adds and then asks: ERR_NOT_FOUND when the row is
+ * gone (not held). */
+struct error *layer_hold(struct store *s, const char *id) MUST_CHECK;
+void layer_release(struct store *s, const char *id);
+void layer_touch(struct store *s, const char *id); /* last use; written later, in a batch */
+int layer_dir(struct store *s, const char *id);    /* O_PATH of layers/<id>/fs, or a negative errno */
+
+/* Snapshots: id to list of layer ids, lowest first. */
+struct error *snapshot_row_put(struct store *s, const char *id, const struct strv *layers) MUST_CHECK;
+struct error *snapshot_row_get(struct store *s, const char *id,
+                               struct strv *ret) MUST_CHECK; /* ERR_NOT_FOUND */
+
+/* Cache mounts: directories ROOT/mounts/<id>/fs. */
+struct error *mount_row_list(struct store *s, const char *cache_id,
+                             struct strv *ret_ids) MUST_CHECK; /* oldest first */
+struct error *mount_row_put(struct store *s, const char *work_name, const char *id, const char *cache_id,
+                            const char *description) MUST_CHECK;
+struct error *mount_row_used(struct store *s, const char *id, int64_t size) MUST_CHECK;
+int mount_dir(struct store *s, const char *id); /* O_PATH of mounts/<id>/fs, or a negative errno */
+/* Counted holds of cache mounts; false: the caller is not the only one. */
+void mount_hold(struct store *s, const char *id);
+void mount_release(struct store *s, const char *id);
+
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * layer_tar.h - the canonical tar of a layer's directory
+ *
+ * A function of the directory alone: depth first, names in byte order, a whiteout (char 0:0) at the place of
+ * the name it hides, an opaque mark behind its directory, hard links to the first name of an inode, times cut
+ * to seconds - byte for byte what BuildKit's differ writes with Go's archive/tar.  Sockets are passed over.
+ * security.capability is recorded, and user.* too.
+ */
+#ifndef MINKE_STORE_LAYER_TAR_H
+#define MINKE_STORE_LAYER_TAR_H
+
+#include "base/error.h"
+#include "io/stream.h"
+#include "oci/digest.h"
+
+/* `dir_fd`: the layer's fs folder, borrowed during the call. The stream reads as fast as it is read. */
+struct error *layer_tar_open(int dir_fd, struct stream **ret) MUST_CHECK;
+/* Digest and size without anybody reading. Waits for disk; seen by cancellation. */
+struct error *layer_tar_digest(int dir_fd, struct digest *ret, int64_t *ret_size) MUST_CHECK;
+
+#endif
