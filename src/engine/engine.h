@@ -10,7 +10,9 @@
 #include "registry/registry.h"
 #include "run/run.h"
 
+#ifndef MINKE_VERSION
 #define MINKE_VERSION "0.1.0"
+#endif
 #define BUILDKIT_VERSION "v0.34.2"
 
 struct containers; /* container/container.h */
