@@ -390,15 +390,17 @@ static struct error *settle_keepstorage(struct config *c, const struct flag_stat
     return NULL;
 }
 
-static struct error *load_file(struct config *c, struct flag_state *states)
+static struct error *load_file(struct config *c, struct flag_state *states, bool *ret_found)
 {
     bool named = given(c, states, c->face == FACE_DOCKERD ? "config-file" : "config"), found = true;
 
+    *ret_found = false;
     if (c->config_file[0] == '\0')
         return NULL;
     struct error *e = c->face == FACE_DOCKERD ? daemon_json_load(c->config_file, states, c, &found)
                                               : buildkitd_toml_load(c->config_file, states, c, &found);
 
+    *ret_found = found;
     if (!found && !named) {
         err_free(e);
         return NULL;
@@ -407,7 +409,7 @@ static struct error *load_file(struct config *c, struct flag_state *states)
 }
 
 /* buildkitd replaces its default list by what is given, dockerd has none to replace. */
-static struct error *settle(struct config *c, const struct flag_state *states)
+static struct error *settle(struct config *c, const struct flag_state *states, bool from_file)
 {
     if (c->face == FACE_DOCKERD)
         c->group_given = given(c, states, "group");
@@ -419,7 +421,13 @@ static struct error *settle(struct config *c, const struct flag_state *states)
     if (c->data_root[0] == '\0' || c->exec_root[0] == '\0')
         return err_new(ERR_INVALID, "the data root and the exec root must not be empty");
     normalise_hosts(c);
-    return check_all(c);
+    if (!from_file || c->face != FACE_DOCKERD)
+        return check_all(c);
+    return err_wrap(check_all(c),
+                    "unable to configure the Docker daemon with file %s: merged configuration validation "
+                    "from file and command line "
+                    "flags failed",
+                    c->config_file);
 }
 
 static void detect_face(const char *argv0, struct config *c)
@@ -442,8 +450,10 @@ static struct error *load(int argc, char **argv, struct config *c, struct flag_s
         *ret_done = false;
     if (*ret_done)
         return NULL;
-    TRY(load_file(c, states));
-    TRY(settle(c, states));
+    bool from_file;
+
+    TRY(load_file(c, states, &from_file));
+    TRY(settle(c, states, from_file));
     if (c->validate) {
         fputs("configuration OK\n", stderr);
         *ret_done = true;

@@ -14,7 +14,7 @@
 #include "base/vec.h"
 
 /* The Engine version that clients are told; behaviour follows its source. */
-#define ENGINE_VERSION "29.5.0"
+#define ENGINE_VERSION "29.9.0"
 
 enum face {
     FACE_DOCKERD,   /* the Engine API, the builder behind it */

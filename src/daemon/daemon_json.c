@@ -195,16 +195,19 @@ static struct error *wrong_type(const char *key, const json_t *value, const char
         [JSON_REAL] = "number",   [JSON_TRUE] = "bool",   [JSON_FALSE] = "bool",    [JSON_NULL] = "null",
     };
 
-    return err_new(ERR_INVALID,
-                   "invalid JSON: json: cannot unmarshal %s into Go struct field Config.%s of type %s",
-                   kinds[json_typeof(value)], key, wanted);
+    return err_new(
+        ERR_INVALID,
+        "invalid JSON: json: cannot unmarshal %s into Go struct field Config.CommonConfig.%s of type %s",
+        kinds[json_typeof(value)], key, wanted);
 }
 
 /* One value through the flag's own checks. */
 static struct error *set_checked(const struct flag_spec *spec, const char *text, struct config *c)
 {
     return err_wrap(flag_set(spec, text, c),
-                    "merged configuration validation from file and command line flags failed");
+                    spec->kind == FLAG_IP_LIST
+                        ? "invalid JSON"
+                        : "merged configuration validation from file and command line flags failed");
 }
 
 static struct error *set_array(const struct flag_spec *spec, const json_t *value, struct config *c)

@@ -398,12 +398,29 @@ static bool is_map(enum flag_kind kind)
     return kind == FLAG_MAP || kind == FLAG_SWITCHES || kind == FLAG_MAP_OF_MAPS;
 }
 
+/* "base=10.0.0.0/8,size=24" prints as "10.0.0.0/8 24". */
+static char *print_pools(const struct strv *values)
+{
+    CLEANUP(buf_deinit) struct buf out = { 0 };
+
+    for (size_t i = 0; i < values->len; i++) {
+        const char *base = strstr(values->v[i], "base="), *size = strstr(values->v[i], "size=");
+
+        buf_addf(&out, "%s%.*s %.*s", i > 0 ? ", " : "", base != NULL ? (int)strcspn(base + 5, ",") : 0,
+                 base != NULL ? base + 5 : "", size != NULL ? (int)strcspn(size + 5, ",") : 1,
+                 size != NULL ? size + 5 : "0");
+    }
+    return buf_take(&out);
+}
+
 char *flag_print(const struct flag_spec *spec, const struct flag_state *state)
 {
     const struct strv *values = &state->values;
 
     if (values->len == 0)
         return xstrdup(spec->initial);
+    if (spec->kind == FLAG_POOL)
+        return print_pools(values);
     if (is_list(spec->kind)) {
         CLEANUP(freep) char *all = strv_join(values, " ");
 

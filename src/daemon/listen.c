@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/listen.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "io/path.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <netdb.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -24,14 +24,28 @@ static void add_listener(struct listeners *l, int fd, const char *address, const
 
 /* ---- unix ---- */
 
+/* By name in /etc/group, as dockerd looks (no name service: quick, and the same in a rescue system), or a
+ * number. */
 static int parse_gid(const char *name, gid_t *ret)
 {
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    CLEANUP(freep) char *head = xasprintf("%s:", name);
     uint64_t number;
-    const struct group *entry = getgrnam(name); /* before there are tasks */
 
-    if (entry != NULL) {
-        *ret = entry->gr_gid;
-        return 0;
+    if (file_read("/etc/group", &text, LIMIT_PASSWD_FILE) == 0) {
+        for (const char *line = buf_str(&text); line != NULL;
+             line = strchr(line, '\n') != NULL ? strchr(line, '\n') + 1 : NULL) {
+            const char *gid = str_has_prefix(line, head) ? strchr(line + strlen(head), ':') : NULL;
+
+            if (gid == NULL)
+                continue;
+            CLEANUP(freep) char *digits = xstrndup(gid + 1, strcspn(gid + 1, ":\n"));
+
+            if (parse_u64(digits, &number) == 0 && number <= INT32_MAX) {
+                *ret = (gid_t)number;
+                return 0;
+            }
+        }
     }
     if (parse_u64(name, &number) < 0 || number > INT32_MAX)
         return -ENOENT;

@@ -192,7 +192,7 @@ static struct error *take_word(struct toml *t, json_t **ret)
     CLEANUP(buf_deinit) struct buf word = { 0 };
 
     for (char last = '_'; is_word(*t->p); last = *t->p++) {
-        if (*t->p == '_' && (last < '0' || (last > '9' && (last | 0x20) < 'a')))
+        if (*t->p == '_' && (!is_word(last) || strchr("_+-.:", last) != NULL))
             return bad(t, "misplaced _ in a number");
         if (*t->p != '_')
             buf_addc(&word, *t->p);
@@ -293,13 +293,13 @@ static struct error *take_array(struct toml *t, json_t *array)
 {
     t->p++;
     for (;;) {
-        json_t *item = NULL;
+        json_auto_t *item = NULL;
 
         skip_lines(t);
         if (*t->p == ']')
             break;
         TRY(take_value(t, &item));
-        json_array_append_new(array, item);
+        json_array_append(array, item);
         skip_lines(t);
         if (*t->p == ',')
             t->p++;
