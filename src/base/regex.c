@@ -50,6 +50,7 @@ struct compiler {
 };
 
 #define REGEX_DEPTH 64
+#define REGEX_REPEAT 1000 /* highest count, as Go has it */
 
 static size_t emit(struct regex *re, enum op op, int32_t x, int32_t y)
 {
@@ -318,6 +319,41 @@ static int parse_quoted(struct compiler *c)
     return 0;
 }
 
+static bool parse_number(struct compiler *c, int *ret)
+{
+    size_t digits = 0;
+    int n = 0;
+
+    while (peek(c) >= '0' && peek(c) <= '9') {
+        n = MIN(n * 10 + (c->s[c->pos++] - '0'), REGEX_REPEAT + 1);
+        digits++;
+    }
+    *ret = n;
+    return digits > 0 && (digits == 1 || c->s[c->pos - digits] != '0');
+}
+
+/* "{2}", "{2,}" (max -1) or "{2,5}" at the position: 1 taken, 0 plain text, -EINVAL too much. */
+static int parse_count(struct compiler *c, int *ret_min, int *ret_max)
+{
+    size_t start = c->pos++;
+    bool ok = parse_number(c, ret_min);
+
+    *ret_max = *ret_min;
+    if (ok && peek(c) == ',') {
+        c->pos++;
+        *ret_max = -1;
+        ok = peek(c) == '}' || parse_number(c, ret_max);
+    }
+    if (!ok || peek(c) != '}') {
+        c->pos = start;
+        return 0;
+    }
+    c->pos++;
+    if (*ret_min > REGEX_REPEAT || *ret_max > REGEX_REPEAT || (*ret_max >= 0 && *ret_min > *ret_max))
+        return -EINVAL;
+    return 1;
+}
+
 /* Behind a backslash outside of a class. */
 static int parse_escaped_atom(struct compiler *c)
 {
@@ -348,13 +384,13 @@ static int parse_escaped_atom(struct compiler *c)
     return 0;
 }
 
-static int parse_sequence(struct compiler *c);
+static int parse_alternatives(struct compiler *c);
 
 static int parse_group(struct compiler *c)
 {
     if (++c->depth > REGEX_DEPTH)
         return -E2BIG;
-    int r = parse_sequence(c);
+    int r = parse_alternatives(c);
     c->depth--;
     if (r < 0)
         return r;
@@ -366,6 +402,8 @@ static int parse_group(struct compiler *c)
 
 static int parse_atom(struct compiler *c)
 {
+    int min, max;
+
     switch (c->s[c->pos]) {
     case '^':
         c->pos++;
@@ -391,9 +429,11 @@ static int parse_atom(struct compiler *c)
     case '*':
     case '+':
     case '?':
-    case '|':
-    case '{':
         return -EINVAL;
+    case '{':
+        if (parse_count(c, &min, &max) != 0)
+            return -EINVAL;
+        /* fall through */
     default:
         emit(c->re, OP_CHAR, next_rune(c), 0);
         return 0;
@@ -418,23 +458,89 @@ static void wrap_repeat(struct regex *re, size_t at, char kind, bool lazy)
         emit(re, OP_JUMP, -(body + 1), 0);
 }
 
-static int parse_sequence(struct compiler *c)
+/* x{2,4} is xxx?x?; x{2,} is xxx*. */
+static int wrap_count(struct regex *re, size_t at, int min, int max)
 {
-    while (peek(c) >= 0 && peek(c) != ')') {
-        size_t at = c->re->count;
-        int r = parse_atom(c);
-        if (r < 0)
-            return r;
-        int k = peek(c);
-        if (k != '*' && k != '+' && k != '?')
-            continue;
+    size_t len = re->count - at, copies = (size_t)(max < 0 ? min + 1 : max);
+
+    if (copies * (len + 2) + re->count > LIMIT_REGEX_INSTS)
+        return -E2BIG;
+    CLEANUP(freep) struct inst *body = xmemdup(re->insts + at, len * sizeof(*body));
+    re->count = at;
+    for (size_t i = 0; i < copies; i++) {
+        size_t start = re->count;
+        for (size_t k = 0; k < len; k++)
+            emit(re, body[k].op, body[k].x, body[k].y);
+        if (i >= (size_t)min)
+            wrap_repeat(re, start, max < 0 ? '*' : '?', false);
+    }
+    return 0;
+}
+
+static bool is_repeat(const struct compiler *c)
+{
+    struct compiler ahead = *c;
+    int min, max;
+
+    return peek(c) == '*' || peek(c) == '+' || peek(c) == '?' ||
+           (peek(c) == '{' && parse_count(&ahead, &min, &max) != 0);
+}
+
+/* The repetition behind the code from `at` on; a second one is an error. */
+static int parse_repeat(struct compiler *c, size_t at)
+{
+    int k = peek(c), min, max, r = 0;
+
+    if (k == '{') {
+        r = parse_count(c, &min, &max);
+        if (r > 0)
+            r = wrap_count(c->re, at, min, max);
+    } else {
         c->pos++;
         bool lazy = peek(c) == '?';
         if (lazy)
             c->pos++;
         wrap_repeat(c->re, at, (char)k, lazy);
-        if (peek(c) == '*' || peek(c) == '+' || peek(c) == '?')
-            return -EINVAL;
+    }
+    return r < 0 ? r : is_repeat(c) ? -EINVAL : 0;
+}
+
+static int parse_sequence(struct compiler *c)
+{
+    while (peek(c) >= 0 && peek(c) != ')' && peek(c) != '|') {
+        size_t at = c->re->count;
+        int r = parse_atom(c);
+        if (r == 0 && is_repeat(c))
+            r = parse_repeat(c, at);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* a|b: split +1, L    a... jump E    L: b... E: - the jumps to E are chained through their targets until E is
+ * known. */
+static int parse_alternatives(struct compiler *c)
+{
+    struct regex *re = c->re;
+    size_t start = re->count;
+    int32_t last = -1;
+
+    for (;;) {
+        int r = parse_sequence(c);
+        if (r < 0)
+            return r;
+        if (peek(c) != '|')
+            break;
+        c->pos++;
+        emit_before(re, start, (struct inst){ OP_SPLIT, 1, (int32_t)(re->count - start) + 2 });
+        last = (int32_t)emit(re, OP_JUMP, last, 0);
+        start = re->count;
+    }
+    while (last >= 0) {
+        int32_t before = re->insts[last].x;
+        re->insts[last].x = (int32_t)re->count - last;
+        last = before;
     }
     return 0;
 }
@@ -445,7 +551,7 @@ int regex_compile(const char *pattern, size_t len, struct regex **ret)
         return -E2BIG;
     struct regex *re = NEW(struct regex);
     struct compiler c = { .re = re, .s = pattern, .len = len };
-    int r = parse_sequence(&c);
+    int r = parse_alternatives(&c);
     if (r == 0 && c.pos < len)
         r = -EINVAL; /* ')' */
     if (r < 0) {

@@ -150,13 +150,20 @@ bool str_equal_fold(const char *a, const char *b)
 
 char *str_upper(const char *s)
 {
-    char *r = xstrdup(s);
+    char *r = str_valid_utf8(s, strlen(s));
 
     for (char *p = r; *p != '\0'; p++) {
         if (*p >= 'a' && *p <= 'z')
             *p -= 'a' - 'A';
     }
     return r;
+}
+
+char *str_lower_valid(const char *s)
+{
+    CLEANUP(freep) char *valid = str_valid_utf8(s, strlen(s));
+
+    return str_lower(valid);
 }
 
 static void add_escaped(struct buf *b, int32_t r)

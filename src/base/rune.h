@@ -29,7 +29,9 @@ const char *str_trim_space(const char *s, size_t len, size_t *ret_len);
 size_t str_skip_space(const char *s, size_t len);
 /* ASCII: compare without case. */
 bool str_equal_fold(const char *a, const char *b);
-char *str_upper(const char *s); /* new string, ASCII only */
+/* New strings: invalid bytes become U+FFFD, ASCII letters change. */
+char *str_upper(const char *s);
+char *str_lower_valid(const char *s);
 
 /* Go's %q: a double-quoted string with escapes. */
 void buf_add_quoted(struct buf *b, const char *s, size_t len);
