@@ -4,6 +4,8 @@
  */
 #include "io/path.h"
 
+#include "base/rune.h"
+
 #include <errno.h>
 #include <stdio.h>
 
@@ -111,43 +113,38 @@ static struct chunk next_chunk(const char **pattern)
     return c;
 }
 
-/* Decode one UTF-8 character; a byte that begins none counts alone. */
-static uint32_t take_rune(const char **s, const char *end)
+/* One UTF-8 character; a byte that begins none counts alone. */
+static int32_t take_rune(const char **s, const char *end, bool *ret_valid)
 {
-    const unsigned char *p = (const unsigned char *)*s;
-    size_t left = (size_t)(end - *s), need = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : p[0] >= 0xc0 ? 2 : 1;
-    uint32_t rune = need == 1 ? p[0] : p[0] & (0x7fu >> need);
+    size_t width;
+    int32_t rune = rune_decode(*s, (size_t)(end - *s), &width);
 
-    for (size_t i = 1; i < need; i++) {
-        if (i >= left || (p[i] & 0xc0) != 0x80) {
-            (*s)++;
-            return 0xfffd;
-        }
-        rune = rune << 6 | (p[i] & 0x3f);
-    }
-    *s += need;
+    *ret_valid = rune != RUNE_ERROR || width > 1;
+    *s += width;
     return rune;
 }
 
 /* One end of a range in []. */
-static int take_range_end(const char **p, const char *end, uint32_t *ret)
+static int take_range_end(const char **p, const char *end, int32_t *ret)
 {
+    bool valid;
+
     if (*p == end || **p == '-' || **p == ']')
         return -EINVAL;
     if (**p == '\\' && ++*p == end)
         return -EINVAL;
-    *ret = take_rune(p, end);
-    return *p == end ? -EINVAL : 0; /* the ] is still to come */
+    *ret = take_rune(p, end, &valid);
+    return !valid || *p == end ? -EINVAL : 0; /* the ] is still to come */
 }
 
 /* What follows '[': 1 when `rune` is in it, 0 when not, -EINVAL. */
-static int match_class(const char **p, const char *end, uint32_t rune)
+static int match_class(const char **p, const char *end, int32_t rune)
 {
     bool negated = *p < end && **p == '^', match = false;
 
     *p += negated ? 1 : 0;
     for (int ranges = 0;; ranges++) {
-        uint32_t low, high;
+        int32_t low, high;
 
         if (*p < end && **p == ']' && ranges > 0) {
             (*p)++;
@@ -170,13 +167,13 @@ static int match_class(const char **p, const char *end, uint32_t rune)
 static const char *match_chunk(const struct chunk *c, const char *name, bool *ret_bad)
 {
     const char *p = c->text, *end = p + c->len, *name_end = name + strlen(name);
-    bool failed = false;
+    bool failed = false, valid;
 
     while (p < end) {
         failed |= name == name_end;
         if (*p == '[') {
             const char *after = name;
-            uint32_t rune = failed ? 0 : take_rune(&after, name_end);
+            int32_t rune = failed ? 0 : take_rune(&after, name_end, &valid);
 
             p++;
             int r = match_class(&p, end, rune);
@@ -191,7 +188,7 @@ static const char *match_chunk(const struct chunk *c, const char *name, bool *re
             p++;
             failed |= !failed && *name == '/';
             if (!failed)
-                (void)take_rune(&name, name_end);
+                (void)take_rune(&name, name_end, &valid);
         } else {
             if (*p == '\\' && ++p == end) {
                 *ret_bad = true;
@@ -220,7 +217,7 @@ static const char *find_chunk(const struct chunk *c, const char *name, bool last
     return NULL;
 }
 
-int path_match(const char *pattern, const char *name)
+static int match_pattern(const char *pattern, const char *name, bool check_rest)
 {
     bool bad = false, match = true;
 
@@ -232,7 +229,7 @@ int path_match(const char *pattern, const char *name)
         name = find_chunk(&c, name, *pattern == '\0', &bad);
         match = name != NULL;
     }
-    while (*pattern != '\0' && !bad) { /* the rest must be well-formed even so */
+    while (check_rest && *pattern != '\0' && !bad) { /* the rest must be well-formed even so */
         struct chunk c = next_chunk(&pattern);
 
         (void)match_chunk(&c, "", &bad);
@@ -240,4 +237,14 @@ int path_match(const char *pattern, const char *name)
     if (bad)
         return -EINVAL;
     return match && *name == '\0';
+}
+
+int path_match(const char *pattern, const char *name)
+{
+    return match_pattern(pattern, name, true);
+}
+
+int path_match_lazy(const char *pattern, const char *name)
+{
+    return match_pattern(pattern, name, false);
 }

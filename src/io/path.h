@@ -38,6 +38,8 @@ char *path_base(const char *path);
 char *path_dir(const char *path);
 /* Go's path.Match on one pattern: 1 match, 0 none, -EINVAL malformed pattern. */
 int path_match(const char *pattern, const char *name);
+/* Go's filepath.Match: the same, but what follows the part that does not match is not checked. */
+int path_match_lazy(const char *pattern, const char *name);
 
 /* Our own files: read whole, or write to a temporary name, fsync, rename, fsync the directory. */
 int file_read(const char *path, struct buf *out, size_t limit) MUST_CHECK;

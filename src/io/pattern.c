@@ -67,6 +67,8 @@ static void translate_escape(struct translation *t)
     t->kind = PATTERN_REGEX;
 }
 
+/* Braces and bars stay as they are and mean what they mean in an expression, wherever a wildcard makes it
+ * one: *.{2}, *.a|b. */
 static void translate_next(struct translation *t, bool first)
 {
     int32_t r = next(t);
@@ -82,7 +84,7 @@ static void translate_next(struct translation *t, bool first)
     } else if (r == '\\') {
         translate_escape(t);
     } else {
-        if (r < 0x80 && strchr(".+()|{}$", (int)r) != NULL)
+        if (r < 0x80 && strchr(".+()$", (int)r) != NULL)
             buf_addc(&t->re, '\\');
         buf_add_rune(&t->re, r);
         if (r == '[' || r == ']')
@@ -132,7 +134,7 @@ static struct error *add_text(struct pattern_set *s, const char *text)
     bool exclusion = clean[0] == '!';
     if (exclusion && clean[1] == '\0')
         return err_new(ERR_INVALID, "illegal exclusion pattern: \"!\"");
-    if (path_match(clean + exclusion, ".") < 0)
+    if (path_match_lazy(clean + exclusion, ".") < 0)
         return bad_pattern();
     struct pattern *p = add_pattern(s);
     p->text = xstrdup(clean + exclusion);
@@ -208,17 +210,21 @@ static bool match_one(const struct pattern *p, const char *path, size_t len)
     }
 }
 
-static bool match_a_parent(const struct pattern *p, const char *path)
+/* `parent`: the clean path of the directory above, "." for none. */
+static bool match_a_parent(const struct pattern *p, const char *parent)
 {
-    for (const char *slash = strchr(path, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        if (match_one(p, path, (size_t)(slash - path)))
+    if (streq(parent, "."))
+        return false;
+    for (const char *slash = strchr(parent, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        if (match_one(p, parent, (size_t)(slash - parent)))
             return true;
     }
-    return false;
+    return match_one(p, parent, strlen(parent));
 }
 
 struct error *pattern_set_match(const struct pattern_set *s, const char *path, bool *ret)
 {
+    CLEANUP(freep) char *above = path_dir(path);
     bool matched = false;
 
     for (size_t i = 0; i < s->count; i++) {
@@ -227,7 +233,7 @@ struct error *pattern_set_match(const struct pattern_set *s, const char *path, b
             continue; /* could not change the answer */
         if (p->kind == PATTERN_BAD)
             return bad_pattern();
-        if (match_one(p, path, strlen(path)) || match_a_parent(p, path))
+        if (match_one(p, path, strlen(path)) || match_a_parent(p, above))
             matched = !p->exclusion;
     }
     *ret = matched;
@@ -237,6 +243,7 @@ struct error *pattern_set_match(const struct pattern_set *s, const char *path, b
 struct error *pattern_set_match_walk(const struct pattern_set *s, const char *path, const bool *parent,
                                      bool *info, bool *ret)
 {
+    CLEANUP(freep) char *above = parent == NULL ? path_dir(path) : NULL;
     bool matched = false;
 
     for (size_t i = 0; i < s->count; i++) {
@@ -248,7 +255,7 @@ struct error *pattern_set_match_walk(const struct pattern_set *s, const char *pa
         if (!hit && p->kind == PATTERN_BAD)
             return bad_pattern();
         if (!hit)
-            hit = match_one(p, path, strlen(path)) || (parent == NULL && match_a_parent(p, path));
+            hit = match_one(p, path, strlen(path)) || (parent == NULL && match_a_parent(p, above));
         info[i] = hit;
         if (hit)
             matched = !p->exclusion;
