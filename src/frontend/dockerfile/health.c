@@ -45,11 +45,11 @@ static struct error *duration_error(const char *s)
     const char *p = s + (*s == '-' || *s == '+');
 
     while (*p != '\0') {
-        size_t n = strspn(p, digits);
-        bool number = strcspn(p, "0123456789") < n && memchr(p, '.', n) == memrchr(p, '.', n);
-        if (!number)
+        size_t whole = strspn(p, "0123456789");
+        size_t fraction = p[whole] == '.' ? strspn(p + whole + 1, "0123456789") : 0;
+        if (whole + fraction == 0)
             break;
-        p += n;
+        p += whole + (p[whole] == '.' ? 1 + fraction : 0);
         size_t unit = strcspn(p, digits);
         if (unit == 0)
             return err_new(ERR_INVALID, "time: missing unit in duration %s", all);

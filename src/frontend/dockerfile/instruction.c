@@ -210,9 +210,9 @@ static bool is_stage_name(const char *s)
 /* "FROM x AS y": is the case of AS that of FROM?  A FROM in mixed case is another rule's business. */
 static bool as_matches_from(const char *from, const char *as)
 {
-    CLEANUP(freep) char *lower_from = str_lower(from);
+    CLEANUP(freep) char *lower_from = str_lower_valid(from);
     CLEANUP(freep) char *upper_from = str_upper(from);
-    CLEANUP(freep) char *lower_as = str_lower(as);
+    CLEANUP(freep) char *lower_as = str_lower_valid(as);
     CLEANUP(freep) char *upper_as = str_upper(as);
 
     if (streq(from, lower_from))
@@ -224,7 +224,7 @@ static void check_from_casing(const struct df_node *n, struct lint *lint)
 {
     if (n->args.len < 3)
         return;
-    CLEANUP(freep) char *lower = str_lower(n->args.v[2]);
+    CLEANUP(freep) char *lower = str_lower_valid(n->args.v[2]);
     if (n->args.len == 3 && !streq(lower, n->args.v[2]))
         lint_report(lint, LINT_STAGE_NAME_CASING, n->lines, n->args.v[2]);
     if (!as_matches_from(n->value, n->args.v[1]))
@@ -240,7 +240,7 @@ static struct error *parse_from(const struct df_node *n, struct instruction *i, 
     check_from_casing(n, lint);
     if (!named && n->args.len != 1)
         return err_new(ERR_INVALID, "FROM requires either one or three arguments");
-    i->from.stage_name = named ? str_lower(n->args.v[2]) : xstrdup("");
+    i->from.stage_name = named ? str_lower_valid(n->args.v[2]) : xstrdup("");
     if (named && !is_stage_name(i->from.stage_name)) {
         CLEANUP(freep) char *quoted = str_quote(n->args.v[2]);
         return err_new(ERR_INVALID,

@@ -169,7 +169,8 @@ typedef struct error *(*word_expander)(void *ctx, const char *word, char **ret);
 /* Expand variables in all fields that take them: ADD, ARG, COPY (not --from), ENV, LABEL, RUN (--mount
  * values, parsed and checked in full now), STOPSIGNAL, USER, VOLUME, WORKDIR; others are left alone. */
 struct error *instruction_expand(struct instruction *i, word_expander expand, void *ctx) MUST_CHECK;
-/* Expand the heredoc contents of ADD and COPY; to be called with a lexer that keeps quotes and escapes. */
+/* Expand the heredoc contents of ADD and COPY; to be called with a lexer for which quotes mean nothing
+ * (words_options{.escape = '\\', .skip_quotes = true}). */
 struct error *instruction_expand_raw(struct instruction *i, word_expander expand, void *ctx) MUST_CHECK;
 /* LABEL made from an option, never expanded. */
 struct instruction *instruction_new_label(const char *key, const char *value);

@@ -24,10 +24,16 @@ struct text {
     size_t len;
 };
 
+/* An overlong line ends the file for whoever meets it; who asks again gets what fits of it, then nothing. */
 static bool next_line(struct parser *p, struct text *ret)
 {
-    if (p->len == 0 || p->too_long)
+    if (p->len == 0)
         return false;
+    if (p->too_long) {
+        *ret = (struct text){ p->data, MIN(p->len, LIMIT_DOCKERFILE_LINE) };
+        p->len = 0;
+        return true;
+    }
     const char *end = memchr(p->data, '\n', p->len);
     size_t n = end != NULL ? (size_t)(end - p->data) : p->len;
     p->too_long = n >= LIMIT_DOCKERFILE_LINE;

@@ -15,6 +15,8 @@
 #include "base/regex.h"
 #include "base/rune.h"
 
+#define BOM "\xef\xbb\xbf" /* read over at the front of words and patterns */
+
 struct lexer {
     const struct words_options *o;
     const struct words_env *env;
@@ -135,6 +137,8 @@ static struct error *compile_pattern(const char *pattern, size_t len, bool greed
     CLEANUP(buf_deinit) struct buf re = { 0 };
     struct lexer l = { .s = pattern, .len = len };
 
+    if (len >= 3 && memcmp(pattern, BOM, 3) == 0)
+        l.pos = 3;
     if (anchored)
         buf_addc(&re, '^');
     for (int32_t r = next(&l); r != RUNE_EOF; r = next(&l)) {
@@ -581,7 +585,7 @@ struct error *words_process(const struct words_options *o, const char *word, con
     struct words_result res = { 0 };
     struct buf text = { 0 };
 
-    if (str_has_prefix(word, "\xef\xbb\xbf"))
+    if (str_has_prefix(word, BOM))
         l.pos = 3;
     struct error *e = scan_until(&l, RUNE_EOF, o->raw_escapes, false, &text, &res.words);
     buf_deinit(&l.split);
