@@ -41,18 +41,17 @@
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define CONTAINER_OF(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
-#define MIN(a, b)             \
-    ({                        \
-        __typeof__(a) a_ = (a); \
-        __typeof__(b) b_ = (b); \
-        a_ < b_ ? a_ : b_;    \
+/* Each use has names of its own, so that they nest without shadowing. */
+#define JOIN_(a, b) a##b
+#define JOIN(a, b) JOIN_(a, b)
+#define PICK_(a, op, b, x, y)  \
+    ({                         \
+        __typeof__(a) x = (a); \
+        __typeof__(b) y = (b); \
+        x op y ? x : y;        \
     })
-#define MAX(a, b)             \
-    ({                        \
-        __typeof__(a) x_ = (a); \
-        __typeof__(b) y_ = (b); \
-        x_ > y_ ? x_ : y_;    \
-    })
+#define MIN(a, b) PICK_(a, <, b, JOIN(min_a_, __COUNTER__), JOIN(min_b_, __COUNTER__))
+#define MAX(a, b) PICK_(a, >, b, JOIN(max_a_, __COUNTER__), JOIN(max_b_, __COUNTER__))
 
 /* Allocation that cannot fail: aborts when out of memory. Zeroed where it says so. */
 void *xmalloc(size_t size);
