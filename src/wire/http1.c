@@ -157,7 +157,7 @@ static enum head_result read_head(struct http_conn *c, bool first, size_t *ret_l
     if (c->taken > 0)
         http_conn_take(c, 0);
     for (;;) {
-        const char *data = c->in.data + c->taken;
+        const char *data = buf_str(&c->in) + c->taken;
         size_t len = c->in.len - c->taken;
         bool maybe = false;
 

@@ -330,7 +330,7 @@ struct error *http_hijack(struct http_exchange *pub, const char *protocol, struc
     x->hijacked = true;
     x->close = true;
     TRY(flush(x));
-    *ret = stream_with_head(TAKE(c->io), c->in.data + c->taken, c->in.len - c->taken);
+    *ret = stream_with_head(TAKE(c->io), buf_str(&c->in) + c->taken, c->in.len - c->taken);
     buf_deinit(&c->in);
     c->taken = 0;
     return NULL;
