@@ -106,10 +106,10 @@ struct error *http_read_body(struct http_exchange *x, size_t limit, struct buf *
  * writing). */
 bool http_peer_gone(struct http_exchange *x);
 
-/* Take the connection: sends `status` (101 with "Connection: Upgrade" and "Upgrade: <protocol>", or 200 when
- * protocol is NULL) and the headers set before; *ret yields first the bytes that were read ahead, then the
- * connection.  After the handler returns http_serve does not touch the connection again.  The caller owns
- * *ret and must close it. */
+/* Take the connection: sends 101 with "Connection: Upgrade" and "Upgrade: <protocol>", or 200 when protocol
+ * is NULL, and of the headers set before only Content-Type (as dockerd: nothing else is in its answer).  *ret
+ * yields first the bytes that were read ahead, then the connection; the caller owns it and must close it.
+ * http_serve does not touch the connection again. */
 struct error *http_hijack(struct http_exchange *x, const char *protocol, struct stream **ret) MUST_CHECK;
 
 #endif

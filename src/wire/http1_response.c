@@ -47,12 +47,12 @@ void http_set_header(struct http_exchange *x, const char *name, const char *valu
     http_add_header(x, name, value);
 }
 
-static bool has_header(const struct http_state *x, const char *name)
+static const char *own_header(const struct http_state *x, const char *name)
 {
     for (size_t i = 0; i < x->headers.len; i++)
         if (strcasecmp(x->headers.v[i].key, name) == 0)
-            return true;
-    return false;
+            return x->headers.v[i].value;
+    return NULL;
 }
 
 static void add_date(struct buf *b)
@@ -71,7 +71,7 @@ static void add_headers(struct http_state *x, struct buf *b)
     const struct http_params *fixed = &x->conn->config->headers;
 
     for (size_t i = 0; i < fixed->len; i++)
-        if (!has_header(x, fixed->v[i].key))
+        if (own_header(x, fixed->v[i].key) == NULL)
             buf_addf(b, "%s: %s\r\n", fixed->v[i].key, fixed->v[i].value);
     for (size_t i = 0; i < x->headers.len; i++)
         buf_addf(b, "%s: %s\r\n", x->headers.v[i].key, x->headers.v[i].value);
@@ -315,16 +315,17 @@ struct error *http_hijack(struct http_exchange *pub, const char *protocol, struc
         return err_new(ERR_INTERNAL, "the response has started already");
     http_unwatch(x);
     TRY(close_gate(x, protocol != NULL ? 101 : 200));
-    if (protocol != NULL) {
-        buf_addf(&x->out, "HTTP/1.1 101 %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\n", http_status_text(101),
-                 protocol);
-        x->public.status = 101;
-    } else {
-        buf_addf(&x->out, "HTTP/1.1 200 %s\r\n", http_status_text(200));
-        x->public.status = 200;
-    }
-    for (size_t i = 0; i < x->headers.len; i++)
-        buf_addf(&x->out, "%s: %s\r\n", x->headers.v[i].key, x->headers.v[i].value);
+    const char *type = own_header(x, "Content-Type");
+
+    x->public.status = protocol != NULL ? 101 : 200;
+    if (protocol == NULL)
+        buf_adds(&x->out, "HTTP/1.1 200 OK\r\n");
+    else /* dockerd's wording for attach and exec */
+        buf_addf(&x->out, "HTTP/1.1 101 %s\r\n", streq(protocol, "tcp") ? "UPGRADED" : http_status_text(101));
+    if (type != NULL)
+        buf_addf(&x->out, "Content-Type: %s\r\n", type);
+    if (protocol != NULL)
+        buf_addf(&x->out, "Connection: Upgrade\r\nUpgrade: %s\r\n", protocol);
     buf_adds(&x->out, "\r\n");
     x->started = true;
     x->hijacked = true;
