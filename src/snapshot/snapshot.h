@@ -2,12 +2,13 @@
 /*
  * snapshot.h - immutable results as lists of layers, mounted by overlayfs; the snapshot is the image layer
  *
- * A layer is a directory layers/<id>/fs in overlayfs form (char 0:0 whiteouts, trusted.overlay.opaque).  A snapshot is a list of
- * layers, lowest first; it is immutable and shared (ref).  Merge is concatenation, diff of a prefix is a suffix; nothing is
- * copied.  Two snapshots with the same list have the same id.  The diff ID of a layer is made once, when first asked for, and kept.
+ * A layer is a directory layers/<id>/fs in overlayfs form (char 0:0 whiteouts, trusted.overlay.opaque).  A
+ * snapshot is a list of layers, lowest first; it is immutable and shared (ref).  Merge is concatenation, diff
+ * of a prefix is a suffix; nothing is copied.  Two snapshots with the same list have the same id.  The diff
+ * ID of a layer is made once, when first asked for, and kept.
  *
- * A *tree* snapshot is one directory that is not a layer (the synced context of a client); it is released, not deleted, at the
- * last unref.
+ * A *tree* snapshot is one directory that is not a layer (the synced context of a client); it is released,
+ * not deleted, at the last unref.
  */
 #ifndef MINKE_SNAPSHOT_SNAPSHOT_H
 #define MINKE_SNAPSHOT_SNAPSHOT_H
@@ -18,38 +19,46 @@
 struct snapshot; /* shared (ref) */
 
 struct layer_info {
-    const char *id;              /* borrowed from the snapshot */
-    struct digest diff_id;       /* "" until made */
-    int64_t size;                /* bytes of the directory */
+    const char *id;        /* borrowed from the snapshot */
+    struct digest diff_id; /* "" until made */
+    int64_t size;          /* bytes of the directory */
     int64_t created_ns;
-    const char *description;     /* borrowed */
+    const char *description; /* borrowed */
 };
 
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s); /* NULL is fine */
 void snapshot_unrefp(struct snapshot **s);
-const char *snapshot_id(const struct snapshot *s);  /* borrowed; "" for the empty one (scratch) */
+const char *snapshot_id(const struct snapshot *s); /* borrowed; "" for the empty one (scratch) */
 size_t snapshot_layer_count(const struct snapshot *s);
 const struct layer_info *snapshot_layer(const struct snapshot *s, size_t i);
 
 /* The empty snapshot (scratch). */
 struct snapshot *snapshot_empty(struct store *s);
-/* By id, as kept in cache records.  ERR_NOT_FOUND when a layer of it is gone.  The layers are protected while a ref lives. */
+/* By id, as kept in cache records.  ERR_NOT_FOUND when a layer of it is gone.  The layers are protected while
+ * a ref lives. */
 struct error *snapshot_get(struct store *s, const char *id, struct snapshot **ret) MUST_CHECK;
-/* The layers of `list` one after the other; duplicates of the same layer are kept once at their last place. */
-struct error *snapshot_merge(struct store *s, struct snapshot **list, size_t count, struct snapshot **ret) MUST_CHECK;
-/* What `upper` has over `lower` (either may be NULL = empty).  A prefix gives a suffix; else the trees are compared. */
-struct error *snapshot_diff(struct store *s, struct snapshot *lower, struct snapshot *upper, struct snapshot **ret) MUST_CHECK;
+/* The layers of `list` one after the other; duplicates of the same layer are kept once at their last place.
+ */
+struct error *snapshot_merge(struct store *s, struct snapshot **list, size_t count,
+                             struct snapshot **ret) MUST_CHECK;
+/* What `upper` has over `lower` (either may be NULL = empty).  A prefix gives a suffix; else the trees are
+ * compared. */
+struct error *snapshot_diff(struct store *s, struct snapshot *lower, struct snapshot *upper,
+                            struct snapshot **ret) MUST_CHECK;
 /* The first `count` layers. */
 struct error *snapshot_prefix(struct snapshot *s, size_t count, struct snapshot **ret) MUST_CHECK;
 
-/* A directory outside layers/ as a read-only result. `id` names its content; `release` runs at the last unref. dir_path copied. */
-struct snapshot *snapshot_from_tree(struct store *s, const char *id, const char *dir_path, void (*release)(void *), void *ctx);
+/* A directory outside layers/ as a read-only result. `id` names its content; `release` runs at the last
+ * unref. dir_path copied. */
+struct snapshot *snapshot_from_tree(struct store *s, const char *id, const char *dir_path,
+                                    void (*release)(void *), void *ctx);
 bool snapshot_is_tree(const struct snapshot *s);
 
-/* ---- mounts: detached, by descriptor (fsopen/fsmount), never in anybody's mount table unless attached ------------------------ */
+/* ---- mounts: detached, by descriptor (fsopen/fsmount), never in anybody's mount table unless attached ---- */
 
-/* Read-only view. *ret_fd is a mount descriptor: use with *at calls or move_mount it. A one-layer snapshot may be a plain directory fd. */
+/* Read-only view. *ret_fd is a mount descriptor: use with *at calls or move_mount it. A one-layer snapshot
+ * may be a plain directory fd. */
 struct error *snapshot_mount_ro(struct snapshot *s, int *ret_fd) MUST_CHECK;
 
 /* A writable child of `parent` (NULL: scratch).  Becomes a new snapshot by commit, or is dropped. */
@@ -58,39 +67,51 @@ struct error *active_begin(struct store *s, struct snapshot *parent, struct acti
 int active_fd(const struct active *a); /* mount descriptor of the writable root, borrowed */
 /* Attach at an absolute path (for a runtime's bundle rootfs); detached again by commit/abandon. */
 struct error *active_attach(struct active *a, const char *path) MUST_CHECK;
-/* Unmount, settle the new layer, write its row.  Nothing changed: the parent itself comes back (its id is equal).
- * `description` and `type` are for the ledger ("[2/3] RUN ..", "regular"). */
-struct error *active_commit(struct active *a, const char *description, const char *type, struct snapshot **ret) MUST_CHECK;
+/* Unmount, settle the new layer, write its row.  There is always a new layer, an empty one when nothing
+ * changed: image history counts on one per step.  The active is freed on success.  `description` and `type`
+ * are for the ledger ("[2/3] RUN ..", "regular"). */
+struct error *active_commit(struct active *a, const char *description, const char *type,
+                            struct snapshot **ret) MUST_CHECK;
 void active_abandon(struct active *a); /* NULL is fine; also after a failed commit. Shielded. */
 
-/* ---- layers and tar ----------------------------------------------------------------------------------------------------------- */
+/* ---- layers and tar -------------------------------------------------------------------------------------- */
 
-/* Make (once) and return diff ID and the size of the canonical tar of layer `i`.  Equal calls join. Waits for disk and CPU. */
-struct error *snapshot_layer_diff_id(struct snapshot *s, size_t i, struct digest *ret, int64_t *ret_tar_size) MUST_CHECK;
+/* Make (once) and return diff ID and the size of the canonical tar of layer `i`.  Equal calls join. Waits for
+ * disk and CPU. */
+struct error *snapshot_layer_diff_id(struct snapshot *s, size_t i, struct digest *ret,
+                                     int64_t *ret_tar_size) MUST_CHECK;
+/* Layer i as a blob that the store can open now: the compressed one that it came as, when it is kept, else the
+ * (virtual) uncompressed one of its diff ID.  ERR_NOT_FOUND for a pulled layer whose blob is gone and whose
+ * bytes are not those of our tar writer. */
+struct error *snapshot_layer_blob(struct snapshot *s, size_t i, struct descriptor *ret) MUST_CHECK;
 /* The canonical tar of layer i. */
 struct error *snapshot_layer_open_tar(struct snapshot *s, size_t i, struct stream **ret) MUST_CHECK;
-/* An image's layers to a snapshot.  For each: `open` gives the *uncompressed* tar when the layer with that diff ID is not here
- * yet (called from several tasks at once; unpacked in parallel, in any order).  The tar is verified against the diff ID. */
+/* An image's layers to a snapshot.  For each: `open` gives the *uncompressed* tar when the layer with that
+ * diff ID is not here yet (called from several tasks at once; unpacked in parallel, in any order).  The tar
+ * is verified against the diff ID. */
 struct layer_source {
     struct digest diff_id;
-    const char *description;
+    const char *description;       /* for the ledger; NULL: not a record of it (a plain pull) */
+    const struct descriptor *blob; /* what the layer comes as, remembered for export; may be NULL */
     struct error *(*open)(void *ctx, size_t index, struct stream **ret);
     void *ctx;
 };
-struct error *snapshot_unpack(struct store *s, const struct layer_source *layers, size_t count, struct lease *lease,
-                              struct snapshot **ret) MUST_CHECK;
+struct error *snapshot_unpack(struct store *s, const struct layer_source *layers, size_t count,
+                              struct lease *lease, struct snapshot **ret) MUST_CHECK;
 /* The layers with these diff IDs, when all are here; ERR_NOT_FOUND else. */
-struct error *snapshot_by_diff_ids(struct store *s, const struct digest *ids, size_t count, struct snapshot **ret) MUST_CHECK;
+struct error *snapshot_by_diff_ids(struct store *s, const struct digest *ids, size_t count,
+                                   struct snapshot **ret) MUST_CHECK;
 
-/* ---- cache mounts (RUN --mount=type=cache) -------------------------------------------------------------------------------------- */
+/* ---- cache mounts (RUN --mount=type=cache) --------------------------------------------------------------- */
 
 enum cache_sharing { CACHE_SHARED, CACHE_PRIVATE, CACHE_LOCKED };
 struct cache_mount;
-/* `id` is the full id (namespace and all); `base` fills a new one (may be NULL).  CACHE_LOCKED waits; CACHE_PRIVATE takes a free
- * one of that id or makes another. */
-struct error *cache_mount_acquire(struct store *s, const char *id, enum cache_sharing sharing, struct snapshot *base,
-                                  const char *description, struct cache_mount **ret) MUST_CHECK;
-int cache_mount_fd(const struct cache_mount *c);      /* directory, borrowed */
+/* `id` is the full id (namespace and all); `base` fills a new one (may be NULL).  CACHE_LOCKED waits;
+ * CACHE_PRIVATE takes a free one of that id or makes another. */
+struct error *cache_mount_acquire(struct store *s, const char *id, enum cache_sharing sharing,
+                                  struct snapshot *base, const char *description,
+                                  struct cache_mount **ret) MUST_CHECK;
+int cache_mount_fd(const struct cache_mount *c); /* directory, borrowed */
 void cache_mount_release(struct cache_mount *c);
 
 #endif

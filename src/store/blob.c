@@ -19,8 +19,7 @@ static struct error *not_found(const struct digest *d)
     return err_new(ERR_NOT_FOUND, "content %s: not found", d->s);
 }
 
-/* ---- rows
- * ---------------------------------------------------------------------------------------------------------------
+/* ---- rows ------------------------------------------------------------------------------------------------
  */
 
 struct found {
@@ -89,8 +88,7 @@ struct error *blob_list(struct store *s, struct blob_list *ret)
     return e;
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------------------------
+/* ---- reading ---------------------------------------------------------------------------------------------
  */
 
 /* A virtual blob is verified as it passes: its last bytes are given only when the digest is right. */
@@ -192,8 +190,7 @@ struct error *blob_read(struct store *s, const struct digest *d, size_t limit, s
     return r < 0 ? task_error(r, "read content %s", d->s) : NULL;
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------------------------
+/* ---- writing ---------------------------------------------------------------------------------------------
  */
 
 static int write_file(int dir_fd, const char *name, const void *data, size_t len)

@@ -14,8 +14,7 @@
 #include "io/path.h"
 #include "store/internal.h"
 
-/* ---- dropping
- * -----------------------------------------------------------------------------------------------------------
+/* ---- dropping --------------------------------------------------------------------------------------------
  */
 
 void trash_deinit(struct trash *t)
@@ -64,8 +63,7 @@ struct error *trash_commit(struct store *s, struct trash *t, struct error *e)
     return NULL;
 }
 
-/* ---- marking
- * ------------------------------------------------------------------------------------------------------------
+/* ---- marking ---------------------------------------------------------------------------------------------
  */
 
 struct marks {
@@ -171,6 +169,7 @@ static struct error *drop_rows(struct marks *m)
     for (size_t i = 0; i < m->trash.blobs.len; i++) {
         CLEANUP(freep) char *digest = xasprintf("sha256:%s", m->trash.blobs.v[i]);
         TRY(db_exec(db, "DELETE FROM blobs WHERE digest = ?", "s", digest));
+        TRY(db_exec(db, "DELETE FROM diff_id_blobs WHERE digest = ?", "s", digest));
     }
     return NULL;
 }

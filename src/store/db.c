@@ -21,6 +21,10 @@ static const char *const migrations[] = {
     "DEFAULT 'regular',"
     " record INTEGER NOT NULL DEFAULT 1, synced INTEGER NOT NULL DEFAULT 0);"
     "CREATE INDEX layers_diff_id ON layers(diff_id) WHERE diff_id IS NOT NULL;"
+    "CREATE TABLE diff_id_blobs(diff_id TEXT NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL, "
+    "descriptor TEXT NOT NULL,"
+    " UNIQUE(diff_id, digest));"
+    "CREATE INDEX diff_id_blobs_digest ON diff_id_blobs(digest);"
     "CREATE TABLE snapshots(id TEXT PRIMARY KEY, layers TEXT NOT NULL);"
     "CREATE TABLE cache(key TEXT PRIMARY KEY, result TEXT NOT NULL, preimage BLOB, created_ns INTEGER NOT "
     "NULL,"
@@ -157,8 +161,8 @@ struct error *db_end(struct db *db, struct error *e)
     return e;
 }
 
-/* ---- statements
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- statements ------------------------------------------------------------------------------------------
+ */
 
 static struct error *prepared(struct db *db, const char *sql, sqlite3_stmt **ret)
 {

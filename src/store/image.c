@@ -19,8 +19,8 @@ void image_record_deinit(struct image_record *r)
     memset(r, 0, sizeof(*r));
 }
 
-/* ---- what a name reaches
- * ------------------------------------------------------------------------------------------------ */
+/* ---- what a name reaches ---------------------------------------------------------------------------------
+ */
 
 void reach_deinit(struct reach *r)
 {
@@ -97,8 +97,8 @@ struct error *reach_target(struct store *s, const struct descriptor *target, str
     return reach_document(s, target, r, 0);
 }
 
-/* ---- whole or not
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- whole or not ----------------------------------------------------------------------------------------
+ */
 
 static struct error *blob_known(struct store *s, const struct digest *d, bool *ret)
 {
@@ -199,8 +199,7 @@ struct error *image_check(struct store *s, const struct descriptor *target)
     return e;
 }
 
-/* ---- rows
- * ---------------------------------------------------------------------------------------------------------------
+/* ---- rows ------------------------------------------------------------------------------------------------
  */
 
 static void note_change(struct store *s)

@@ -20,8 +20,7 @@ void layer_row_deinit(struct layer_row *r)
     memset(r, 0, sizeof(*r));
 }
 
-/* ---- layers
- * -------------------------------------------------------------------------------------------------------------
+/* ---- layers ----------------------------------------------------------------------------------------------
  */
 
 static struct error *insert_layer(struct store *s, const struct layer_row *r)
@@ -29,12 +28,12 @@ static struct error *insert_layer(struct store *s, const struct layer_row *r)
     return db_exec(&s->db,
                    "INSERT INTO layers(id, parent, diff_id, tar_size, chain, size, created_ns, last_used_ns, "
                    "usage_count, "
-                   "description, type) VALUES(?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)",
-                   "sssisiiiss", r->id, r->parent != NULL ? r->parent : "",
+                   "description, type, record) VALUES(?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)",
+                   "sssisiiissi", r->id, r->parent != NULL ? r->parent : "",
                    r->diff_id.s[0] != '\0' ? r->diff_id.s : NULL, r->tar_size,
                    r->chain != NULL ? r->chain : "", r->size, r->created_ns, r->created_ns,
                    r->description != NULL ? r->description : "",
-                   r->type != NULL && *r->type != '\0' ? r->type : "regular");
+                   r->type != NULL && *r->type != '\0' ? r->type : "regular", (int64_t)!r->no_record);
 }
 
 struct error *layer_publish(struct store *s, struct lease *lease, const char *work_name,
@@ -119,6 +118,51 @@ struct error *layer_set_diff_id(struct store *s, const char *id, const struct di
     return db_end(&s->db, e);
 }
 
+struct error *layer_make_record(struct store *s, const char *id, const char *description)
+{
+    TRY(db_lock(&s->db));
+    struct error *e =
+        db_exec(&s->db, "UPDATE layers SET record = 1, description = ? WHERE id = ? AND record = 0", "ss",
+                description, id);
+    db_unlock(&s->db);
+    return e;
+}
+
+struct error *diff_id_blob_put(struct store *s, const struct digest *diff_id, const struct descriptor *blob)
+{
+    json_t *j = descriptor_to_json(blob);
+    CLEANUP(freep) char *text = json_dumps(j, JSON_COMPACT);
+    json_decref(j);
+    TRY(db_lock(&s->db));
+    struct error *e = db_exec(
+        &s->db,
+        "INSERT OR REPLACE INTO diff_id_blobs(diff_id, digest, media_type, descriptor) VALUES(?, ?, ?, ?)",
+        "ssss", diff_id->s, blob->digest.s, blob->media_type != NULL ? blob->media_type : "", text);
+    db_unlock(&s->db);
+    return e;
+}
+
+struct error *diff_id_blob_find(struct store *s, const struct digest *diff_id, const char *media_type,
+                                struct descriptor *ret, bool *ret_found)
+{
+    CLEANUP(freep) char *text = NULL;
+    TRY(db_lock(&s->db));
+    struct error *e = db_text(&s->db, &text,
+                              "SELECT d.descriptor FROM diff_id_blobs d JOIN blobs b ON b.digest = d.digest "
+                              "WHERE d.diff_id = ? AND "
+                              "(? IS NULL OR d.media_type = ?) ORDER BY d.rowid LIMIT 1",
+                              "sss", diff_id->s, media_type, media_type);
+    db_unlock(&s->db);
+    TRY(e);
+    *ret_found = text != NULL;
+    if (text == NULL)
+        return NULL;
+    json_t *j = json_loads(text, 0, NULL);
+    e = descriptor_from_json(j, ret);
+    json_decref(j);
+    return e;
+}
+
 struct error *layer_hold(struct store *s, const char *id)
 {
     int64_t count;
@@ -162,8 +206,7 @@ int layer_dir(struct store *s, const char *id)
     return open_fs(s->layers_fd, id);
 }
 
-/* ---- snapshots
- * ----------------------------------------------------------------------------------------------------------
+/* ---- snapshots -------------------------------------------------------------------------------------------
  */
 
 struct error *snapshot_row_put(struct store *s, const char *id, const struct strv *layers)
@@ -190,8 +233,8 @@ struct error *snapshot_row_get(struct store *s, const char *id, struct strv *ret
     return NULL;
 }
 
-/* ---- cache mounts
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- cache mounts ----------------------------------------------------------------------------------------
+ */
 
 static struct error *take_id(void *ctx, sqlite3_stmt *row)
 {

@@ -20,6 +20,7 @@ struct layer_row {
     int64_t size; /* bytes on disk */
     int64_t created_ns;
     char *description, *type;
+    bool no_record; /* not in the ledger: a pulled layer that no build used */
 };
 void layer_row_deinit(struct layer_row *r);
 
@@ -37,6 +38,15 @@ struct error *layer_find_by_diff_id(struct store *s, const struct digest *diff_i
  * those bytes. */
 struct error *layer_set_diff_id(struct store *s, const char *id, const struct digest *diff_id,
                                 int64_t tar_size, bool canonical) MUST_CHECK;
+/* Into the ledger, when it is not there yet. */
+struct error *layer_make_record(struct store *s, const char *id, const char *description) MUST_CHECK;
+/* The blob that a layer came as or was compressed to: kept, so that it goes out the same way.  Several may be
+ * known for a diff ID. */
+struct error *diff_id_blob_put(struct store *s, const struct digest *diff_id,
+                               const struct descriptor *blob) MUST_CHECK;
+/* One whose content is here; with `media_type` (may be NULL) only of that type.  *ret_found tells. */
+struct error *diff_id_blob_find(struct store *s, const struct digest *diff_id, const char *media_type,
+                                struct descriptor *ret, bool *ret_found) MUST_CHECK;
 /* Hold against collection while a snapshot lives; counted.  Adds and then asks: ERR_NOT_FOUND when the row is
  * gone (not held). */
 struct error *layer_hold(struct store *s, const char *id) MUST_CHECK;

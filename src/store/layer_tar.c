@@ -43,8 +43,8 @@ struct layer_tar {
     bool ended;
 };
 
-/* ---- directories
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- directories -----------------------------------------------------------------------------------------
+ */
 
 static int compare_names(const void *a, const void *b)
 {
@@ -113,8 +113,7 @@ static void pop_dir(struct layer_tar *t)
     buf_truncate(&t->path, t->depth > 0 ? t->frames[t->depth - 1].path_len : 0);
 }
 
-/* ---- entries
- * ------------------------------------------------------------------------------------------------------------
+/* ---- entries ---------------------------------------------------------------------------------------------
  */
 
 static int read_xattr(int fd, const char *name, struct buf *value)
@@ -307,8 +306,7 @@ static int step(struct layer_tar *t)
     return add_entry(t, f, name, &st);
 }
 
-/* ---- the stream
- * ---------------------------------------------------------------------------------------------------------
+/* ---- the stream ------------------------------------------------------------------------------------------
  */
 
 static ssize_t read_content(struct layer_tar *t, void *buf, size_t cap)

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What takes room on disk, record by record, and pruning it by BuildKit's rules. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/limits.h"
 #include "store/internal.h"
 
 void usage_record_deinit(struct usage_record *r)
@@ -13,8 +20,7 @@ void usage_record_deinit(struct usage_record *r)
     memset(r, 0, sizeof(*r));
 }
 
-/* ---- listing
- * ------------------------------------------------------------------------------------------------------------
+/* ---- listing ---------------------------------------------------------------------------------------------
  */
 
 struct listing {
@@ -130,10 +136,65 @@ static struct error *list_locked(struct listing *l)
                     "");
 }
 
+/* ---- measuring ------------------------------------------------------------------------------------------- */
+
+static int add_usage(int dir_fd, const char *name, struct map *seen, int64_t *bytes, int depth)
+{
+    struct stat st;
+    char key[24];
+    CLEANUP(closep) int fd = -1;
+    if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : -errno; /* a running step may remove it meanwhile */
+    if (!S_ISDIR(st.st_mode) && st.st_nlink > 1) {
+        snprintf(key, sizeof(key), "%llx", (unsigned long long)st.st_ino);
+        if (map_has(seen, key))
+            return 0;
+        map_set(seen, key, (void *)1);
+    }
+    *bytes += (int64_t)st.st_blocks * 512;
+    if (!S_ISDIR(st.st_mode) || depth > LIMIT_PATH_DEPTH)
+        return 0;
+    fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (dir == NULL)
+        return errno == ENOENT ? 0 : -errno;
+    fd = -1;
+    const struct dirent *e;
+    int r = task_check_sys();
+    while (r == 0 && (e = readdir(dir)) != NULL) {
+        if (!streq(e->d_name, ".") && !streq(e->d_name, ".."))
+            r = add_usage(dirfd(dir), e->d_name, seen, bytes, depth + 1);
+    }
+    closedir(dir);
+    return r;
+}
+
+/* A step leaves its cache mount unmeasured: walking a large one is not the step's business. */
+static struct error *measure_mounts(struct store *s)
+{
+    CLEANUP(strv_deinit) struct strv ids = { 0 };
+    TRY(db_lock(&s->db));
+    struct error *e = db_query(&s->db, take_target, &ids, "SELECT id FROM cache_mounts WHERE size < 0", "");
+    db_unlock(&s->db);
+    for (size_t i = 0; e == NULL && i < ids.len; i++) {
+        struct map seen = { 0 };
+        int64_t bytes = 0;
+        int r = add_usage(s->mounts_fd, ids.v[i], &seen, &bytes, 0);
+        map_deinit(&seen);
+        if (r < 0)
+            return task_error(r, "measure cache mount %s", ids.v[i]);
+        TRY(db_lock(&s->db));
+        e = db_exec(&s->db, "UPDATE cache_mounts SET size = ? WHERE id = ?", "is", bytes, ids.v[i]);
+        db_unlock(&s->db);
+    }
+    return e;
+}
+
 static struct error *list_records(struct store *s, struct listing *l)
 {
     l->s = s;
     TRY(bumps_flush(s));
+    TRY(measure_mounts(s));
     TRY(db_lock(&s->db));
     struct error *e = list_locked(l);
     db_unlock(&s->db);
@@ -150,8 +211,7 @@ struct error *usage_list(struct store *s, struct usage_record **ret, size_t *ret
     return NULL;
 }
 
-/* ---- pruning
- * ------------------------------------------------------------------------------------------------------------
+/* ---- pruning ---------------------------------------------------------------------------------------------
  */
 
 struct candidate {

@@ -44,8 +44,7 @@ const char *store_root(const struct store *s); /* borrowed */
 int store_work_fd(const struct store *s);      /* ROOT/work */
 struct sqlite3;
 
-/* ---- leases: what a running job holds against garbage collection
- * ---------------------------------------------------------- */
+/* ---- leases: what a running job holds against garbage collection ----------------------------------------- */
 
 /* A lease protects the blobs and layers added to it until it is closed.  Lost with the process (rows go at
  * start). */
@@ -55,9 +54,7 @@ void lease_add_blob(struct lease *l, const struct digest *d);
 void lease_add_layer(struct lease *l, const char *layer_id);
 void lease_close(struct lease *l); /* NULL is fine */
 
-/* ---- blobs
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- blobs ----------------------------------------------------------------------------------------------- */
 
 struct blob_info {
     struct digest digest;
@@ -97,9 +94,7 @@ struct error *ingest_commit(struct ingest *i, const struct digest *expected, int
                             struct digest *ret) MUST_CHECK;
 void ingest_close(struct ingest *i, bool keep_partial); /* after commit, or to abandon */
 
-/* ---- images by name
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- images by name -------------------------------------------------------------------------------------- */
 
 /* name: canonical reference ("docker.io/library/busybox:latest"), or a dangling name
  * "moby-dangling@sha256:..". */
@@ -124,8 +119,7 @@ uint64_t images_version(struct store *s);
 /* Does a name reach all that it needs?  ERR_NOT_FOUND names the first missing blob. */
 struct error *image_check(struct store *s, const struct descriptor *target) MUST_CHECK;
 
-/* ---- cache records of the solver
- * --------------------------------------------------------------------------------------------- */
+/* ---- cache records of the solver ------------------------------------------------------------------------- */
 
 /* key and result id are opaque strings of the solver/snapshot; preimage: compact form of what the key was
  * made of (may be NULL). */
@@ -149,8 +143,7 @@ struct error *fact_put(struct store *s, const char *key,
 /* All whose key begins with `prefix`, added to a string map. */
 struct error *fact_list(struct store *s, const char *prefix, struct map *ret) MUST_CHECK;
 
-/* ---- the disk ledger and garbage collection
- * ---------------------------------------------------------------------------------- */
+/* ---- the disk ledger and garbage collection -------------------------------------------------------------- */
 
 /* One row of `docker buildx du` (protocol.md 3.1 UsageRecord, section 9 for types and descriptions). */
 struct usage_record {

@@ -250,8 +250,7 @@ static void test_records_and_facts(void **state)
     free(text);
 }
 
-/* ---- layers
- * --------------------------------------------------------------------------------------------------------------
+/* ---- layers ----------------------------------------------------------------------------------------------
  */
 
 static void make_layer(const char *id, const char *parent, const char *description, const char *content)
