@@ -169,6 +169,8 @@ static void set_registry(struct engine_setup *s, const struct config *c)
     r->hosts = s->hosts;
     r->host_count = count;
     r->insecure_registries = c->insecure_registries;
+    s->user_agent = xasprintf("docker/%s minke/%s", ENGINE_VERSION, MINKE_VERSION);
+    r->user_agent = s->user_agent;
     r->max_downloads = (int)MIN(c->max_downloads, (int64_t)INT16_MAX);
 }
 
@@ -238,5 +240,6 @@ void engine_setup_deinit(struct engine_setup *s)
     free(s->gc);
     free(s->runtimes);
     free(s->gateway);
+    free(s->user_agent);
     *s = (struct engine_setup){ 0 };
 }

@@ -17,7 +17,7 @@ struct engine_setup {
     struct registry_host_config *hosts;
     struct gc_policy *gc;
     char hostname[256];
-    char *gateway;
+    char *gateway, *user_agent;
 };
 
 void engine_setup_init(struct engine_setup *s, const struct config *c);

@@ -38,19 +38,13 @@ static _Thread_local struct task *self;
 struct task *task_alloc(const char *name, struct scope *scope)
 {
     struct task *t = NEW(struct task);
-    pthread_condattr_t attr;
 
     snprintf(t->name, sizeof(t->name), "%s", name);
     t->started_ns = monotonic_ns();
     t->own_scope = scope_ref(scope);
     t->scope = scope;
     t->event_fd = -1;
-    pthread_mutex_init(&t->park_lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&t->park_cond, &attr);
-    pthread_condattr_destroy(&attr);
-
+    pthread_mutex_init(&t->note_lock, NULL);
     pthread_mutex_lock(&all_lock);
     t->all_next = all_tasks;
     if (t->all_next != NULL)
@@ -73,8 +67,7 @@ void task_free(struct task *t)
 
     closep(&t->event_fd);
     scope_unref(t->own_scope);
-    pthread_cond_destroy(&t->park_cond);
-    pthread_mutex_destroy(&t->park_lock);
+    pthread_mutex_destroy(&t->note_lock);
     log_context_free(t->log);
     free(t->outer);
     free(t);
@@ -211,10 +204,10 @@ static void *task_main(void *p)
             ;
     unlink_task(&g->running, t);
     link_task(&g->finished, t);
-    g->live--;
     atomic_fetch_sub(&thread_count, 1);
     self = NULL;
-    pthread_cond_broadcast(&g->changed);
+    if (--g->live == 0)
+        pthread_cond_broadcast(&g->changed);
     pthread_mutex_unlock(&g->lock);
     return NULL; /* `g` and `t` belong to whoever joins */
 }
@@ -297,9 +290,9 @@ void group_cancel(struct group *g)
 
 static void set_wait_kind(struct task *t, const char *kind)
 {
-    pthread_mutex_lock(&t->park_lock);
+    pthread_mutex_lock(&t->note_lock);
     t->wait_kind = kind;
-    pthread_mutex_unlock(&t->park_lock);
+    pthread_mutex_unlock(&t->note_lock);
 }
 
 struct error *group_join(struct group *g)
@@ -310,9 +303,10 @@ struct error *group_join(struct group *g)
     assert(t->locks_held == 0);
     set_wait_kind(t, "children");
     pthread_mutex_lock(&g->lock);
-    while (g->live > 0 || g->finished != NULL)
-        if (!reap_one_locked(g))
-            pthread_cond_wait(&g->changed, &g->lock);
+    while (g->live > 0)
+        pthread_cond_wait(&g->changed, &g->lock); /* woken once, by the last */
+    while (reap_one_locked(g))
+        ;
     g->open = false;
     pthread_mutex_unlock(&g->lock);
     set_wait_kind(t, NULL);
@@ -345,20 +339,20 @@ void task_waiting(const char *what)
 {
     struct task *t = task_self();
 
-    pthread_mutex_lock(&t->park_lock);
+    pthread_mutex_lock(&t->note_lock);
     snprintf(t->waiting, sizeof(t->waiting), "%s", what != NULL ? what : "");
-    pthread_mutex_unlock(&t->park_lock);
+    pthread_mutex_unlock(&t->note_lock);
 }
 
 static void log_task(struct task *t)
 {
     char waiting[sizeof(t->waiting)], age[32];
 
-    pthread_mutex_lock(&t->park_lock);
+    pthread_mutex_lock(&t->note_lock);
     const char *kind = t->wait_kind;
 
     memcpy(waiting, t->waiting, sizeof(waiting));
-    pthread_mutex_unlock(&t->park_lock);
+    pthread_mutex_unlock(&t->note_lock);
     snprintf(age, sizeof(age), "%.3fs", (double)(monotonic_ns() - t->started_ns) / (double)NS_PER_SEC);
     log_info("task", "task", t->name, "group", t->group != NULL ? t->group_name : NULL, "age", age, "state",
              kind != NULL ? kind : "runs", "waiting", waiting[0] != '\0' ? waiting : NULL);

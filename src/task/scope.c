@@ -7,6 +7,7 @@
  * longer than that.
  */
 #include "base/bytes.h"
+#include "base/vec.h"
 #include "task/self.h"
 
 #include <errno.h>
@@ -88,15 +89,15 @@ void scope_unref(struct scope *s)
     }
 }
 
-/* Mark one scope and wake who waits under it.  `cause` is borrowed. */
-static void cancel_one(struct scope *s, const struct error *cause)
+/* Mark one scope and who waits under it; their futexes go to `wake`.  `cause` is borrowed. */
+static void cancel_one(struct scope *s, const struct error *cause, struct ptrv *wake)
 {
     pthread_mutex_lock(&s->lock);
     if (!atomic_load(&s->cancelled)) {
         s->cause = err_clone(cause);
         atomic_store(&s->cancelled, true);
         for (struct task *t = s->waiters; t != NULL; t = t->wait_next)
-            task_unpark(t);
+            ptrv_add(wake, task_unpark(t));
     }
     pthread_mutex_unlock(&s->lock);
 }
@@ -113,10 +114,14 @@ static struct scope *next_in_subtree(struct scope *s, const struct scope *top)
 
 void scope_cancel(struct scope *s, struct error *cause)
 {
+    CLEANUP(ptrv_deinit) struct ptrv wake = { 0 };
+
     pthread_mutex_lock(&tree_lock);
     for (struct scope *at = s; at != NULL; at = next_in_subtree(at, s))
-        cancel_one(at, cause);
+        cancel_one(at, cause, &wake);
     pthread_mutex_unlock(&tree_lock);
+    for (size_t i = 0; i < wake.len; i++) /* without the locks that those who wake ask for next */
+        task_wake(wake.v[i]);
     err_free(cause);
 }
 
@@ -134,13 +139,17 @@ bool scope_cancelled(const struct scope *s)
     return scope_state(s) < 0;
 }
 
+static void set_wait_kind(struct task *t, const char *kind)
+{
+    pthread_mutex_lock(&t->note_lock);
+    t->wait_kind = kind;
+    pthread_mutex_unlock(&t->note_lock);
+}
+
 int scope_begin_wait(struct scope *s, struct task *t, const char *kind)
 {
-    pthread_mutex_lock(&t->park_lock);
-    t->woken = false;
-    t->wait_kind = kind;
-    pthread_mutex_unlock(&t->park_lock);
-
+    set_wait_kind(t, kind);
+    atomic_store(&t->woken, 0); /* linked nowhere: nobody sets it now */
     pthread_mutex_lock(&s->lock);
     int r = scope_state(s);
 
@@ -166,9 +175,7 @@ void scope_end_wait(struct scope *s, struct task *t)
         t->wait_next->wait_prev = t->wait_prev;
     pthread_mutex_unlock(&s->lock);
 
-    pthread_mutex_lock(&t->park_lock);
-    t->wait_kind = NULL;
-    pthread_mutex_unlock(&t->park_lock);
+    set_wait_kind(t, NULL);
 }
 
 /* ---- the scopes of the current task ---- */

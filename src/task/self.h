@@ -2,7 +2,7 @@
 /*
  * self.h - the inside of a task and of a scope; for the files of this folder only
  *
- * Order of locks: tree (scope.c), then scope.lock or cond.lock, then task.park_lock.  None of them is held
+ * Order of locks: tree (scope.c), then scope.lock or cond.lock.  None of them is held
  * while code of others runs, so they are not counted as locks of the task.
  */
 #ifndef MINKE_TASK_SELF_H
@@ -45,14 +45,14 @@ struct task {
     size_t outer_count, outer_cap;
     unsigned locks_held;
 
-    /* Parking: whoever wants this task awake sets `woken`; the flag stays until the next wait begins, so no
-     * wake-up is lost. */
-    pthread_mutex_t park_lock;
-    pthread_cond_t park_cond;
-    bool woken;
-    bool polling;          /* sleeps in poll(): wake through the eventfd */
-    int event_fd;          /* -1 until first needed */
-    const char *wait_kind; /* static text, NULL when it runs */
+    /* Parking: whoever wants this task awake sets `woken`, a futex; it stays set until the next wait begins,
+     * so no wake-up is lost. */
+    atomic_uint woken;
+    atomic_bool polling; /* sleeps in poll(): wake through the eventfd */
+    int event_fd;        /* -1 until first needed */
+
+    pthread_mutex_t note_lock; /* of what task_dump reads */
+    const char *wait_kind;     /* static text, NULL when it runs */
     char waiting[64];
     struct task *wait_next, *wait_prev;   /* in scope.waiters */
     struct task *queue_next, *queue_prev; /* in a cond */
@@ -63,8 +63,12 @@ struct task *task_self(void);
 struct task *task_alloc(const char *name, struct scope *scope);
 void task_free(struct task *t);
 
-/* Wake `t`; the caller holds a lock that keeps it alive. */
-void task_unpark(struct task *t);
+/* Mark `t` as woken; the caller holds a lock that keeps it alive.  The futex to wake once that lock is
+ * released (a task that has gone meanwhile does not matter: nothing is read there), or NULL. */
+atomic_uint *task_unpark(struct task *t);
+void task_wake(atomic_uint *futex); /* NULL is fine */
+/* Sleep until woken, at most until `deadline_ns`. */
+void task_park(struct task *t, int64_t deadline_ns);
 
 /* Wait-side of a scope: link the task as a waiter, unless the scope is over already (then its negative
  * errno). */

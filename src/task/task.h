@@ -2,13 +2,14 @@
 /*
  * task.h - tasks in groups, cancellation, deadlines, and the only places where code may wait
  *
- * A task is a thread that runs one function.  It exists only inside a group, and a group is joined in the function that opened
- * it; nothing is detached.  The first failing child cancels its siblings unless the group keeps going; join returns that first
- * error.
+ * A task is a thread that runs one function.  It exists only inside a group, and a group is joined in the
+ * function that opened it; nothing is detached.  The first failing child cancels its siblings unless the
+ * group keeps going; join returns that first error.
  *
- * Every task runs under a *scope*: a node in a tree that can be cancelled and may have a deadline.  A group opens a scope below
- * the one of the task that opened it.  Cancellation and deadlines are seen at wait points only, and a wait point checks on entry
- * even when it need not sleep.  No wait point may be reached while a lock is held: asserted in every build.
+ * Every task runs under a *scope*: a node in a tree that can be cancelled and may have a deadline.  A group
+ * opens a scope below the one of the task that opened it.  Cancellation and deadlines are seen at wait points
+ * only, and a wait point checks on entry even when it need not sleep.  No wait point may be reached while a
+ * lock is held: asserted in every build.
  *
  * Low-tier waits return 0 or -ECANCELED / -ETIMEDOUT; task_check() gives the same as an error object.
  */
@@ -20,7 +21,9 @@
 
 #include <pthread.h>
 
-/* ---- scopes ------------------------------------------------------------------------------------------------------------ */
+/* ---- scopes
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 /* Shared (ref).  Cancelling a scope cancels all scopes below it and wakes their waiters. */
 struct scope;
@@ -37,7 +40,8 @@ void scope_enter(struct scope *s);
 void scope_leave(struct scope *s);
 struct scope *scope_current(void); /* borrowed */
 
-/* Deadline for what the current task does until deadline_end: the sooner of it and an outer one holds.  ns from now. */
+/* Deadline for what the current task does until deadline_end: the sooner of it and an outer one holds.  ns
+ * from now. */
 struct deadline {
     struct scope *scope;
 };
@@ -46,23 +50,28 @@ void deadline_end(struct deadline *d);
 /* ns until the current task's deadline (0 or less: passed); INT64_MAX: there is none. */
 int64_t task_deadline_left(void);
 
-/* Shield: what runs until shield_end does not see outer cancellation, and has `timeout_ns` of its own.  For cleanup that waits. */
+/* Shield: what runs until shield_end does not see outer cancellation, and has `timeout_ns` of its own.  For
+ * cleanup that waits. */
 void shield_begin(struct deadline *d, int64_t timeout_ns);
 void shield_end(struct deadline *d);
 
-/* NULL, or ERR_CANCELLED ("context canceled", or the cause's clone), or ERR_DEADLINE ("context deadline exceeded"). */
+/* NULL, or ERR_CANCELLED ("context canceled", or the cause's clone), or ERR_DEADLINE ("context deadline
+ * exceeded"). */
 struct error *task_check(void) MUST_CHECK;
 int task_check_sys(void) MUST_CHECK; /* 0, -ECANCELED, -ETIMEDOUT */
 /* From what a low-tier wait returned: the scope's error for -ECANCELED/-ETIMEDOUT, else err_sys(-r, ...). */
 struct error *task_error(int r, const char *fmt, ...) PRINTF(2, 3) MUST_CHECK;
 
-/* ---- groups ------------------------------------------------------------------------------------------------------------ */
+/* ---- groups
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct error *(*task_fn)(void *arg);
 
 enum group_flags {
     GROUP_KEEP_GOING = 1 << 0, /* a failing child does not cancel its siblings */
-    GROUP_DAEMON = 1 << 1,     /* finished children are reaped at once; errors of children are logged, not kept (servers) */
+    GROUP_DAEMON =
+        1 << 1, /* finished children are reaped at once; errors of children are logged, not kept (servers) */
 };
 
 struct group {
@@ -79,25 +88,32 @@ struct group {
 
 /* Open a group whose scope lies below the current task's. */
 void group_open(struct group *g, enum group_flags flags);
-/* Start a task.  `name` is copied (shown by SIGUSR1, set as the thread's name).  Errors: ERR_EXHAUSTED over the cap of threads
- * (then `arg` stays the caller's); ERR_CANCELLED when the group is cancelled already. */
+/* Start a task.  `name` is copied (shown by SIGUSR1, set as the thread's name).  Errors: ERR_EXHAUSTED over
+ * the cap of threads (then `arg` stays the caller's); ERR_CANCELLED when the group is cancelled already. */
 struct error *group_spawn(struct group *g, const char *name, task_fn fn, void *arg) MUST_CHECK;
-/* The same with the task under a scope of the caller's (must be below the group's): lets one child be cancelled alone.  What a
- * child returns because that scope alone was cancelled (ERR_CANCELLED) is no failure of the group. */
-struct error *group_spawn_scope(struct group *g, const char *name, struct scope *scope, task_fn fn, void *arg) MUST_CHECK;
+/* The same with the task under a scope of the caller's (must be below the group's): lets one child be
+ * cancelled alone.  What a child returns because that scope alone was cancelled (ERR_CANCELLED) is no failure
+ * of the group. */
+struct error *group_spawn_scope(struct group *g, const char *name, struct scope *scope, task_fn fn,
+                                void *arg) MUST_CHECK;
 void group_cancel(struct group *g);
-/* Wait for all children (not cut short by cancellation: children see it and end).  Returns the first error. Closes the group. */
+/* Wait for all children (not cut short by cancellation: children see it and end).  Returns the first error.
+ * Closes the group. */
 struct error *group_join(struct group *g) MUST_CHECK;
 /* Cleanup attribute: cancels, joins, drops errors; nothing on a joined group. */
 void group_deinit(struct group *g);
 size_t group_live(struct group *g);
 
-/* ---- locks and waits --------------------------------------------------------------------------------------------------- */
+/* ---- locks and waits
+ * --------------------------------------------------------------------------------------------------- */
 
 struct mutex {
     pthread_mutex_t m;
 };
-#define MUTEX_INIT { PTHREAD_MUTEX_INITIALIZER }
+#define MUTEX_INIT                                                                                           \
+    {                                                                                                        \
+        PTHREAD_MUTEX_INITIALIZER                                                                            \
+    }
 void mutex_init(struct mutex *m);
 void mutex_deinit(struct mutex *m);
 void mutex_lock(struct mutex *m);
@@ -106,13 +122,17 @@ void mutex_unlock(struct mutex *m);
 struct mutex *mutex_guard(struct mutex *m);
 void mutex_unlockp(struct mutex **m);
 
-/* Condition: the one wait that may be entered with a lock held - exactly one, the one given.  A queue of parked tasks, so that
- * cancellation can wake one of them without knowing its lock.  A zeroed struct is a valid condition. */
+/* Condition: the one wait that may be entered with a lock held - exactly one, the one given.  A queue of
+ * parked tasks, so that cancellation can wake one of them without knowing its lock.  A zeroed struct is a
+ * valid condition. */
 struct cond {
     pthread_mutex_t lock;
     struct task *first, *last;
 };
-#define COND_INIT { PTHREAD_MUTEX_INITIALIZER, NULL, NULL }
+#define COND_INIT                                                                                            \
+    {                                                                                                        \
+        PTHREAD_MUTEX_INITIALIZER, NULL, NULL                                                                \
+    }
 void cond_init(struct cond *c);
 void cond_deinit(struct cond *c);
 /* 0 (maybe spurious), -ECANCELED, -ETIMEDOUT; the lock is held again in every case. */
@@ -143,9 +163,11 @@ int semaphore_acquire(struct semaphore *s, int64_t weight) MUST_CHECK;
 void semaphore_release(struct semaphore *s, int64_t weight);
 size_t semaphore_waiting(struct semaphore *s); /* how many stand in line */
 
-/* ---- seeing what runs -------------------------------------------------------------------------------------------------- */
+/* ---- seeing what runs
+ * -------------------------------------------------------------------------------------------------- */
 
-/* Name what the current task waits for ("pull docker.io/library/busybox"); shown by task_dump until the next call. NULL clears. */
+/* Name what the current task waits for ("pull docker.io/library/busybox"); shown by task_dump until the next
+ * call. NULL clears. */
 void task_waiting(const char *what); /* copied, cut at 63 bytes */
 /* Write every live task with group, name, age and what it waits for to the log (SIGUSR1). */
 void task_dump(void);

@@ -3,11 +3,11 @@
  * wait.c - locks, and the places where a task sleeps
  *
  *     begin: link the task to its scope's waiters (fails when the scope is over), and to a cond's queue
- *     sleep: on park_cond, or in poll() with the task's eventfd beside the caller's descriptors
+ *     sleep: on the futex `woken`, or in poll() with the task's eventfd beside the caller's descriptors
  *     end:   unlink from both; what woke us is read off the queue and the scope, never off the sleep itself
  *
- * Links are taken before the sleep and every waker sets `woken` under park_lock, so a wake-up between the two
- * is not lost.
+ * Links are taken before the sleep and every waker sets `woken`, which the sleep looks at, so a wake-up
+ * between the two is not lost.
  */
 #include "base/bytes.h"
 #include "task/self.h"
@@ -15,7 +15,9 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <linux/futex.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* ---- mutex ---- */
@@ -72,31 +74,34 @@ static void require_locks(const struct task *t, unsigned allowed, const char *ki
 
 /* ---- parking ---- */
 
-void task_unpark(struct task *t)
+atomic_uint *task_unpark(struct task *t)
 {
-    pthread_mutex_lock(&t->park_lock);
-    t->woken = true;
-    if (t->polling) {
-        uint64_t one = 1;
-        ssize_t n = write(t->event_fd, &one, sizeof(one)); /* fails only when it is signalled already */
+    atomic_store(&t->woken, 1);
+    if (!atomic_load(&t->polling))
+        return &t->woken;
+    uint64_t one = 1;
+    ssize_t n = write(t->event_fd, &one, sizeof(one)); /* fails only when it is signalled already */
 
-        (void)n;
-    }
-    pthread_cond_signal(&t->park_cond);
-    pthread_mutex_unlock(&t->park_lock);
+    (void)n;
+    return NULL;
 }
 
-/* Sleep until woken, at most until `deadline_ns`. */
-static void park(struct task *t, int64_t deadline_ns)
+void task_wake(atomic_uint *futex)
+{
+    if (futex != NULL)
+        (void)syscall(SYS_futex, futex, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+void task_park(struct task *t, int64_t deadline_ns)
 {
     struct timespec ts = { .tv_sec = deadline_ns / NS_PER_SEC, .tv_nsec = deadline_ns % NS_PER_SEC };
-    int r = 0;
 
-    pthread_mutex_lock(&t->park_lock);
-    while (!t->woken && r != ETIMEDOUT)
-        r = deadline_ns == NO_DEADLINE ? pthread_cond_wait(&t->park_cond, &t->park_lock)
-                                       : pthread_cond_timedwait(&t->park_cond, &t->park_lock, &ts);
-    pthread_mutex_unlock(&t->park_lock);
+    /* WAIT_BITSET takes an absolute time of the monotonic clock. */
+    while (atomic_load(&t->woken) == 0)
+        if (syscall(SYS_futex, &t->woken, FUTEX_WAIT_BITSET_PRIVATE, 0,
+                    deadline_ns == NO_DEADLINE ? NULL : &ts, NULL, FUTEX_BITSET_MATCH_ANY) < 0 &&
+            errno == ETIMEDOUT)
+            return;
 }
 
 static int64_t soonest(const struct scope *s, int64_t timeout_ns)
@@ -175,7 +180,7 @@ int cond_wait_for(struct cond *c, struct mutex *m, int64_t timeout_ns, bool *ret
         return r;
     enqueue(c, t);
     mutex_unlock(m);
-    park(t, until);
+    task_park(t, until);
     bool signalled = !dequeue(c, t);
 
     scope_end_wait(s, t);
@@ -194,30 +199,40 @@ int cond_wait(struct cond *c, struct mutex *m)
     return cond_wait_for(c, m, NO_DEADLINE, NULL);
 }
 
-static bool wake_first_locked(struct cond *c)
+/* Take the first off the queue: its futex, or NULL. */
+static atomic_uint *take_first_locked(struct cond *c)
 {
     struct task *t = c->first;
 
-    if (t == NULL)
-        return false;
     unlink_locked(c, t);
-    task_unpark(t);
-    return true;
+    return task_unpark(t);
 }
 
 void cond_signal(struct cond *c)
 {
+    atomic_uint *futex = NULL;
+
     pthread_mutex_lock(&c->lock);
-    wake_first_locked(c);
+    if (c->first != NULL)
+        futex = take_first_locked(c);
     pthread_mutex_unlock(&c->lock);
+    task_wake(futex);
 }
 
 void cond_broadcast(struct cond *c)
 {
-    pthread_mutex_lock(&c->lock);
-    while (wake_first_locked(c))
-        ;
-    pthread_mutex_unlock(&c->lock);
+    atomic_uint *some[32];
+    size_t count;
+
+    do {
+        count = 0;
+        pthread_mutex_lock(&c->lock);
+        while (c->first != NULL && count < ARRAY_LEN(some))
+            some[count++] = take_first_locked(c);
+        pthread_mutex_unlock(&c->lock);
+        for (size_t i = 0; i < count; i++)
+            task_wake(some[i]);
+    } while (count == ARRAY_LEN(some));
 }
 
 /* ---- descriptors and time ---- */
@@ -232,25 +247,6 @@ static int event_fd_of(struct task *t)
             return -errno;
     }
     return t->event_fd;
-}
-
-static void set_polling(struct task *t, bool polling)
-{
-    uint64_t count;
-
-    pthread_mutex_lock(&t->park_lock);
-    t->polling = polling;
-    if (polling && t->woken) {
-        count = 1; /* woken between the link and here */
-        ssize_t n = write(t->event_fd, &count, sizeof(count));
-
-        (void)n;
-    } else if (!polling && t->woken) {
-        ssize_t n = read(t->event_fd, &count, sizeof(count));
-
-        (void)n;
-    }
-    pthread_mutex_unlock(&t->park_lock);
 }
 
 static int poll_until(struct pollfd *fds, size_t count, int64_t deadline_ns)
@@ -273,6 +269,18 @@ static int poll_until(struct pollfd *fds, size_t count, int64_t deadline_ns)
     }
 }
 
+/* Nobody is left who could write: what was written belongs to the wait that just ended. */
+static void drain_event_fd(struct task *t)
+{
+    uint64_t count;
+
+    if (atomic_load(&t->woken) != 0) {
+        ssize_t n = read(t->event_fd, &count, sizeof(count));
+
+        (void)n;
+    }
+}
+
 int task_wait_fds(struct pollfd *fds, size_t count)
 {
     struct pollfd space[FDS_ON_STACK + 1];
@@ -290,16 +298,18 @@ int task_wait_fds(struct pollfd *fds, size_t count)
 
     if (r < 0)
         return r;
-    set_polling(t, true);
+    atomic_store(&t->polling, true); /* whoever sets `woken` from here on writes to the eventfd */
+    bool already = atomic_load(&t->woken) != 0;
+
     memcpy(all, fds, count * sizeof(*fds));
     all[count] = (struct pollfd){ .fd = wake_fd, .events = POLLIN };
-    int n;
+    int n = 0;
 
-    do
+    while (!already && n == 0 && scope_state(s) == 0)
         n = poll_until(all, count + 1, s->deadline_ns);
-    while (n == 0 && scope_state(s) == 0);
-    set_polling(t, false);
     scope_end_wait(s, t);
+    atomic_store(&t->polling, false);
+    drain_event_fd(t);
     if (n < 0)
         return n;
     memcpy(fds, all, count * sizeof(*fds));
@@ -324,7 +334,7 @@ int task_sleep(int64_t timeout_ns)
 
     if (r < 0)
         return r;
-    park(t, until);
+    task_park(t, until);
     scope_end_wait(s, t);
     return scope_state(s);
 }
