@@ -8,6 +8,9 @@
 #include <string.h>
 #include <time.h>
 
+/* Macros of the fortified headers where clang compiles. */
+#undef sprintf
+#undef vsprintf
 #pragma GCC poison strcpy strcat sprintf vsprintf strtok atoi atol atoll system popen localtime gmtime mktemp tmpnam
 
 #endif

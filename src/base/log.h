@@ -21,10 +21,10 @@ int log_level_parse(const char *s, enum log_level *ret);
 
 /* Pairs end with NULL, which the macros add. */
 void log_write(enum log_level level, const char *msg, ...) __attribute__((sentinel));
-#define log_debug(...) (log_enabled(LOG_DEBUG) ? log_write(LOG_DEBUG, __VA_ARGS__, NULL) : (void)0)
-#define log_info(...) log_write(LOG_INFO, __VA_ARGS__, NULL)
-#define log_warn(...) log_write(LOG_WARN, __VA_ARGS__, NULL)
-#define log_error(...) log_write(LOG_ERROR, __VA_ARGS__, NULL)
+#define log_debug(...) (log_enabled(LOG_DEBUG) ? log_write(LOG_DEBUG, __VA_ARGS__, (const char *)NULL) : (void)0)
+#define log_info(...) log_write(LOG_INFO, __VA_ARGS__, (const char *)NULL)
+#define log_warn(...) log_write(LOG_WARN, __VA_ARGS__, (const char *)NULL)
+#define log_error(...) log_write(LOG_ERROR, __VA_ARGS__, (const char *)NULL)
 /* Log and free an error at its end. NULL is nothing. */
 void log_err(enum log_level level, struct error *e, const char *msg);
 

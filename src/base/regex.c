@@ -433,7 +433,7 @@ static int parse_atom(struct compiler *c)
     case '{':
         if (parse_count(c, &min, &max) != 0)
             return -EINVAL;
-        /* fall through */
+        __attribute__((fallthrough));
     default:
         emit(c->re, OP_CHAR, next_rune(c), 0);
         return 0;
@@ -786,11 +786,15 @@ static void expand_template(const char *with, const char *match, size_t match_le
     }
 }
 
-void regex_replace_all(const struct regex *re, const char *s, size_t len, const char *with, struct buf *out)
+int regex_replace_all(const struct regex *re, const char *s, size_t len, const char *with, size_t limit,
+                      struct buf *out)
 {
+    size_t before = out->len;
     size_t done = 0, from = 0, start, end, width;
 
     while (from <= len && regex_find(re, s, len, from, &start, &end)) {
+        if (out->len - before > limit)
+            return -E2BIG;
         buf_add(out, s + done, start - done);
         /* An empty match right behind the last one is no match. */
         if (end > done || start == 0)
@@ -804,4 +808,5 @@ void regex_replace_all(const struct regex *re, const char *s, size_t len, const 
         from += width == 0 ? 1 : width;
     }
     buf_add(out, s + done, len - done);
+    return out->len - before > limit ? -E2BIG : 0;
 }
