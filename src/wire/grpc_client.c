@@ -216,6 +216,7 @@ struct error *rpc_unary_any(struct rpc_conn *conn, const char *path, const struc
     void *m = NULL;
 
     TRY(rpc_call_open(conn, path, md, &c));
+    assert(c != NULL);
     struct error *e = rpc_send(c, request);
 
     if (err_is(e, ERR_UNAVAILABLE) && streq(e->message, "EOF"))

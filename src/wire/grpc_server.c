@@ -99,6 +99,7 @@ static struct error *call_method(struct rpc_call *c, const struct rpc_server *se
     if (timeout != NULL && rpc_parse_timeout(timeout, &timeout_ns) < 0)
         return err_new(ERR_INTERNAL, "malformed grpc-timeout: \"%s\"", timeout);
     TRY(find_method(server, c->path, &service, &method));
+    assert(service != NULL && method != NULL);
     task_waiting(c->path);
     if (timeout == NULL)
         return method->fn(c, service->ctx);

@@ -403,14 +403,14 @@ int h2_wait_closed(struct h2_conn *c)
 
 bool h2_is_closed(struct h2_conn *c)
 {
-    CLEANUP(mutex_unlockp) struct mutex *l = mutex_guard(&c->lock);
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&c->lock);
 
     return c->gone;
 }
 
 int h2_open(struct h2_conn *c, const struct h2_fields *fields, bool end_stream, struct h2_stream **ret)
 {
-    CLEANUP(mutex_unlockp) struct mutex *l = mutex_guard(&c->lock);
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&c->lock);
 
     if (c->gone || !nghttp2_session_check_request_allowed(c->session))
         return -ENOTCONN;

@@ -210,7 +210,7 @@ int h2_stream_headers(struct h2_stream *s, const struct h2_fields **ret)
 
 bool h2_stream_headers_end(struct h2_stream *s)
 {
-    CLEANUP(mutex_unlockp) struct mutex *l = mutex_guard(&s->conn->lock);
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&s->conn->lock);
 
     return s->headers_end;
 }
@@ -257,14 +257,14 @@ int h2_stream_read_full(struct h2_stream *s, void *buf, size_t len)
 
 const struct h2_fields *h2_stream_trailers(struct h2_stream *s)
 {
-    CLEANUP(mutex_unlockp) struct mutex *l = mutex_guard(&s->conn->lock);
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&s->conn->lock);
 
     return s->in_ended && s->trailers.len > 0 ? &s->trailers : NULL;
 }
 
 uint32_t h2_stream_reset_code(struct h2_stream *s)
 {
-    CLEANUP(mutex_unlockp) struct mutex *l = mutex_guard(&s->conn->lock);
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&s->conn->lock);
 
     return s->reset_code;
 }
@@ -305,7 +305,7 @@ nghttp2_data_provider h2_stream_provider(struct h2_stream *s)
 int h2_stream_respond(struct h2_stream *s, const struct h2_fields *fields, bool end_stream)
 {
     struct h2_conn *c = s->conn;
-    CLEANUP(mutex_unlockp) struct mutex *l = mutex_guard(&c->lock);
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&c->lock);
     int r = write_state_locked(s);
 
     assert(c->server && !s->responded);
@@ -324,7 +324,7 @@ int h2_stream_respond(struct h2_stream *s, const struct h2_fields *fields, bool 
 
 bool h2_stream_responded(struct h2_stream *s)
 {
-    CLEANUP(mutex_unlockp) struct mutex *l = mutex_guard(&s->conn->lock);
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&s->conn->lock);
 
     return s->responded;
 }
@@ -391,14 +391,14 @@ int h2_stream_write(struct h2_stream *s, const void *a, size_t a_len, const void
 
 int h2_stream_end(struct h2_stream *s, const struct h2_fields *trailers)
 {
-    CLEANUP(mutex_unlockp) struct mutex *l = mutex_guard(&s->conn->lock);
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&s->conn->lock);
 
     return end_locked(s, trailers);
 }
 
 void h2_stream_reset(struct h2_stream *s, uint32_t code)
 {
-    CLEANUP(mutex_unlockp) struct mutex *l = mutex_guard(&s->conn->lock);
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&s->conn->lock);
 
     reset_locked(s, code);
 }
