@@ -30,10 +30,8 @@ static bool canonical_ip(const char *text, char dst[INET6_ADDRSTRLEN])
     return false;
 }
 
-struct error *hosts_generate(struct buf *out, const char *hostname, const struct run_host *hosts,
-                             size_t count)
+static struct error *add_hosts(struct buf *out, const struct run_host *hosts, size_t count)
 {
-    buf_addf(out, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n", hostname);
     for (size_t i = 0; i < count; i++) {
         char ip[INET6_ADDRSTRLEN];
 
@@ -44,6 +42,24 @@ struct error *hosts_generate(struct buf *out, const char *hostname, const struct
             return err_new(ERR_INVALID, "invalid name of extra host \"%s\"", hosts[i].host);
         buf_addf(out, "%s\t%s\n", ip, hosts[i].host);
     }
+    return NULL;
+}
+
+struct error *hosts_generate(struct buf *out, const char *hostname, const struct run_host *hosts,
+                             size_t count)
+{
+    buf_addf(out, "127.0.0.1\tlocalhost %s\n::1\tlocalhost ip6-localhost ip6-loopback\n", hostname);
+    return add_hosts(out, hosts, count);
+}
+
+struct error *hosts_generate_container(struct buf *out, const char *hostname, const char *ip,
+                                       const struct run_host *hosts, size_t count)
+{
+    buf_adds(out, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n"
+                  "ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n");
+    TRY(add_hosts(out, hosts, count));
+    if (ip != NULL)
+        buf_addf(out, "%s\t%s\n", ip, hostname);
     return NULL;
 }
 

@@ -15,6 +15,10 @@
 struct error *hosts_generate(struct buf *out, const char *hostname, const struct run_host *hosts,
                              size_t count) MUST_CHECK;
 
+/* Docker's, for a container: more IPv6 names, and its own address (NULL: none). */
+struct error *hosts_generate_container(struct buf *out, const char *hostname, const char *ip,
+                                       const struct run_host *hosts, size_t count) MUST_CHECK;
+
 struct resolv_config {
     const struct strv *servers, *search, *options; /* each may be NULL or empty: as the host has it */
     bool host_network;                             /* the host's loopback resolvers work there and stay */

@@ -43,7 +43,7 @@ static char *keep(struct prepared *p, char *owned)
     return owned;
 }
 
-/* `source` and `options` are taken; every mount point may become a stub. */
+/* `source` and `options` are taken; a step's mount points may become stubs. */
 static void add_mount(struct mounts *m, const struct run_spec *s, const char *dest, const char *type,
                       char *source, char *options)
 {
@@ -56,7 +56,8 @@ static void add_mount(struct mounts *m, const struct run_spec *s, const char *de
         .source = keep(m->owner, source),
         .options = keep(m->owner, options),
     };
-    stubs_note(&m->owner->stubs, clean, s->remove_mount_stubs);
+    if (s->extra == NULL)
+        stubs_note(&m->owner->stubs, clean, s->remove_mount_stubs);
 }
 
 static char *tmpfs_options(const struct run_mount *r)
@@ -136,6 +137,12 @@ static struct error *add_text_file(struct mounts *m, const struct run_spec *s, c
     return NULL;
 }
 
+static const struct strv *first_filled(const struct strv *a, const struct strv *b)
+{
+    return a != NULL && a->len > 0 ? a : b;
+}
+
+/* Steps get read-only files; a container may change its own. */
 static struct error *add_network_files(struct mounts *m, struct runner *r, const struct run_spec *s,
                                        const char *hostname)
 {
@@ -143,20 +150,19 @@ static struct error *add_network_files(struct mounts *m, struct runner *r, const
     CLEANUP(buf_deinit) struct buf hosts = { 0 };
     const struct run_extra *x = s->extra;
     struct resolv_config c = {
-        .servers = &r->dns,
-        .search = &r->dns_search,
-        .options = &r->dns_options,
+        .servers = first_filled(x != NULL ? &x->dns : NULL, &r->dns),
+        .search = first_filled(x != NULL ? &x->dns_search : NULL, &r->dns_search),
+        .options = first_filled(x != NULL ? &x->dns_options : NULL, &r->dns_options),
         .host_network = s->network == RUN_NET_HOST,
     };
 
-    if (x != NULL && x->resolv_conf != NULL)
-        buf_adds(&resolv, x->resolv_conf);
-    else
-        TRY(resolv_generate(&resolv, &c));
-    if (x != NULL && x->hosts != NULL)
-        buf_adds(&hosts, x->hosts);
-    else
+    TRY(resolv_generate(&resolv, &c));
+    if (x == NULL)
         TRY(hosts_generate(&hosts, hostname, s->hosts, s->host_count));
+    else
+        TRY(hosts_generate_container(&hosts, hostname,
+                                     m->owner->netns != NULL ? netns_ip(m->owner->netns) : NULL, s->hosts,
+                                     s->host_count));
     TRY(add_text_file(m, s, "/etc/resolv.conf", buf_str(&resolv), x != NULL));
     if (x != NULL)
         TRY(add_text_file(m, s, "/etc/hostname", keep(m->owner, xasprintf("%s\n", hostname)), true));
@@ -308,6 +314,8 @@ static void apply_extra(const struct run_extra *x, struct spec *c)
     c->seccomp = c->seccomp && !x->no_seccomp && !x->privileged;
     c->host_pid = x->host_pid;
     c->host_ipc = x->host_ipc;
+    c->unmasked = x->unmasked;
+    c->cgroup_namespace = c->cgroup_namespace && !x->host_cgroup;
     c->domainname = x->domainname;
     c->shm_size = x->shm_size;
     c->sysctls = x->sysctls;
@@ -354,6 +362,7 @@ static struct error *fill(struct runner *r, const struct run_spec *s, struct pre
     c.gid_count = u->gid_count;
     if (s->extra != NULL)
         apply_extra(s->extra, &c);
+    TRY(acquire_network(r, s, p, &c.network_path));
     TRY(add_network_files(m, r, s, hostname));
     TRY(add_binds(m, s));
     TRY(add_secrets(m, s));
@@ -362,7 +371,6 @@ static struct error *fill(struct runner *r, const struct run_spec *s, struct pre
         TRY(make_cwd(s->rootfs_fd, cwd, u));
     TRY(bundle_set_root(&p->bundle, s->rootfs_fd));
     TRY(cgroup_path(r, s, p, &c.cgroups_path));
-    TRY(acquire_network(r, s, p, &c.network_path));
     c.mounts = m->v;
     c.mount_count = m->len;
     return write_config(p, &c);

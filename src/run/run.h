@@ -84,16 +84,17 @@ struct run_extra {
     bool terminal;
     unsigned console_width, console_height; /* 0: unset */
     bool privileged, no_new_privileges, no_seccomp;
-    bool host_pid, host_ipc, host_uts;
+    bool unmasked; /* no masked and read-only paths */
+    bool host_pid, host_ipc, host_uts, host_cgroup;
     uint64_t caps_add, caps_drop; /* bits of run/caps.h; dropped first, then added */
     const char *domainname;
     int64_t shm_size; /* 0: 64 MiB */
     const struct run_sysctl *sysctls;
     size_t sysctl_count;
-    const char *const *groups;       /* more groups for the user, NULL-terminated; may be NULL */
-    int oom_score_adj;               /* 0: unset */
-    const char *hosts, *resolv_conf; /* whole texts instead of generated ones; NULL: generated */
-    const char *cgroup_kind;         /* between parent and id; NULL: none ("buildkit" for steps) */
+    const char *const *groups;                /* more groups for the user, NULL-terminated; may be NULL */
+    int oom_score_adj;                        /* 0: unset */
+    struct strv dns, dns_search, dns_options; /* of its own resolv.conf; empty: the runner's */
+    const char *cgroup_kind;                  /* between parent and id; NULL: none ("buildkit" for steps) */
 };
 
 struct run_spec {

@@ -317,7 +317,7 @@ static void kill_children(pid_t pid)
         closedir(dir);
 }
 
-static bool has_state(const struct runtime *rt, const char *id)
+bool runtime_has_state(const struct runtime *rt, const char *id)
 {
     CLEANUP(freep) char *path = xasprintf("%s/%s", rt->state_dir, id);
 
@@ -338,7 +338,7 @@ void runtime_kill(const struct runtime *rt, struct child *c, const char *id)
         deadline_end(&pause);
     }
     child_deinit(c);
-    if (has_state(rt, id))
+    if (runtime_has_state(rt, id))
         log_err(LOG_WARN, runtime_command(rt, "delete", "--force", id),
                 "cannot remove a cancelled container");
     shield_end(&shield);

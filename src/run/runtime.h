@@ -60,6 +60,8 @@ struct error *runtime_command(const struct runtime *rt, const char *command, con
 void runtime_kill(const struct runtime *rt, struct child *c, const char *id);
 /* Remove what earlier daemons left in the state directory, running containers too. */
 void runtime_clean_state(const struct runtime *rt);
+/* Does the runtime know a container of that id? */
+bool runtime_has_state(const struct runtime *rt, const char *id);
 /* What the runtime wrote to its log in the bundle; "" when nothing went wrong. Owned by the caller. */
 char *runtime_log_error(struct bundle *b);
 

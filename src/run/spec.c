@@ -400,7 +400,7 @@ static struct error *linux_section(const struct spec *s, json_t *root)
     if (s->cgroups_path != NULL)
         TRY(set_string(l, "cgroupsPath", s->cgroups_path));
     TRY(resources(s, l));
-    if (!s->privileged) {
+    if (!s->privileged && !s->unmasked) {
         json_t *masked = string_array(masked_paths, ARRAY_LEN(masked_paths));
 
         mask_thermal(masked);

@@ -35,6 +35,7 @@ struct spec {
     bool terminal;
     unsigned console_width, console_height; /* 0: unset */
     uint64_t caps;                          /* bounding, permitted, effective */
+    bool unmasked;                          /* no masked and read-only paths */
     bool privileged;   /* nothing masked, all devices, no filter, sysfs and cgroups writable */
     bool ambient_caps; /* also inheritable and ambient (BuildKit's insecure mode) */
     bool no_new_privileges;
