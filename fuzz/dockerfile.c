@@ -9,8 +9,8 @@
 
 static struct error *expand(void *ctx, const char *word, char **ret)
 {
-    static const char *const vars[] = {"A=1", "B=x y"};
-    CLEANUP(strv_deinit) struct strv env = {0};
+    static const char *const vars[] = { "A=1", "B=x y" };
+    CLEANUP(strv_deinit) struct strv env = { 0 };
 
     for (size_t i = 0; i < ARRAY_LEN(vars); i++)
         strv_add(&env, vars[i]);
@@ -31,7 +31,7 @@ static void check_error(struct error *e, int lines)
 
 static void expand_all(struct dockerfile *d, char escape, int lines)
 {
-    struct words_options o = {.escape = escape}, raw = {.escape = '\\', .skip_quotes = true};
+    struct words_options o = { .escape = escape }, raw = { .escape = '\\', .skip_quotes = true };
 
     for (size_t s = 0; s < d->stage_count; s++) {
         assert(*d->stages[s].base != '\0' && d->stages[s].lines.first > 0);
@@ -66,10 +66,10 @@ static void check_directives(const char *s, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     CLEANUP(freep) char *text = xmemdup(data, len);
-    struct df_ast ast = {0};
-    struct dockerfile d = {0};
+    struct df_ast ast = { 0 };
+    struct dockerfile d = { 0 };
     struct lint lint;
-    struct lint_config config = {.experimental_all = true};
+    struct lint_config config = { .experimental_all = true };
     int lines = 1;
 
     for (size_t i = 0; i < len; i++)

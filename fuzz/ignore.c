@@ -22,11 +22,11 @@ static void match(const struct pattern_set *s, const char *path)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    CLEANUP(strv_deinit) struct strv patterns = {0};
+    CLEANUP(strv_deinit) struct strv patterns = { 0 };
     CLEANUP(freep) char *text = xmemdup(data, len);
     const char *mark = memmem(text, len, "\n>", 2);
     size_t size = mark != NULL ? (size_t)(mark - text) : len;
-    struct pattern_set s = {0};
+    struct pattern_set s = { 0 };
     struct error *e = ignore_parse(text, size, &patterns);
 
     if (e == NULL)
