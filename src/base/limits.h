@@ -51,7 +51,7 @@
 #define LIMIT_REGEX_BYTES (64 * KIB)          /* one expression: path pattern, ${var/pattern/x} */
 #define LIMIT_REGEX_INSTS 100000              /* its program, counts written out */
 #define LIMIT_WORD_DEPTH 100                  /* ${a:-${b:-...}} in a Dockerfile word */
-#define LIMIT_WORD_BYTES (16 * MIB)           /* one Dockerfile word after expansion */
+#define LIMIT_WORD_BYTES (4 * MIB)            /* what variables may add to one Dockerfile word */
 #define LIMIT_DOCKERFILE_LINE (64 * KIB)      /* one physical line of a Dockerfile or .dockerignore, its end included */
 #define LIMIT_DOCKERFILE_STAGES 10000         /* FROM instructions of one Dockerfile */
 #define LIMIT_PATH_DEPTH 1024

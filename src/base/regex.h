@@ -23,7 +23,8 @@ bool regex_find(const struct regex *re, const char *s, size_t len, size_t from, 
                 size_t *ret_end);
 bool regex_matches(const struct regex *re, const char *s, size_t len);
 /* All matches replaced; $0 and ${0} in `with` stand for the match, $$ for a dollar, other names for nothing.
- * Appends to out. */
-void regex_replace_all(const struct regex *re, const char *s, size_t len, const char *with, struct buf *out);
+ * Appends to out; -E2BIG when that grows by more than `limit` bytes. */
+int regex_replace_all(const struct regex *re, const char *s, size_t len, const char *with, size_t limit,
+                      struct buf *out) MUST_CHECK;
 
 #endif

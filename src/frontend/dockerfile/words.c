@@ -24,6 +24,7 @@ struct lexer {
     size_t len, pos;
     bool raw_escapes; /* of the level at hand */
     int depth;
+    size_t spent;     /* bytes that variables have put in or been searched for, in all levels */
     struct buf split; /* the split word under construction, shared by all levels */
     struct map matched, unmatched;
 };
@@ -54,10 +55,13 @@ static int32_t next(struct lexer *l)
     return r;
 }
 
-static struct error *check_size(const struct buf *b)
+/* Nested substitutions multiply: what a word may make us do is bounded as a whole, also where the result is
+ * dropped. */
+static struct error *spend(struct lexer *l, size_t bytes)
 {
-    if (b->len > LIMIT_WORD_BYTES)
-        return err_new(ERR_INVALID, "expanded word exceeds maximum allowed size of %zu bytes",
+    l->spent += bytes;
+    if (l->spent > LIMIT_WORD_BYTES)
+        return err_new(ERR_INVALID, "substitutions exceed maximum allowed size of %zu bytes",
                        LIMIT_WORD_BYTES);
     return NULL;
 }
@@ -96,12 +100,12 @@ static void split_add_string(struct splitter *sp, const struct buf *text)
 
 /* ---- variables ---- */
 
-static const char *look_up(struct lexer *l, const char *name)
+/* *ret is borrowed, NULL when unset. */
+static struct error *look_up(struct lexer *l, const char *name, const char **ret)
 {
-    const char *v = l->env->get != NULL ? l->env->get(l->env->ctx, name) : NULL;
-
-    map_set(v != NULL ? &l->matched : &l->unmatched, name, l);
-    return v;
+    *ret = l->env->get != NULL ? l->env->get(l->env->ctx, name) : NULL;
+    map_set(*ret != NULL ? &l->matched : &l->unmatched, name, l);
+    return *ret != NULL ? spend(l, strlen(*ret)) : NULL;
 }
 
 static bool is_special_parameter(int32_t r)
@@ -228,17 +232,19 @@ static struct error *trim_suffix(const struct buf *pattern, const char *value, b
     return NULL;
 }
 
-static struct error *replace(const struct buf *pattern, const char *value, bool all, const struct buf *with,
-                             struct buf *out)
+static struct error *replace(struct lexer *l, const struct buf *pattern, const char *value, bool all,
+                             const struct buf *with, struct buf *out)
 {
     struct regex *re = NULL;
     size_t start, end, len = strlen(value);
+    bool too_big = false;
     struct error *e = compile_pattern(buf_str(pattern), pattern->len, true, false, &re);
 
     if (e != NULL)
         return wrap_pattern(e, buf_str(pattern));
+    size_t before = out->len;
     if (all) {
-        regex_replace_all(re, value, len, buf_str(with), out);
+        too_big = regex_replace_all(re, value, len, buf_str(with), LIMIT_WORD_BYTES, out) < 0;
     } else if (regex_find(re, value, len, 0, &start, &end)) {
         buf_add(out, value, start);
         buf_add(out, buf_str(with), with->len);
@@ -247,7 +253,13 @@ static struct error *replace(const struct buf *pattern, const char *value, bool 
         buf_add(out, value, len);
     }
     regex_free(re);
-    return check_size(out);
+    return spend(l, too_big ? LIMIT_WORD_BYTES + 1 : out->len - before);
+}
+
+/* Searching costs pattern times text; a step weighs a 64th of a byte. */
+static struct error *spend_search(struct lexer *l, const struct buf *pattern, const char *value)
+{
+    return spend(l, pattern->len * strlen(value) / 64);
 }
 
 /* ---- ${NAME<op>word} ---- */
@@ -300,6 +312,7 @@ static struct error *scan_modifier(struct lexer *l, const char *name, int32_t op
     CLEANUP(buf_deinit) struct buf modifier = { 0 };
     CLEANUP(buf_deinit) struct buf word = { 0 };
     bool trims = op == '#' || op == '%';
+    const char *value;
 
     if (null_is_unset)
         buf_addc(&modifier, ':');
@@ -307,7 +320,7 @@ static struct error *scan_modifier(struct lexer *l, const char *name, int32_t op
     if (null_is_unset && trims)
         return unsupported_modifier(&modifier);
     TRY(scan_operand(l, '}', trims, trims, "'}'", &word));
-    const char *value = look_up(l, name);
+    TRY(look_up(l, name, &value));
     if (value == NULL && l->o->skip_unset) {
         buf_addf(out, "${%s%s%s}", name, buf_str(&modifier), buf_str(&word));
         return NULL;
@@ -324,6 +337,7 @@ static struct error *scan_modifier(struct lexer *l, const char *name, int32_t op
         return require_value(name, value, null_is_unset, buf_str(&word), out);
     case '%':
     case '#':
+        TRY(spend_search(l, &word, value != NULL ? value : ""));
         return trim(op, &word, value, out);
     default:
         return unsupported_modifier(&modifier);
@@ -336,17 +350,19 @@ static struct error *scan_replacement(struct lexer *l, const char *name, struct 
     CLEANUP(buf_deinit) struct buf pattern = { 0 };
     CLEANUP(buf_deinit) struct buf with = { 0 };
     bool all = peek(l) == '/';
+    const char *value;
 
     if (all)
         next(l);
     TRY(scan_operand(l, '/', true, true, "'/' in ${}", &pattern));
     TRY(scan_operand(l, '}', true, false, "'}'", &with));
-    const char *value = look_up(l, name);
+    TRY(look_up(l, name, &value));
     if (value == NULL && l->o->skip_unset) {
         buf_addf(out, "${%s/%s/%s}", name, buf_str(&pattern), buf_str(&with));
         return NULL;
     }
-    return replace(&pattern, value != NULL ? value : "", all, &with, out);
+    TRY(spend_search(l, &pattern, value != NULL ? value : ""));
+    return replace(l, &pattern, value != NULL ? value : "", all, &with, out);
 }
 
 static struct error *scan_braces(struct lexer *l, struct buf *out)
@@ -361,7 +377,8 @@ static struct error *scan_braces(struct lexer *l, struct buf *out)
     scan_name(l, &name);
     r = next(l);
     if (r == '}') {
-        const char *value = look_up(l, buf_str(&name));
+        const char *value;
+        TRY(look_up(l, buf_str(&name), &value));
         if (value != NULL)
             buf_adds(out, value);
         else if (l->o->skip_unset)
@@ -382,6 +399,7 @@ static struct error *scan_braces(struct lexer *l, struct buf *out)
 static struct error *scan_dollar(struct lexer *l, struct buf *out)
 {
     CLEANUP(buf_deinit) struct buf name = { 0 };
+    const char *value = NULL;
 
     next(l);
     if (peek(l) == '{') {
@@ -389,7 +407,8 @@ static struct error *scan_dollar(struct lexer *l, struct buf *out)
         return scan_braces(l, out);
     }
     scan_name(l, &name);
-    const char *value = name.len > 0 ? look_up(l, buf_str(&name)) : NULL;
+    if (name.len > 0)
+        TRY(look_up(l, buf_str(&name), &value));
     if (value != NULL)
         buf_adds(out, value);
     else if (name.len == 0 || l->o->skip_unset)
@@ -455,7 +474,6 @@ static struct error *scan_double_quote(struct lexer *l, bool pattern, struct buf
                            "unexpected end of statement while looking for matching double-quote");
         if (r == '$') {
             TRY(scan_dollar(l, out));
-            TRY(check_size(out));
             continue;
         }
         next(l);
@@ -521,7 +539,6 @@ static struct error *scan_special(struct lexer *l, int32_t r, bool pattern, stru
     else
         TRY(scan_double_quote(l, pattern, &part));
     buf_add(out, buf_str(&part), part.len);
-    TRY(check_size(out));
     if (r == '$') {
         split_add_string(sp, &part);
     } else {

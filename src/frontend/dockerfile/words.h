@@ -3,7 +3,8 @@
  * words.h - shell-like words: quotes, escapes, $VAR and ${VAR<op>word}
  *
  * Operators: :- - :+ + :? ? # ## % %% / //.  Text is UTF-8; invalid bytes become U+FFFD.  Nesting is bounded
- * by LIMIT_WORD_DEPTH and an expansion by LIMIT_WORD_BYTES.  Stateless; callable from any thread.
+ * by LIMIT_WORD_DEPTH, and all that variables put into one word by LIMIT_WORD_BYTES.  Stateless; callable
+ * from any thread.
  */
 #ifndef MINKE_FRONTEND_DOCKERFILE_WORDS_H
 #define MINKE_FRONTEND_DOCKERFILE_WORDS_H
