@@ -55,10 +55,7 @@ size_t fifo_take(struct fifo *f, void *p, size_t cap)
     copy_out(f, p, n);
     f->head = (f->head + n) & (f->cap - 1);
     f->len -= n;
-    if (f->len == 0) {
-        f->head = 0;
-        if (f->cap > FIFO_KEEP)
-            fifo_deinit(f);
-    }
+    if (f->len == 0)
+        f->head = 0; /* the front is warm */
     return n;
 }

@@ -2,14 +2,13 @@
 /*
  * fifo.h - a growing ring of bytes between one who puts and one who takes; the lock is the owner's
  *
- * A zeroed struct is empty.  Memory above FIFO_KEEP is given back when it runs empty.
+ * A zeroed struct is empty.  The memory stays while it is in use: fresh pages for every burst would cost more
+ * than the copying.
  */
 #ifndef MINKE_WIRE_FIFO_H
 #define MINKE_WIRE_FIFO_H
 
 #include "base/base.h"
-
-#define FIFO_KEEP ((size_t)64 * 1024)
 
 struct fifo {
     char *data;
