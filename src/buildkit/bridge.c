@@ -5,7 +5,7 @@
 
 #include "base/limits.h"
 #include "io/path.h"
-#include "io/pattern.h"
+#include "session/sync.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -123,42 +123,11 @@ static struct error *read_file(struct bridge *b, struct ref *ref, const char *pa
     return read_range(fd, path, st.st_size, o, out);
 }
 
-/* Go's os.FileMode bits of st_mode (protocol.md 4.6). */
-static uint32_t go_mode(mode_t m)
-{
-    uint32_t r = m & 0777;
-
-    switch (m & S_IFMT) {
-    case S_IFDIR:
-        r |= 1U << 31;
-        break;
-    case S_IFLNK:
-        r |= 1U << 27;
-        break;
-    case S_IFBLK:
-        r |= 1U << 26;
-        break;
-    case S_IFCHR:
-        r |= 1U << 26 | 1U << 21;
-        break;
-    case S_IFIFO:
-        r |= 1U << 25;
-        break;
-    case S_IFSOCK:
-        r |= 1U << 24;
-        break;
-    default:
-        break;
-    }
-    return r | ((m & S_ISUID) ? 1U << 23 : 0) | ((m & S_ISGID) ? 1U << 22 : 0) |
-           ((m & S_ISVTX) ? 1U << 20 : 0);
-}
-
 static void fill_stat(struct file_stat *ret, const char *name, const struct stat *st, char *linkname)
 {
     *ret = (struct file_stat){
         .path = xstrdup(name),
-        .mode = go_mode(st->st_mode),
+        .mode = go_mode_from_stat(st->st_mode),
         .uid = st->st_uid,
         .gid = st->st_gid,
         .size = S_ISDIR(st->st_mode) ? 0 : st->st_size,

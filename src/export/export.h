@@ -10,10 +10,10 @@
 
 /* One result of a build with everything evaluated. */
 struct export_ref {
-    const char *key;             /* platform id; NULL for the single ref */
-    struct platform platform;    /* from refs.platforms, else the config's, else the host */
-    struct snapshot *snapshot;   /* NULL: scratch */
-    const void *config;          /* containerimage.config bytes; NULL: none */
+    const char *key;           /* platform id; NULL for the single ref */
+    struct platform platform;  /* from refs.platforms, else the config's, else the host */
+    struct snapshot *snapshot; /* NULL: scratch */
+    const void *config;        /* containerimage.config bytes; NULL: none */
     size_t config_len;
 };
 struct export_source {
@@ -30,7 +30,7 @@ struct export_context {
     struct progress *progress;
     const char *session_id;
     const char *build_ref;
-    int index;                         /* in Exporters */
+    int index; /* in Exporters */
     const char *hostname;
     /* Called when an image name was pointed at something (events). May be NULL. */
     void (*named)(void *ctx, const char *name, const struct descriptor *target);
@@ -38,13 +38,14 @@ struct export_context {
 };
 
 struct exporter; /* resolved before the build starts: unknown types and attributes fail early */
-/* type: image, moby, local, tar, oci, docker ("exporter \"x\" could not be found"); attrs: string map, borrowed. */
+/* type: image, moby, local, tar, oci, docker ("exporter \"x\" could not be found"); attrs: string map,
+ * borrowed. */
 struct error *exporter_resolve(const char *type, const struct map *attrs, struct exporter **ret) MUST_CHECK;
 void exporter_free(struct exporter *e);
-const char *exporter_type(const struct exporter *e);   /* "image" for moby, as history wants it */
+const char *exporter_type(const struct exporter *e);        /* "image" for moby, as history wants it */
 const struct map *exporter_attrs(const struct exporter *e); /* with defaults filled */
 /* Export; `response` (string map) gets containerimage.digest, image.name, ... */
-struct error *exporter_run(struct exporter *e, const struct export_context *c, const struct export_source *src,
-                           struct map *response) MUST_CHECK;
+struct error *exporter_run(struct exporter *e, const struct export_context *c,
+                           const struct export_source *src, struct map *response) MUST_CHECK;
 
 #endif

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* commit.c - a build's result as manifest or index in the store; layers are where they already are */
+#include "export/gojson.h"
+#include "export/internal.h"
+
+#include "base/bytes.h"
+#include "task/task.h"
+
+void committed_image_deinit(struct committed_image *i)
+{
+    descriptor_deinit(&i->target);
+    free(i->blobs);
+    free(i->layers);
+    *i = (struct committed_image){ 0 };
+}
+
+static void add_blob(struct committed_image *i, const struct digest *d)
+{
+    for (size_t k = 0; k < i->blob_count; k++) {
+        if (digest_eq(&i->blobs[k], d))
+            return;
+    }
+    i->blobs = xreallocarray(i->blobs, i->blob_count + 1, sizeof(*i->blobs));
+    i->blobs[i->blob_count++] = *d;
+}
+
+struct commit {
+    struct exporter *exporter;
+    const struct export_context *context;
+    const struct export_source *source;
+    struct lease *lease;
+    struct vertex_reporter *reporter;
+    struct committed_image *image;
+};
+
+/* ---- layers
+ * ----------------------------------------------------------------------------------------------------------------------
+ */
+
+struct layer_list {
+    struct descriptor *blobs;
+    struct digest *diff_ids;
+    size_t count;
+};
+
+static void layer_list_deinit(struct layer_list *l)
+{
+    for (size_t i = 0; i < l->count; i++)
+        descriptor_deinit(&l->blobs[i]);
+    free(l->blobs);
+    free(l->diff_ids);
+}
+
+struct layer_task {
+    struct snapshot *snapshot;
+    size_t index;
+    struct layer_list *list;
+};
+
+static struct error *hash_layer(void *arg)
+{
+    struct layer_task *t = arg;
+    int64_t size;
+
+    TRY(snapshot_layer_diff_id(t->snapshot, t->index, &t->list->diff_ids[t->index], &size));
+    return snapshot_layer_blob(t->snapshot, t->index, &t->list->blobs[t->index]);
+}
+
+/* Layers that are hashed already need no task; the others are hashed side by side. */
+static struct error *collect_layers(struct snapshot *s, struct layer_list *l)
+{
+    size_t n = s == NULL ? 0 : snapshot_layer_count(s);
+    CLEANUP(freep) struct layer_task *tasks = xcalloc(n + 1, sizeof(*tasks));
+    CLEANUP(group_deinit) struct group g = { 0 };
+    struct error *e = NULL;
+
+    l->blobs = xcalloc(n + 1, sizeof(*l->blobs));
+    l->diff_ids = xcalloc(n + 1, sizeof(*l->diff_ids));
+    l->count = n;
+    group_open(&g, 0);
+    for (size_t i = 0; e == NULL && i < n; i++) {
+        tasks[i] = (struct layer_task){ s, i, l };
+        if (snapshot_layer(s, i)->diff_id.s[0] != '\0')
+            e = hash_layer(&tasks[i]);
+        else
+            e = group_spawn(&g, "hash layer", hash_layer, &tasks[i]);
+    }
+    if (e != NULL) {
+        group_cancel(&g);
+        err_free(group_join(&g));
+        return e;
+    }
+    return group_join(&g);
+}
+
+/* docker media types where oci-mediatypes=false. */
+static const char *layer_type(const struct exporter *e, const char *oci)
+{
+    if (e->oci_types)
+        return oci;
+    return streq(oci, MT_OCI_LAYER)        ? MT_DOCKER_LAYER
+           : streq(oci, MT_OCI_LAYER_GZIP) ? MT_DOCKER_LAYER_GZIP
+                                           : oci;
+}
+
+/* ---- manifests
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
+
+/* The annotations of one place for one platform: those for all, then those for it. NULL when there are none.
+ */
+static json_t *annotations(const struct exporter *e, enum annotation_place place, const char *platform)
+{
+    const struct map *m = &e->annotations[place];
+    struct map found = { 0 };
+    json_t *j = NULL;
+
+    strmap_init(&found);
+    for (int own = 0; own < 2; own++) {
+        for (size_t i = 0; i < m->len; i++) {
+            const char *key = strchr(m->entries[i].key, '\n');
+            bool all = key == m->entries[i].key;
+            bool mine = platform != NULL &&
+                        strncmp(m->entries[i].key, platform, (size_t)(key - m->entries[i].key)) == 0 &&
+                        platform[key - m->entries[i].key] == '\0';
+            if (own ? (mine && !all) : all)
+                strmap_set(&found, key + 1, m->entries[i].value);
+        }
+    }
+    if (found.len > 0)
+        j = strmap_to_json(&found);
+    map_deinit(&found);
+    return j;
+}
+
+static json_t *layer_json(const struct exporter *e, const struct descriptor *d)
+{
+    return json_pack("{s:s, s:s, s:I}", "mediaType", layer_type(e, d->media_type), "digest", d->digest.s,
+                     "size", (json_int_t)d->size);
+}
+
+static json_t *manifest_json(const struct exporter *e, const struct digest *config, size_t config_len,
+                             const struct layer_list *l, const char *platform)
+{
+    json_t *layers = json_array(), *notes = annotations(e, ANNOTATE_MANIFEST, platform), *j;
+
+    for (size_t i = 0; i < l->count; i++)
+        json_array_append_new(layers, layer_json(e, &l->blobs[i]));
+    j = json_pack("{s:i, s:s, s:{s:s, s:s, s:I}, s:o}", "schemaVersion", 2, "mediaType",
+                  e->oci_types ? MT_OCI_MANIFEST : MT_DOCKER_MANIFEST, "config", "mediaType",
+                  e->oci_types ? MT_OCI_CONFIG : MT_DOCKER_CONFIG, "digest", config->s, "size",
+                  (json_int_t)config_len, "layers", layers);
+    if (notes != NULL)
+        json_object_set_new(j, "annotations", notes);
+    return j;
+}
+
+/* A document into the store; the row tells its digest. `j` is taken. */
+static struct error *put_document(struct commit *c, json_t *j, const char *row, struct digest *ret,
+                                  int64_t *ret_size)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    CLEANUP(freep) char *id = NULL;
+
+    go_json(&text, j, "  ", false);
+    json_decref(j);
+    TRY(blob_put(c->context->store, c->lease, text.data, text.len, ret));
+    id = xasprintf("%s %s", row, ret->s);
+    reporter_status(c->reporter, id, NULL, 0, 0, true);
+    *ret_size = (int64_t)text.len;
+    return NULL;
+}
+
+static const struct frontend_metadata *base_config(const struct commit *c, const struct export_ref *ref)
+{
+    CLEANUP(freep) char *key = ref->key == NULL ? NULL : xasprintf("containerimage.base.config/%s", ref->key);
+    const struct frontend_metadata *m = key == NULL ? NULL : frontend_result_metadata(c->source->result, key);
+
+    return m != NULL ? m : frontend_result_metadata(c->source->result, "containerimage.base.config");
+}
+
+static struct error *put_config(struct commit *c, const struct export_ref *ref, const struct layer_list *l,
+                                struct digest *ret, size_t *ret_len)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    CLEANUP(freep) char *id = NULL;
+
+    TRY(image_config_finish(c->exporter, ref, base_config(c, ref), l->diff_ids, l->count, &text));
+    TRY(blob_put(c->context->store, c->lease, text.data, text.len, ret));
+    id = xasprintf("exporting config %s", ret->s);
+    reporter_status(c->reporter, id, NULL, 0, 0, true);
+    *ret_len = text.len;
+    return NULL;
+}
+
+static void note_layers(struct commit *c, struct export_ref *ref, const struct layer_list *l)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        add_blob(c->image, &l->blobs[i].digest);
+        lease_add_blob(c->lease, &l->blobs[i].digest);
+        lease_add_layer(c->lease, snapshot_layer(ref->snapshot, i)->id);
+    }
+    free(c->image->layers);
+    c->image->layers = xcalloc(l->count + 1, sizeof(*c->image->layers));
+    for (size_t i = 0; i < l->count; i++)
+        c->image->layers[i] = l->blobs[i].digest;
+    c->image->layer_count = l->count;
+}
+
+static struct error *put_manifest(struct commit *c, struct export_ref *ref, struct descriptor *ret)
+{
+    CLEANUP(layer_list_deinit) struct layer_list layers = { 0 };
+    CLEANUP(freep) char *platform = platform_is_set(&ref->platform) ? platform_format(&ref->platform) : NULL;
+    struct digest config, manifest;
+    size_t config_len;
+    json_t *notes;
+
+    TRY(collect_layers(ref->snapshot, &layers));
+    note_layers(c, ref, &layers);
+    TRY(put_config(c, ref, &layers, &config, &config_len));
+    add_blob(c->image, &config);
+    c->image->config = config;
+    int64_t size;
+    TRY(put_document(c, manifest_json(c->exporter, &config, config_len, &layers, platform),
+                     "exporting manifest", &manifest, &size));
+    add_blob(c->image, &manifest);
+    descriptor_init(ret, c->exporter->oci_types ? MT_OCI_MANIFEST : MT_DOCKER_MANIFEST, &manifest, size);
+    notes = annotations(c->exporter, ANNOTATE_MANIFEST_DESCRIPTOR, platform);
+    const char *key;
+    json_t *v;
+    json_object_foreach(notes, key, v) descriptor_annotate(ret, key, json_string_value(v));
+    json_decref(notes);
+    if (platform_is_set(&ref->platform))
+        platform_copy(&ret->platform, &ref->platform);
+    return NULL;
+}
+
+static struct error *put_index(struct commit *c, const struct descriptor *manifests, size_t count)
+{
+    json_t *list = json_array(), *notes = annotations(c->exporter, ANNOTATE_INDEX, NULL), *j;
+    const char *type = c->exporter->oci_types ? MT_OCI_INDEX : MT_DOCKER_LIST, *key;
+    struct digest d;
+    int64_t size;
+
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list, descriptor_to_json(&manifests[i]));
+    j = json_pack("{s:i, s:s, s:o}", "schemaVersion", 2, "mediaType", type, "manifests", list);
+    if (notes != NULL)
+        json_object_set_new(j, "annotations", notes);
+    TRY(put_document(c, j, "exporting manifest list", &d, &size));
+    add_blob(c->image, &d);
+    descriptor_init(&c->image->target, type, &d, size);
+    json_t *own = annotations(c->exporter, ANNOTATE_INDEX_DESCRIPTOR, NULL), *v;
+    json_object_foreach(own, key, v) descriptor_annotate(&c->image->target, key, json_string_value(v));
+    json_decref(own);
+    c->image->config.s[0] = '\0';
+    return NULL;
+}
+
+/* ---- the whole
+ * ----------------------------------------------------------------------------------------------------------------------
+ */
+
+static struct error *check_source(const struct export_source *src)
+{
+    if (src->multi && src->ref_count > 0 && frontend_result_metadata(src->result, "refs.platforms") == NULL)
+        return err_new(ERR_INVALID, "unable to export multiple refs, missing platforms mapping");
+    return NULL;
+}
+
+static bool has_index_annotations(const struct exporter *e)
+{
+    return e->annotations[ANNOTATE_INDEX].len + e->annotations[ANNOTATE_INDEX_DESCRIPTOR].len > 0;
+}
+
+static struct error *commit_many(struct commit *c)
+{
+    size_t n = c->source->ref_count;
+    CLEANUP(freep) struct descriptor *manifests = xcalloc(n + 1, sizeof(*manifests));
+    struct error *e = NULL;
+
+    for (size_t i = 0; e == NULL && i < n; i++)
+        e = put_manifest(c, &c->source->refs[i], &manifests[i]);
+    if (e == NULL)
+        e = put_index(c, manifests, n);
+    for (size_t i = 0; i < n; i++)
+        descriptor_deinit(&manifests[i]);
+    return e;
+}
+
+static struct error *commit_source(struct commit *c)
+{
+    TRY(check_source(c->source));
+    if (!c->exporter->oci_types && (has_index_annotations(c->exporter) ||
+                                    c->exporter->annotations[ANNOTATE_MANIFEST_DESCRIPTOR].len > 0))
+        return err_new(ERR_INVALID, "cannot export annotations with \"oci-mediatypes=false\"");
+    reporter_status(c->reporter, "exporting layers", NULL, 0, 0, false);
+    if (c->source->multi)
+        return commit_many(c);
+    if (has_index_annotations(c->exporter))
+        return err_new(ERR_INVALID, "index annotations not supported for single platform export");
+    return put_manifest(c, &c->source->refs[0], &c->image->target);
+}
+
+struct error *image_commit(struct exporter *e, const struct export_context *context,
+                           const struct export_source *src, struct lease *lease, struct vertex_reporter *r,
+                           struct committed_image *ret)
+{
+    struct commit c = {
+        .exporter = e, .context = context, .source = src, .lease = lease, .reporter = r, .image = ret
+    };
+    struct error *err = commit_source(&c);
+
+    reporter_status(r, "exporting layers", NULL, 0, 0, true);
+    return err;
+}
+
+/* The descriptor that clients get: with the time it was made, and the platform of a single manifest. */
+void image_response(const struct committed_image *i, struct map *response)
+{
+    CLEANUP(descriptor_deinit) struct descriptor d = { 0 };
+    CLEANUP(buf_deinit) struct buf json = { 0 };
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    char now[40];
+    json_t *j;
+
+    descriptor_copy(&d, &i->target);
+    format_rfc3339(now, now_ns() / NS_PER_SEC * NS_PER_SEC);
+    descriptor_annotate(&d, "org.opencontainers.image.created", now);
+    if (i->config.s[0] != '\0') {
+        descriptor_annotate(&d, "containerimage.config.digest", i->config.s);
+        strmap_set(response, "containerimage.config.digest", i->config.s);
+    }
+    j = descriptor_to_json(&d);
+    go_json(&json, j, NULL, false);
+    json_decref(j);
+    base64_encode(&text, json.data, json.len);
+    strmap_set(response, "containerimage.digest", i->target.digest.s);
+    strmap_set(response, "containerimage.descriptor", buf_str(&text));
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* export.c - kinds of exporters and their attributes */
+#include "export/internal.h"
+
+#include "base/bytes.h"
+
+static const struct exporter_kind kinds[] = {
+    { "image", "image", true, image_exporter_check, image_exporter_run },
+    { "moby", "image", true, image_exporter_check, image_exporter_run },
+    { "oci", "oci", true, layout_exporter_check, layout_exporter_run },
+    { "docker", "docker", true, layout_exporter_check, layout_exporter_run },
+    { "local", "local", false, local_exporter_check, local_exporter_run },
+    { "tar", "tar", false, local_exporter_check, tar_exporter_run },
+};
+
+/* Booleans that an image exporter reads; a value that is none is refused before the build starts. */
+static const char *const flags[] = { "push",
+                                     "push-by-digest",
+                                     "unpack",
+                                     "store",
+                                     "dangling",
+                                     "oci-mediatypes",
+                                     "rewrite-timestamp",
+                                     "force-compression",
+                                     "tar",
+                                     "name-canonical",
+                                     "danging-name-empty-only",
+                                     "platform-split",
+                                     "registry.insecure",
+                                     "prefer-nondist-layers",
+                                     "oci-artifact" };
+
+bool exporter_flag(const struct exporter *e, const char *name, bool absent)
+{
+    const char *v = strmap_get(&e->attrs, name);
+    bool r = absent;
+
+    if (v != NULL && v[0] == '\0')
+        return true;
+    return v != NULL && parse_bool(v, &r) < 0 ? absent : r;
+}
+
+static struct error *check_flags(const struct exporter *e)
+{
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+        const char *v = strmap_get(&e->attrs, flags[i]);
+        bool b;
+        if (v != NULL && v[0] != '\0' && parse_bool(v, &b) < 0)
+            return err_new(
+                ERR_INVALID,
+                "non-bool value specified for %s: strconv.ParseBool: parsing \"%s\": invalid syntax",
+                flags[i], v);
+    }
+    return NULL;
+}
+
+static struct error *parse_epoch(struct exporter *e)
+{
+    const char *v = strmap_get(&e->attrs, "source-date-epoch");
+
+    if (v == NULL || v[0] == '\0')
+        return NULL;
+    if (parse_i64(v, &e->epoch_s) < 0)
+        return err_new(ERR_INVALID,
+                       "invalid SOURCE_DATE_EPOCH: %s: strconv.ParseInt: parsing \"%s\": invalid syntax", v,
+                       v);
+    e->has_epoch = true;
+    return NULL;
+}
+
+/* annotation[-index|-manifest|-manifest-descriptor|-index-descriptor][\[platform\]].key */
+static struct error *parse_annotation(struct exporter *e, const char *attr, const char *value)
+{
+    static const struct {
+        const char *name;
+        enum annotation_place place;
+    } places[] = { { "annotation-index-descriptor", ANNOTATE_INDEX_DESCRIPTOR },
+                   { "annotation-index", ANNOTATE_INDEX },
+                   { "annotation-manifest-descriptor", ANNOTATE_MANIFEST_DESCRIPTOR },
+                   { "annotation-manifest", ANNOTATE_MANIFEST },
+                   { "annotation", ANNOTATE_MANIFEST } };
+
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        const char *rest = str_skip_prefix(attr, places[i].name), *close;
+        CLEANUP(platform_deinit) struct platform p = { 0 };
+        CLEANUP(freep) char *id = NULL;
+        CLEANUP(freep) char *key = NULL;
+        if (rest == NULL || (rest[0] != '.' && rest[0] != '['))
+            continue;
+        if (rest[0] == '[') {
+            close = strchr(rest, ']');
+            if (close == NULL || close[1] != '.')
+                return err_new(ERR_INVALID, "invalid annotation attribute \"%s\"", attr);
+            CLEANUP(freep) char *text = xstrndup(rest + 1, (size_t)(close - rest - 1));
+            TRY(platform_parse(text, &p));
+            platform_normalize(&p);
+            id = platform_format(&p);
+            rest = close + 1;
+        }
+        key = xasprintf("%s\n%s", id == NULL ? "" : id, rest + 1);
+        strmap_set(&e->annotations[places[i].place], key, value);
+        return NULL;
+    }
+    return NULL;
+}
+
+static struct error *parse_attrs(struct exporter *e)
+{
+    TRY(check_flags(e));
+    if (!e->kind->image)
+        return e->kind->check(e);
+    TRY(parse_epoch(e));
+    e->oci_types = exporter_flag(e, "oci-mediatypes", true);
+    for (size_t i = 0; i < e->attrs.len; i++) {
+        if (str_has_prefix(e->attrs.entries[i].key, "annotation"))
+            TRY(parse_annotation(e, e->attrs.entries[i].key, e->attrs.entries[i].value));
+    }
+    return e->kind->check(e);
+}
+
+struct error *exporter_resolve(const char *type, const struct map *attrs, struct exporter **ret)
+{
+    struct exporter *e;
+    struct error *err;
+
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        if (!streq(kinds[i].type, type))
+            continue;
+        e = NEW(struct exporter);
+        e->kind = &kinds[i];
+        e->type = kinds[i].canonical;
+        strmap_init(&e->attrs);
+        for (size_t k = 0; k < ARRAY_LEN(e->annotations); k++)
+            strmap_init(&e->annotations[k]);
+        strmap_copy(&e->attrs, attrs);
+        err = parse_attrs(e);
+        if (err != NULL) {
+            exporter_free(e);
+            return err;
+        }
+        *ret = e;
+        return NULL;
+    }
+    return err_new(ERR_NOT_FOUND, "exporter \"%s\" could not be found", type);
+}
+
+void exporter_free(struct exporter *e)
+{
+    if (e == NULL)
+        return;
+    map_deinit(&e->attrs);
+    for (size_t i = 0; i < ARRAY_LEN(e->annotations); i++)
+        map_deinit(&e->annotations[i]);
+    free(e);
+}
+
+const char *exporter_type(const struct exporter *e)
+{
+    return e->type;
+}
+
+const struct map *exporter_attrs(const struct exporter *e)
+{
+    return &e->attrs;
+}
+
+struct error *exporter_run(struct exporter *e, const struct export_context *c,
+                           const struct export_source *src, struct map *response)
+{
+    return e->kind->run(e, c, src, response);
+}
+
+/* ---- common
+ * ----------------------------------------------------------------------------------------------------------------------
+ */
+
+/* Its digest is BuildKit's: sha256("<build ref>-export-<i>"), so that clients can tell exports apart. */
+struct vertex_reporter *export_reporter(const struct export_context *c, const char *name)
+{
+    CLEANUP(freep) char *text = xasprintf("%s-export-%d", c->build_ref, c->index);
+    struct digest d = digest_of(text, strlen(text));
+    struct vertex_reporter *r = reporter_new(c->progress, d.s, name);
+
+    reporter_start(r);
+    return r;
+}
+
+struct error *export_session(const struct export_context *c, struct session **ret)
+{
+    if (c->session_id == NULL || c->session_id[0] == '\0')
+        return err_new(ERR_INVALID, "could not access local files without session");
+    return session_get(c->sessions.manager, c->session_id, ret);
+}
+
+char *platform_folder(const char *id)
+{
+    char *s = xstrdup(id);
+
+    for (char *p = s; *p != '\0'; p++) {
+        if (*p == '/' || *p == '\\' || *p == ':')
+            *p = '_';
+    }
+    if (streq(s, ".") || streq(s, ".."))
+        memset(s, '_', strlen(s));
+    return s;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* gojson.h - JSON written as Go's encoding/json writes it, so that equal documents have equal digests */
+#ifndef MINKE_EXPORT_GOJSON_H
+#define MINKE_EXPORT_GOJSON_H
+
+#include "base/buf.h"
+
+#include <jansson.h>
+
+/* Append `j`: compact (indent NULL) or as MarshalIndent("", indent); members in insertion order, or by name
+ * where `sort_top` says so for the outermost object (a Go map); <, > and & escaped. */
+void go_json(struct buf *out, const json_t *j, const char *indent, bool sort_top);
+
+#endif

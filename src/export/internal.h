@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* internal.h - what the exporters share */
+#ifndef MINKE_EXPORT_INTERNAL_H
+#define MINKE_EXPORT_INTERNAL_H
+
+#include "export/export.h"
+#include "oci/image.h"
+
+struct exporter_kind;
+struct exporter {
+    const struct exporter_kind *kind;
+    const char *type; /* canonical: "image" for moby */
+    struct map attrs; /* string map, defaults filled */
+    struct map
+        annotations[4]; /* string maps by enum annotation_place; keys "platform\nkey" ("" = all platforms) */
+    bool oci_types;
+    bool has_epoch;
+    int64_t epoch_s;
+};
+enum annotation_place {
+    ANNOTATE_MANIFEST,
+    ANNOTATE_MANIFEST_DESCRIPTOR,
+    ANNOTATE_INDEX,
+    ANNOTATE_INDEX_DESCRIPTOR
+};
+
+struct exporter_kind {
+    const char *type, *canonical;
+    bool image; /* makes manifests */
+    struct error *(*check)(struct exporter *e);
+    struct error *(*run)(struct exporter *e, const struct export_context *c, const struct export_source *src,
+                         struct map *response);
+};
+
+bool exporter_flag(const struct exporter *e, const char *name, bool absent); /* checked by exporter_resolve */
+
+/* ---- image documents
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* What exporting an image leaves in the store, held by `lease`. */
+struct committed_image {
+    struct descriptor target; /* manifest or index */
+    struct digest config;     /* of a single manifest; "" for an index */
+    struct digest *blobs;     /* everything reachable, children before parents, no duplicates */
+    size_t blob_count;
+    /* docker tar: the manifest's parts */
+    struct digest *layers;
+    size_t layer_count;
+};
+void committed_image_deinit(struct committed_image *i);
+/* Hash what is not hashed yet, write config, manifest and index. Rows "exporting layers" ... go to `r`. */
+struct error *image_commit(struct exporter *e, const struct export_context *c,
+                           const struct export_source *src, struct lease *lease, struct vertex_reporter *r,
+                           struct committed_image *ret) MUST_CHECK;
+/* The image config as stored: layers, history, times filled in (a default one when the ref has none). `base`:
+ * the config of the image it was built from, or NULL. */
+struct error *image_config_finish(const struct exporter *e, const struct export_ref *ref,
+                                  const struct frontend_metadata *base, const struct digest *diff_ids,
+                                  size_t count, struct buf *out) MUST_CHECK;
+/* ExporterResponse: containerimage.digest, .config.digest, .descriptor. */
+void image_response(const struct committed_image *i, struct map *response);
+
+/* ---- common
+ * ------------------------------------------------------------------------------------------------------------------
+ */
+
+/* The export's progress vertex, started. */
+struct vertex_reporter *export_reporter(const struct export_context *c, const char *name);
+/* The client's session; ERR_UNKNOWN "no active session ..." */
+struct error *export_session(const struct export_context *c, struct session **ret) MUST_CHECK;
+/* "linux/arm64" as a folder name: separators and dots as BuildKit maps them. New string. */
+char *platform_folder(const char *id);
+
+struct error *image_exporter_check(struct exporter *e) MUST_CHECK;
+struct error *image_exporter_run(struct exporter *e, const struct export_context *c,
+                                 const struct export_source *src, struct map *response) MUST_CHECK;
+struct error *layout_exporter_check(struct exporter *e) MUST_CHECK;
+struct error *layout_exporter_run(struct exporter *e, const struct export_context *c,
+                                  const struct export_source *src, struct map *response) MUST_CHECK;
+struct error *local_exporter_check(struct exporter *e) MUST_CHECK;
+struct error *local_exporter_run(struct exporter *e, const struct export_context *c,
+                                 const struct export_source *src, struct map *response) MUST_CHECK;
+struct error *tar_exporter_run(struct exporter *e, const struct export_context *c,
+                               const struct export_source *src, struct map *response) MUST_CHECK;
+
+#endif
