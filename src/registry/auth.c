@@ -64,8 +64,6 @@ char *auth_find(const struct auth_target *t)
     CLEANUP(freep) char *key = cache_key(t);
     char *value = NULL;
 
-    if (key == NULL)
-        return NULL;
     mutex_lock(&t->cache->lock);
     struct cached *c = map_get(&t->cache->entries, key);
 
@@ -79,8 +77,6 @@ void auth_forget(const struct auth_target *t)
 {
     CLEANUP(freep) char *key = cache_key(t);
 
-    if (key == NULL)
-        return;
     mutex_lock(&t->cache->lock);
     map_remove(&t->cache->entries, key);
     mutex_unlock(&t->cache->lock);
@@ -90,8 +86,6 @@ static void remember(const struct auth_target *t, const char *value, int64_t sec
 {
     CLEANUP(freep) char *key = cache_key(t);
 
-    if (key == NULL)
-        return;
     struct cached *c = NEW(struct cached);
 
     c->value = xstrdup(value);
@@ -102,6 +96,36 @@ static void remember(const struct auth_target *t, const char *value, int64_t sec
         map_remove(&t->cache->entries, t->cache->entries.entries[0].key);
     map_set(&t->cache->entries, key, c);
     mutex_unlock(&t->cache->lock);
+}
+
+/* ---- calls ---- */
+
+void auth_call_begin(struct auth_call *c, const struct registry_auth *auth)
+{
+    char id[26];
+
+    *c = (struct auth_call){ .use = auth };
+    if (auth == NULL || auth->identity != NULL)
+        return;
+    random_id(id, sizeof(id) - 1);
+    strv_addf(&c->identity, "call %s", id);
+    c->auth = *auth;
+    c->auth.identity = &c->identity;
+    c->use = &c->auth;
+}
+
+void auth_call_end(struct auth_call *c, struct auth_cache *cache)
+{
+    if (c->identity.len == 0)
+        return;
+    CLEANUP(freep) char *part = xasprintf("\n%s\n", c->identity.v[0]);
+
+    mutex_lock(&cache->lock);
+    for (size_t i = cache->entries.len; i > 0; i--)
+        if (strstr(cache->entries.entries[i - 1].key, part) != NULL)
+            map_remove(&cache->entries, cache->entries.entries[i - 1].key);
+    mutex_unlock(&cache->lock);
+    strv_deinit(&c->identity);
 }
 
 /* ---- Basic ---- */

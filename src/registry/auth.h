@@ -18,6 +18,15 @@ struct auth_cache;
 struct auth_cache *auth_cache_new(void);
 void auth_cache_free(struct auth_cache *c);
 
+/* The credentials of one call: those without an identity get one that ends with it. */
+struct auth_call {
+    struct registry_auth auth;
+    struct strv identity;
+    const struct registry_auth *use; /* to hand on; NULL: anonymous */
+};
+void auth_call_begin(struct auth_call *c, const struct registry_auth *auth);
+void auth_call_end(struct auth_call *c, struct auth_cache *cache);
+
 /* One server, for one purpose. All borrowed. */
 struct auth_target {
     struct auth_cache *cache;

@@ -168,11 +168,11 @@ static char *make_url(const struct registry_query *q, bool https)
     return buf_take(&b);
 }
 
-/* A TLS server answers plain requests with 400 and a sentence, or hangs up. */
+/* A TLS server answers plain requests with 400 and a sentence. */
 static bool wrong_scheme(const struct error *e, const struct exchange *x, bool https)
 {
     if (e != NULL)
-        return e->errnum == EPROTO || (!https && e->errnum == ECONNRESET);
+        return e->errnum == EPROTO;
     return !https && exchange_status(x) == 400 &&
            exchange_header(x, "Docker-Distribution-Api-Version") == NULL;
 }

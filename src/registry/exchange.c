@@ -524,7 +524,7 @@ struct error *exchange_open(struct exchange_pool *c, const struct exchange_reque
         if (r < 0)
             return task_error(r, "%s %s", q->method, q->url);
     }
-    if (x->finished && (x->result != CURLE_OK || !x->headers_done))
+    if (!x->headers_done)
         return failed(x, q);
     *ret = TAKE(x);
     return NULL;

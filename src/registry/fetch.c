@@ -22,7 +22,7 @@ struct download {
     struct stream stream; /* first: registry_open gives it out */
     struct registry *r;
     const struct reference *ref;
-    const struct registry_auth *auth;
+    struct auth_call auth;
     const struct registry_progress *progress; /* NULL */
     struct store *store;
     struct lease *lease;
@@ -31,6 +31,7 @@ struct download {
     size_t at; /* the endpoint in use */
     struct ingest *ingest;
     int64_t have;
+    int64_t furthest; /* the most we ever had: progress is more than that */
     struct exchange *x;
     struct retry again;
     int connections;
@@ -60,6 +61,7 @@ static void download_deinit(struct download *dl)
     if (dl->ingest != NULL)
         ingest_close(TAKE(dl->ingest), !dl->done && dl->have > 0);
     release_slot(dl);
+    auth_call_end(&dl->auth, dl->r->tokens);
     endpoints_deinit(&dl->endpoints);
     descriptor_deinit(&dl->d);
     err_free(TAKE(dl->failure));
@@ -137,7 +139,7 @@ static struct error *connect_at(struct download *dl)
     CLEANUP(freep) char *path = xasprintf("blobs/%s", dl->d.digest.s);
     struct registry_query q = { .endpoint = &dl->endpoints.v[dl->at],
                                 .ref = dl->ref,
-                                .auth = dl->auth,
+                                .auth = dl->auth.use,
                                 .method = "GET",
                                 .path = path,
                                 .headers = &headers,
@@ -210,7 +212,11 @@ static struct error *finish(struct download *dl)
                        (long long)dl->d.size);
     struct error *e = commit(dl);
 
-    if (e == NULL || !dl->resumed || dl->restarted || dl->streaming || err_is(e, ERR_CANCELLED))
+    if (e == NULL)
+        return NULL;
+    if (err_is(e, ERR_INVALID))
+        dl->have = 0; /* not worth keeping */
+    if (!dl->resumed || dl->restarted || dl->streaming || !err_is(e, ERR_INVALID))
         return e;
     /* part of it was left by an earlier attempt or another server: once more from the start */
     err_free(e);
@@ -248,7 +254,10 @@ static struct error *accept_bytes(struct download *dl, const void *buf, size_t n
     }
     TRY(ingest_write(dl->ingest, buf, n));
     dl->have += (int64_t)n;
-    dl->again = (struct retry){ .pause_ns = dl->r->config->retry_ns };
+    if (dl->have > dl->furthest) {
+        dl->furthest = dl->have;
+        dl->again = (struct retry){ .pause_ns = dl->r->config->retry_ns };
+    }
     report(dl, "downloading", dl->have);
     return NULL;
 }
@@ -285,11 +294,11 @@ static struct error *download_init(struct download *dl, struct registry *r, cons
 {
     *dl = (struct download){ .r = r,
                              .ref = ref,
-                             .auth = auth,
                              .store = s,
                              .lease = l,
                              .progress = p,
                              .again = { .pause_ns = r->config->retry_ns } };
+    auth_call_begin(&dl->auth, auth);
     descriptor_copy(&dl->d, d);
     if (d->size < 0)
         return err_new(ERR_INVALID, "invalid descriptor size %lld", (long long)d->size);

@@ -187,7 +187,7 @@ static struct error *fill(const struct registry_config *config, const char *sche
     } else {
         e->schemes[1] = true;
         e->schemes[0] = insecure || (loopback && !certs);
-        e->http_first = loopback && !certs;
+        e->http_first = loopback && !certs && !insecure;
     }
     return NULL;
 }

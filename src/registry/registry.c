@@ -226,7 +226,14 @@ struct error *registry_resolve(struct registry *r, const struct reference *ref,
     if (ref->digest == NULL && ref->tag == NULL)
         return err_new(ERR_INVALID, "\"%s/%s\" has neither tag nor digest", ref->domain, ref->path);
     TRY(endpoints_of(r->config, ref->domain, &all));
-    return resolve_anywhere(&s, &all, ret);
+    struct auth_call call;
+
+    auth_call_begin(&call, auth);
+    s.auth = call.use;
+    struct error *e = resolve_anywhere(&s, &all, ret);
+
+    auth_call_end(&call, r->tokens);
+    return e;
 }
 
 struct error *registry_fetch_manifest(struct registry *r, const struct reference *ref,
@@ -240,7 +247,14 @@ struct error *registry_fetch_manifest(struct registry *r, const struct reference
 
     pinned.digest = (char *)d->digest.s;
     TRY(endpoints_of(r->config, ref->domain, &all));
-    TRY(resolve_anywhere(&s, &all, &got));
+    struct auth_call call;
+
+    auth_call_begin(&call, auth);
+    s.auth = call.use;
+    struct error *e = resolve_anywhere(&s, &all, &got);
+
+    auth_call_end(&call, r->tokens);
+    TRY(e);
     if (got.size != d->size)
         return err_new(ERR_DATA_LOSS, "the manifest %s has %lld bytes, not %lld", d->digest.s,
                        (long long)got.size, (long long)d->size);
