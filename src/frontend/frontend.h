@@ -132,5 +132,7 @@ typedef struct error *(*frontend_fn)(struct bridge *b, const struct map *opts, c
                                      struct frontend_result *ret);
 /* By name; NULL when unknown. */
 frontend_fn frontend_find(const char *name);
+/* Does this frontend source ("dockerfile.v0", "docker/dockerfile:1") mean our own Dockerfile frontend? */
+bool frontend_is_builtin(const char *source);
 
 #endif

@@ -81,6 +81,7 @@ static void encode_platform(struct buf *out, const struct platform *p)
     pbw_message(out, 10, &sub);
 }
 
+/* Members of a oneof come last, whatever their number: so does Go's encoder. */
 void op_encode(struct buf *out, const struct op_inputs *in, unsigned field, struct buf *op,
                const struct platform *p)
 {
@@ -88,10 +89,10 @@ void op_encode(struct buf *out, const struct op_inputs *in, unsigned field, stru
 
     for (size_t i = 0; i < in->count; i++)
         encode_input(out, &in->digests[i], in->indices[i]);
-    pbw_message(out, field, op);
     if (p != NULL)
         encode_platform(out, p);
     pbw_message(out, 11, &constraints);
+    pbw_message(out, field, op);
 }
 
 static bool platform_specific(const char *id)

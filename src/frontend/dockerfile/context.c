@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The build context: reading the Dockerfile and .dockerignore through the bridge. */
+#include "frontend/dockerfile/dockerui.h"
+
+#include "base/limits.h"
+#include "frontend/dockerfile/ignore.h"
+#include "llb/gopath.h"
+
+#define DEFAULT_CONTEXT "context"
+#define DEFAULT_DOCKERFILE "dockerfile"
+#define DOCKERIGNORE ".dockerignore"
+
+const char *dockerui_local_session(const struct dockerui *ui, const char *local)
+{
+    CLEANUP(freep) char *key = xasprintf("local-sessionid:%s", local);
+    const char *own = dockerui_opt(ui, key);
+
+    return own != NULL ? own : ui->bridge->session_id;
+}
+
+/* ---- files of refs
+ * ----------------------------------------------------------------------------------------------------- */
+
+static struct error *too_large(const char *name)
+{
+    return err_new(ERR_EXHAUSTED, "%s exceeds maximum allowed size of %zu bytes", name, LIMIT_CONTROL_FILE);
+}
+
+struct error *dockerui_read_file(struct dockerui *ui, struct ref *ref, const char *name, struct buf *ret)
+{
+    const struct bridge_ops *ops = ui->bridge->ops;
+    struct read_file_options o = { .length = (int64_t)LIMIT_CONTROL_FILE + 1 };
+    struct file_stat st = { 0 };
+    struct error *e = ops->stat_file(ui->bridge, ref, name, &st);
+    bool huge = e == NULL && st.size > (int64_t)LIMIT_CONTROL_FILE;
+
+    err_free(e); /* the read tells better what is wrong */
+    file_stat_deinit(&st);
+    if (huge)
+        return too_large(name);
+    TRY(ops->read_file(ui->bridge, ref, name, &o, ret));
+    return ret->len > LIMIT_CONTROL_FILE ? too_large(name) : NULL;
+}
+
+/* A file that need not be there: any error but its size counts as absent, as in BuildKit. */
+static struct error *read_optional(struct dockerui *ui, struct ref *ref, const char *name, struct buf *ret,
+                                   bool *ret_found)
+{
+    struct error *e = dockerui_read_file(ui, ref, name, ret);
+
+    *ret_found = e == NULL;
+    if (e == NULL || err_is(e, ERR_EXHAUSTED) || err_is(e, ERR_CANCELLED) || err_is(e, ERR_DEADLINE))
+        return e;
+    err_free(e);
+    return NULL;
+}
+
+/* ---- where the context is
+ * ---------------------------------------------------------------------------------------------- */
+
+static struct llb_def *take_input(const struct dockerui *ui, const char *name)
+{
+    struct llb_def *def = ui->inputs != NULL ? map_get(ui->inputs, name) : NULL;
+
+    return def != NULL ? llb_def_ref(def) : NULL;
+}
+
+static struct error *locate(struct dockerui *ui)
+{
+    const char *key = dockerui_opt(ui, "contextkey"), *v, *url;
+    CLEANUP(git_ref_deinit) struct git_ref git = { 0 };
+    bool is_git = false;
+
+    ui->context_name = xstrdup(DEFAULT_CONTEXT);
+    v = dockerui_opt(ui, "dockerfilekey");
+    ui->force_local_dockerfile = v != NULL;
+    ui->dockerfile_name = xstrdup(v != NULL ? v : DEFAULT_DOCKERFILE);
+    v = dockerui_opt(ui, "filename");
+    ui->filename = xstrdup(v != NULL ? v : "Dockerfile");
+    url = dockerui_opt(ui, key != NULL ? key : DEFAULT_CONTEXT);
+    TRY(git_ref_parse(url != NULL ? url : "", &git, &is_git));
+    if (is_git)
+        return err_new(ERR_UNIMPLEMENTED, "git build contexts are not supported yet: %s", url);
+    if (url != NULL && (str_has_prefix(url, "http://") || str_has_prefix(url, "https://")))
+        return err_new(ERR_UNIMPLEMENTED, "http build contexts are not supported yet: %s", url);
+    if (!ui->force_local_dockerfile)
+        ui->dockerfile_input = take_input(ui, ui->dockerfile_name);
+    ui->context_input = take_input(ui, DEFAULT_CONTEXT);
+    v = dockerui_opt(ui, "contextsubdir");
+    if (ui->context_input != NULL && v != NULL)
+        ui->context_subdir = xstrdup(v);
+    return NULL;
+}
+
+/* ---- the Dockerfile
+ * ---------------------------------------------------------------------------------------------------- */
+
+static struct error *dockerfile_state(struct dockerui *ui, struct llb_builder *b, struct llb_state *ret)
+{
+    CLEANUP(strv_deinit) struct strv names = { 0 };
+    CLEANUP(freep) char *name = xasprintf("[internal] load build definition from %s", ui->filename);
+    CLEANUP(freep) char *base = gopath_base(ui->filename), *dir = gopath_dir(ui->filename);
+    struct llb_local_options local = { .session_id = dockerui_local_session(ui, ui->dockerfile_name),
+                                       .shared_key_hint = ui->dockerfile_name,
+                                       .follow_paths = &names,
+                                       .differ_none = true };
+
+    if (ui->dockerfile_input != NULL)
+        return llb_from_def(b, llb_def_ref(ui->dockerfile_input), ret);
+    strv_add(&names, ui->filename);
+    strv_addf(&names, "%s.dockerignore", ui->filename);
+    if (streq(base, "Dockerfile"))
+        strv_take(&names, gopath_join(dir, "dockerfile"));
+    *ret = llb_local(b, ui->dockerfile_name, &local, &(struct llb_options){ .custom_name = name });
+    return NULL;
+}
+
+/* "Dockerfile" may be spelt in lower case. */
+static struct error *read_dockerfile(struct dockerui *ui, struct ref *ref, struct buf *ret)
+{
+    CLEANUP(freep) char *base = gopath_base(ui->filename), *dir = gopath_dir(ui->filename);
+    CLEANUP(freep) char *lower = gopath_join(dir, "dockerfile");
+    struct error *e = dockerui_read_file(ui, ref, ui->filename, ret), *e2;
+
+    if (e == NULL || !streq(base, "Dockerfile") || err_is(e, ERR_EXHAUSTED) || err_is(e, ERR_CANCELLED))
+        return err_wrap(e, "failed to read dockerfile");
+    buf_clear(ret);
+    e2 = dockerui_read_file(ui, ref, lower, ret);
+    if (e2 == NULL) {
+        err_free(e);
+        return NULL;
+    }
+    err_free(e2);
+    return err_wrap(e, "failed to read dockerfile");
+}
+
+static struct error *read_own_ignore(struct dockerui *ui, struct ref *ref)
+{
+    CLEANUP(freep) char *name = xasprintf("%s.dockerignore", ui->filename);
+    bool found;
+
+    TRY(read_optional(ui, ref, name, &ui->ignore, &found));
+    if (found) {
+        ui->ignore_name = TAKE(name);
+        ui->ignore_state = IGNORE_LOADED;
+    }
+    return NULL;
+}
+
+struct error *dockerui_read_entrypoint(struct dockerui *ui, struct dockerui_source *ret)
+{
+    CLEANUP(llb_builder_freep) struct llb_builder *b = llb_builder_new();
+    CLEANUP(llb_def_unrefp) struct llb_def *def = NULL;
+    struct llb_state state;
+    struct ref *ref = NULL;
+    int64_t index;
+
+    TRY(locate(ui));
+    TRY(dockerfile_state(ui, b, &state));
+    TRY(err_wrap(llb_marshal(b, state, NULL, &def), "failed to marshal local source"));
+    TRY(llb_def_head(def, &ret->head, &index));
+    ret->map.definition = llb_def_ref(def);
+    TRY(err_wrap(ui->bridge->ops->solve(ui->bridge, def, &ref), "failed to resolve dockerfile"));
+    def = NULL; /* taken */
+    TRY(read_dockerfile(ui, ref, &ret->text));
+    ret->map.filename = ui->filename;
+    ret->map.language = "Dockerfile";
+    ret->map.data = ret->text.data;
+    ret->map.data_len = ret->text.len;
+    return read_own_ignore(ui, ref);
+}
+
+void dockerui_source_deinit(struct dockerui_source *s)
+{
+    llb_def_unref(s->map.definition);
+    buf_deinit(&s->text);
+    *s = (struct dockerui_source){ 0 };
+}
+
+/* ---- .dockerignore
+ * ----------------------------------------------------------------------------------------------------- */
+
+static struct error *load_ignore(struct dockerui *ui, struct buf *ret)
+{
+    CLEANUP(llb_builder_freep) struct llb_builder *b = llb_builder_new();
+    CLEANUP(llb_def_unrefp) struct llb_def *def = NULL;
+    CLEANUP(strv_deinit) struct strv names = { 0 };
+    CLEANUP(freep) char *hint = xasprintf("%s-" DOCKERIGNORE, ui->context_name);
+    struct llb_local_options local = { .session_id = dockerui_local_session(ui, ui->context_name),
+                                       .shared_key_hint = hint,
+                                       .follow_paths = &names,
+                                       .differ_none = true };
+    struct llb_state state;
+    struct ref *ref = NULL;
+    bool found;
+
+    strv_add(&names, DOCKERIGNORE);
+    state = llb_local(b, ui->context_name, &local,
+                      &(struct llb_options){ .custom_name = "[internal] load " DOCKERIGNORE });
+    TRY(llb_marshal(b, state, NULL, &def));
+    TRY(ui->bridge->ops->solve(ui->bridge, def, &ref));
+    def = NULL; /* taken */
+    return read_optional(ui, ref, DOCKERIGNORE, ret, &found);
+}
+
+/* Loaded by the first who asks; the others wait. */
+static struct error *ensure_ignore(struct dockerui *ui)
+{
+    struct buf text = { 0 };
+    struct error *e = NULL;
+    int r = 0;
+
+    mutex_lock(&ui->lock);
+    while (r == 0 && ui->ignore_state == IGNORE_LOADING)
+        r = cond_wait(&ui->changed, &ui->lock);
+    if (r < 0 || ui->ignore_state == IGNORE_LOADED) {
+        mutex_unlock(&ui->lock);
+        return r < 0 ? task_error(r, "wait for " DOCKERIGNORE) : NULL;
+    }
+    ui->ignore_state = IGNORE_LOADING;
+    mutex_unlock(&ui->lock);
+    e = load_ignore(ui, &text);
+    mutex_lock(&ui->lock);
+    ui->ignore_state = e == NULL ? IGNORE_LOADED : IGNORE_UNKNOWN;
+    if (e == NULL) {
+        ui->ignore = text;
+        ui->ignore_name = xstrdup(DOCKERIGNORE);
+    } else {
+        buf_deinit(&text);
+    }
+    cond_broadcast(&ui->changed);
+    mutex_unlock(&ui->lock);
+    return e;
+}
+
+/* Loaded text does not change any more: it may be read without the lock. */
+static struct error *ignore_patterns(struct dockerui *ui, struct strv *ret)
+{
+    TRY(ensure_ignore(ui));
+    if (ui->ignore.len == 0)
+        return NULL;
+    return err_wrap(ignore_parse(ui->ignore.data, ui->ignore.len, ret), "failed parsing %s", ui->ignore_name);
+}
+
+struct error *dockerui_ignore_patterns(struct dockerui *ui, struct strv *ret)
+{
+    return ui->context_input != NULL ? NULL : ignore_patterns(ui, ret);
+}
+
+/* ---- the main context
+ * -------------------------------------------------------------------------------------------------- */
+
+static struct error *input_context(struct dockerui *ui, struct llb_builder *b, struct llb_state *ret)
+{
+    struct llb_copy_info info = { .dir_contents_only = true };
+    struct llb_state whole;
+
+    TRY(llb_from_def(b, llb_def_ref(ui->context_input), &whole));
+    *ret = whole;
+    if (ui->context_subdir != NULL)
+        *ret = llb_file(b, llb_scratch(), llb_copy(b, NULL, whole, ui->context_subdir, "/", &info), NULL);
+    return NULL;
+}
+
+struct error *dockerui_main_context(struct dockerui *ui, struct llb_builder *b, const struct strv *paths,
+                                    struct llb_state *ret)
+{
+    CLEANUP(strv_deinit) struct strv excludes = { 0 };
+    struct llb_local_options local = { .session_id = dockerui_local_session(ui, ui->context_name),
+                                       .shared_key_hint = ui->context_name,
+                                       .exclude_patterns = &excludes,
+                                       .follow_paths = paths };
+
+    if (ui->context_input != NULL)
+        return input_context(ui, b, ret);
+    TRY(err_wrap(ignore_patterns(ui, &excludes), "failed to read dockerignore patterns"));
+    *ret = llb_local(b, ui->context_name, &local,
+                     &(struct llb_options){ .custom_name = "[internal] load build context" });
+    return NULL;
+}
+
+/* ---- image configs
+ * ----------------------------------------------------------------------------------------------------- */
+
+static void copy_resolved(struct resolved_image *dst, const struct resolved_image *src)
+{
+    dst->ref = xstrdup(src->ref);
+    dst->digest = xstrdup(src->digest);
+    buf_add(&dst->config, src->config.data, src->config.len);
+}
+
+static char *resolve_key(const char *ref, const struct resolve_image_options *o)
+{
+    CLEANUP(freep) char *platform = o->platform != NULL ? platform_format_all(o->platform) : xstrdup("");
+
+    return xasprintf("%s|%s|%s|%s|%d|%s|%s", ref, platform, o->resolve_mode != NULL ? o->resolve_mode : "",
+                     o->log_name != NULL ? o->log_name : "", o->oci_layout,
+                     o->session_id != NULL ? o->session_id : "", o->store_id != NULL ? o->store_id : "");
+}
+
+/* An entry for the key, new when *ret_mine says so. */
+static struct resolve_entry *find_entry_locked(struct dockerui *ui, const char *key, bool *ret_mine)
+{
+    struct resolve_entry *e = ui->resolved;
+
+    while (e != NULL && !streq(e->key, key))
+        e = e->next;
+    *ret_mine = e == NULL;
+    if (e == NULL) {
+        e = NEW(struct resolve_entry);
+        e->key = xstrdup(key);
+        e->next = ui->resolved;
+        ui->resolved = e;
+    }
+    return e;
+}
+
+struct error *dockerui_resolve_image(struct dockerui *ui, const char *ref,
+                                     const struct resolve_image_options *o, struct resolved_image *ret)
+{
+    CLEANUP(freep) char *key = resolve_key(ref, o);
+    struct resolve_entry *entry;
+    struct error *e;
+    bool mine;
+    int r = 0;
+
+    mutex_lock(&ui->lock);
+    entry = find_entry_locked(ui, key, &mine);
+    if (mine) {
+        mutex_unlock(&ui->lock);
+        e = ui->bridge->ops->resolve_image(ui->bridge, ref, o, &entry->image);
+        mutex_lock(&ui->lock);
+        entry->error = e;
+        entry->done = true;
+        cond_broadcast(&ui->changed);
+    }
+    while (r == 0 && !entry->done)
+        r = cond_wait(&ui->changed, &ui->lock);
+    mutex_unlock(&ui->lock);
+    if (r < 0)
+        return task_error(r, "resolve %s", ref);
+    if (entry->error != NULL)
+        return err_clone(entry->error);
+    copy_resolved(ret, &entry->image);
+    return NULL;
+}

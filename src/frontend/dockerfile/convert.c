@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The conversion from start to end. */
+#include "frontend/dockerfile/convert.h"
+
+#include "base/rune.h"
+#include "frontend/dockerfile/build_stage.h"
+#include "frontend/dockerfile/directive.h"
+#include "frontend/dockerfile/suggest.h"
+
+#include <strings.h>
+
+void convert_result_deinit(struct convert_result *r)
+{
+    llb_def_unref(r->def);
+    df_image_deinit(&r->image);
+    df_image_deinit(&r->base_image);
+    r->def = NULL;
+}
+
+/* ---- start
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+static struct error *init_lint(struct convert *c)
+{
+    CLEANUP(directive_deinit) struct directive d = { 0 };
+    CLEANUP(freep) char *first = NULL;
+    struct lint_config config = { 0 };
+    const char *text = c->ui->lint_config;
+
+    if (text == NULL) {
+        directive_find("check", c->o->source->data, c->o->source->data_len, &first, &d);
+        text = first;
+    }
+    TRY(err_wrap(lint_config_parse(text != NULL ? text : "", &config), "failed to parse check options"));
+    lint_init(&c->lint, &config, c->o->warn, c->o->warn_ctx);
+    return NULL;
+}
+
+static struct error *parse(struct convert *c)
+{
+    if (c->o->source->data_len == 0)
+        return err_new(ERR_INVALID, "the Dockerfile cannot be empty");
+    TRY(init_lint(c));
+    TRY(df_ast_parse(c->o->source->data, c->o->source->data_len, &c->ast));
+    c->words.escape = c->ast.escape;
+    for (size_t i = 0; i < c->ast.warning_count; i++)
+        lint_report(&c->lint, LINT_NO_EMPTY_CONTINUATION, c->ast.warnings[i].lines);
+    TRY(dockerfile_parse_stages(&c->ast, &c->lint, &c->file));
+    if (c->file.stage_count == 0)
+        return err_new(ERR_INVALID, "dockerfile contains no stages to build");
+    check_stage_names(c);
+    check_casing(c);
+    return NULL;
+}
+
+static struct error *init_args(struct convert *c)
+{
+    const char *target = c->ui->target;
+    const struct llb_env *defaults;
+
+    if (*target == '\0')
+        target = c->file.stages[c->file.stage_count - 1].name;
+    defaults = default_args(c, target);
+    check_base_defaults(c, defaults);
+    TRY(meta_args_apply(c, defaults, &c->build_args, &c->meta_args, &c->global_args));
+    return resolve_epoch(c);
+}
+
+/* http_proxy and its kin among the build arguments, in any case; of several spellings the last in byte order
+ * counts. */
+static void init_proxy(struct convert *c)
+{
+    CLEANUP(map_deinit) struct map sorted = { 0 };
+    struct llb_proxy *p = llb_alloc(c->b, sizeof(*p));
+
+    strmap_init(&sorted);
+    strmap_copy(&sorted, &c->build_args);
+    map_sort(&sorted);
+    for (size_t i = 0; i < sorted.len; i++) {
+        const char *key = sorted.entries[i].key, **field = NULL;
+
+        if (strcasecmp(key, "http_proxy") == 0)
+            field = &p->http;
+        else if (strcasecmp(key, "https_proxy") == 0)
+            field = &p->https;
+        else if (strcasecmp(key, "ftp_proxy") == 0)
+            field = &p->ftp;
+        else if (strcasecmp(key, "no_proxy") == 0)
+            field = &p->no_proxy;
+        else if (strcasecmp(key, "all_proxy") == 0)
+            field = &p->all;
+        if (field == NULL)
+            continue;
+        *field = llb_strdup(c->b, sorted.entries[i].value);
+        c->proxy = p;
+    }
+}
+
+/* ---- target
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+static struct error *find_target(struct convert *c, struct build_stage **ret)
+{
+    const char *name = c->ui->target;
+    CLEANUP(strv_deinit) struct strv names = { 0 };
+    CLEANUP(freep) char *quoted = NULL;
+
+    *ret = *name != '\0' ? stage_find(c, name) : c->stages.v[c->stages.len - 1];
+    if (*ret != NULL)
+        return NULL;
+    for (size_t i = 0; i < c->stages.len; i++)
+        strv_add(&names, ((struct build_stage *)c->stages.v[i])->name);
+    quoted = str_quote(name);
+    return suggest_wrap(err_new(ERR_INVALID, "target stage %s could not be found", quoted), name,
+                        (const char *const *)names.v, names.len, true, NULL);
+}
+
+static struct error *load_ignore(struct convert *c)
+{
+    CLEANUP(strv_deinit) struct strv patterns = { 0 };
+
+    TRY(dockerui_ignore_patterns(c->ui, &patterns));
+    if (patterns.len == 0)
+        return NULL;
+    TRY(pattern_set_init(&c->ignore, (const char *const *)patterns.v, patterns.len));
+    c->has_ignore = true;
+    return NULL;
+}
+
+/* Every stage that is needed, in the order of the file. `ctx_paths`: what they use of the main context. */
+static struct error *dispatch_stages(struct convert *c, struct map *ctx_paths)
+{
+    TRY(load_ignore(c));
+    for (size_t i = 0; i < c->stages.len; i++) {
+        struct build_stage *s = c->stages.v[i];
+
+        if (!s->reached || s->dispatched)
+            continue;
+        TRY(stage_start(c, s));
+        for (size_t k = 0; k < s->command_count; k++)
+            TRY(stage_dispatch(c, s, &s->commands[k]));
+        for (size_t k = 0; k < s->ctx_paths.len; k++)
+            set_add(ctx_paths, s->ctx_paths.entries[k].key);
+    }
+    return NULL;
+}
+
+/* ---- end
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+static void set_image_platform(struct convert *c, struct platform *p)
+{
+    const struct platform *t = c->target;
+    bool same = streq(t->os, p->os != NULL ? p->os : "") &&
+                streq(t->architecture, p->architecture != NULL ? p->architecture : "");
+
+    if (p->os == NULL) {
+        platform_copy(p, t);
+        return;
+    }
+    str_replace(&p->os, t->os);
+    str_replace(&p->architecture, t->architecture);
+    if (*t->variant != '\0' || !same)
+        str_replace(&p->variant, t->variant);
+    if (*t->os_version != '\0' || !same)
+        str_replace(&p->os_version, t->os_version);
+    if (t->os_feature_count > 0) {
+        struct platform copy = { 0 };
+
+        platform_copy(&copy, t);
+        for (size_t i = 0; i < p->os_feature_count; i++)
+            free(p->os_features[i]);
+        free(p->os_features);
+        p->os_features = TAKE(copy.os_features);
+        p->os_feature_count = copy.os_feature_count;
+        copy.os_feature_count = 0;
+        platform_deinit(&copy);
+    }
+}
+
+static struct error *finish(struct convert *c, struct build_stage *target, const struct map *ctx_paths,
+                            struct convert_result *ret)
+{
+    CLEANUP(strv_deinit) struct strv paths = { 0 };
+    struct llb_state context;
+
+    for (size_t i = 0; i < c->ui->labels.len; i++)
+        strmap_set(&target->image.labels, c->ui->labels.entries[i].key, c->ui->labels.entries[i].value);
+    TRY(lint_error(&c->lint));
+    used_paths(ctx_paths, &paths);
+    TRY(dockerui_main_context(c->ui, c->b, &paths, &context));
+    llb_output_bind(c->context, context);
+    if (!c->implicit_target)
+        set_image_platform(c, &target->image.platform);
+    if (target->image.platform.os != NULL)
+        platform_normalize(&target->image.platform);
+    TRY(err_wrap(llb_marshal(c->b, target->state, c->target, &ret->def), "failed to marshal LLB definition"));
+    df_image_copy(&ret->image, &target->image);
+    ret->has_base = target->has_base_image;
+    df_image_copy(&ret->base_image, &target->base_image);
+    ret->has_epoch = c->has_epoch;
+    ret->epoch = c->epoch;
+    return NULL;
+}
+
+static struct error *convert(struct convert *c, struct convert_result *ret)
+{
+    CLEANUP(map_deinit) struct map ctx_paths = { 0 };
+    struct build_stage *target;
+
+    TRY(parse(c));
+    TRY(init_args(c));
+    init_proxy(c);
+    TRY(stages_build(c));
+    TRY(find_target(c, &target));
+    TRY(stages_link(c));
+    TRY(stages_resolve(c, target));
+    TRY(dispatch_stages(c, &ctx_paths));
+    set_add(target->paths, "/"); /* all of the result is used */
+    return finish(c, target, &ctx_paths, ret);
+}
+
+static void convert_deinit(struct convert *c)
+{
+    for (size_t i = 0; i < c->stages.len; i++)
+        stage_free(c->stages.v[i]);
+    ptrv_deinit(&c->stages);
+    map_deinit(&c->by_name);
+    for (size_t i = 0; i < c->onbuild.len; i++)
+        instruction_free(c->onbuild.v[i]);
+    ptrv_deinit(&c->onbuild);
+    dockerfile_deinit(&c->file);
+    df_ast_deinit(&c->ast);
+    lint_deinit(&c->lint);
+    map_deinit(&c->build_args);
+    map_deinit(&c->meta_args);
+    pattern_set_deinit(&c->ignore);
+    llb_builder_free(c->b);
+}
+
+struct error *dockerfile_convert(const struct convert_options *o, struct convert_result *ret)
+{
+    struct convert c = { .o = o, .ui = o->ui };
+    struct error *e;
+
+    df_image_init(&ret->image);
+    df_image_init(&ret->base_image);
+    c.b = llb_builder_new();
+    c.context = llb_output_late(c.b);
+    strmap_init(&c.build_args);
+    strmap_copy(&c.build_args, &o->ui->build_args);
+    c.implicit_target = o->target == NULL;
+    c.build = llb_platform_dup(c.b, &o->ui->build_platform);
+    c.target = o->target != NULL ? llb_platform_dup(c.b, o->target) : c.build;
+    e = convert(&c, ret);
+    convert_deinit(&c);
+    return e;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Frontends by name, and what passes between them and the builder. */
+#include "frontend/frontend.h"
+
+#include "frontend/dockerfile/build.h"
+#include "oci/reference.h"
+
+void frontend_result_deinit(struct frontend_result *r)
+{
+    for (size_t i = 0; i < r->ref_count; i++)
+        free(r->refs[i].key);
+    free(r->refs);
+    for (size_t i = 0; i < r->metadata_count; i++) {
+        free(r->metadata[i].key);
+        free(r->metadata[i].value);
+    }
+    free(r->metadata);
+    for (size_t i = 0; i < r->attestation_count; i++) {
+        struct frontend_attestation *a = &r->attestations[i];
+
+        free(a->key);
+        free(a->path);
+        free(a->predicate_type);
+        for (size_t k = 0; k < a->metadata_count; k++) {
+            free(a->metadata[k].key);
+            free(a->metadata[k].value);
+        }
+        free(a->metadata);
+        free(a->subjects_pb);
+    }
+    free(r->attestations);
+    *r = (struct frontend_result){ 0 };
+}
+
+void frontend_result_add_ref(struct frontend_result *r, const char *key, struct ref *ref)
+{
+    r->refs = xreallocarray(r->refs, r->ref_count + 1, sizeof(r->refs[0]));
+    r->refs[r->ref_count++] = (struct frontend_result_ref){ xstrdup(key), ref };
+}
+
+void frontend_result_set_metadata(struct frontend_result *r, const char *key, const void *value, size_t len)
+{
+    struct frontend_metadata *m = (struct frontend_metadata *)frontend_result_metadata(r, key);
+
+    if (m == NULL) {
+        r->metadata = xreallocarray(r->metadata, r->metadata_count + 1, sizeof(r->metadata[0]));
+        m = &r->metadata[r->metadata_count++];
+        *m = (struct frontend_metadata){ .key = xstrdup(key) };
+    }
+    free(m->value);
+    m->value = xmemdup(value, len);
+    m->len = len;
+}
+
+const struct frontend_metadata *frontend_result_metadata(const struct frontend_result *r, const char *key)
+{
+    for (size_t i = 0; i < r->metadata_count; i++) {
+        if (streq(r->metadata[i].key, key))
+            return &r->metadata[i];
+    }
+    return NULL;
+}
+
+void resolved_image_deinit(struct resolved_image *i)
+{
+    free(i->ref);
+    free(i->digest);
+    buf_deinit(&i->config);
+    *i = (struct resolved_image){ 0 };
+}
+
+void file_stat_deinit(struct file_stat *s)
+{
+    free(s->path);
+    free(s->linkname);
+    *s = (struct file_stat){ 0 };
+}
+
+/* ---- by name
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+bool frontend_is_builtin(const char *source)
+{
+    CLEANUP(reference_deinit) struct reference r = { 0 };
+    struct error *e;
+
+    if (streq(source, "dockerfile.v0"))
+        return true;
+    e = reference_parse(source, &r);
+    if (e != NULL) {
+        err_free(e);
+        return false;
+    }
+    return streq(r.domain, "docker.io") &&
+           (streq(r.path, "docker/dockerfile") || streq(r.path, "docker/dockerfile-upstream"));
+}
+
+/* gateway.v0 runs the frontend image that `source` names; docker's Dockerfile images are this program's own
+ * frontend. */
+static struct error *gateway_build(struct bridge *b, const struct map *opts, const struct map *inputs,
+                                   struct frontend_result *ret)
+{
+    const char *source = strmap_get(opts, "source");
+
+    if (source == NULL || *source == '\0')
+        return err_new(ERR_INVALID, "no source specified for gateway");
+    if (!frontend_is_builtin(source))
+        return err_new(ERR_UNIMPLEMENTED, "frontend images are not supported yet: %s", source);
+    return frontend_dockerfile_build(b, opts, inputs, ret);
+}
+
+frontend_fn frontend_find(const char *name)
+{
+    if (streq(name, "dockerfile.v0"))
+        return frontend_dockerfile_build;
+    if (streq(name, "gateway.v0"))
+        return gateway_build;
+    return NULL;
+}
