@@ -26,6 +26,7 @@ struct request {
     char method[8], path[512];
     char *head; /* all header lines */
     char auth[512], range[64];
+    const char *mode; /* the server's, at that time */
 };
 
 struct fake {
@@ -41,7 +42,7 @@ struct fake {
     struct buf blob;
     struct digest blob_digest, manifest_digest;
     char *manifest;
-    const char *mode; /* of the test's answer function */
+    const char *mode; /* under lock: of the test's answer function */
     struct fake *other;
 };
 
@@ -95,6 +96,7 @@ static bool serve_one(struct fake *f, struct stream *s)
     mutex_lock(&f->lock);
     strv_addf(&f->log, "%s %s %s", q.method, q.path, q.auth);
     f->count++;
+    q.mode = f->mode;
     mutex_unlock(&f->lock);
     bool keep = f->answer(f, &q, &out);
 
@@ -189,6 +191,13 @@ static void fake_close(struct fake *f)
     buf_deinit(&f->blob);
     free(f->manifest);
     mutex_deinit(&f->lock);
+}
+
+static void set_mode(struct fake *f, const char *mode)
+{
+    mutex_lock(&f->lock);
+    f->mode = mode;
+    mutex_unlock(&f->lock);
 }
 
 static size_t count_requests(struct fake *f, const char *start)
@@ -481,7 +490,7 @@ static void resumed_later(void **state)
 /* Every way in which a blob can be wrong. */
 static bool lying_blob(struct fake *f, const struct request *q, struct buf *out)
 {
-    const char *m = f->mode;
+    const char *m = q->mode;
 
     if (streq(m, "other bytes")) {
         buf_addf(out, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", f->blob.len);
@@ -566,12 +575,12 @@ static void blob_lies(void **state)
     client_open(&c, &f);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         print_message("%s\n", cases[i].mode);
-        f.mode = cases[i].mode;
+        set_mode(&f, cases[i].mode);
         expect_error(fetch(&c, &f, NULL), cases[i].kind, cases[i].error);
         assert_blob_missing(&c, &f);
     }
     /* and all is well once the registry is */
-    f.mode = "honest";
+    set_mode(&f, "honest");
     expect_ok(fetch(&c, &f, NULL));
     assert_blob_there(&c, &f);
     client_close(&c);
@@ -581,9 +590,9 @@ static void blob_lies(void **state)
 /* Ranges: a part of other content, ignored, wrong, or refused. */
 static bool lying_range(struct fake *f, const struct request *q, struct buf *out)
 {
-    if (q->range[0] == '\0' || streq(f->mode, "ignored"))
+    if (q->range[0] == '\0' || streq(q->mode, "ignored"))
         return reply(out, "200 OK", "", f->blob.data, f->blob.len, false);
-    if (streq(f->mode, "refused"))
+    if (streq(q->mode, "refused"))
         return reply(out, "416 Range Not Satisfiable", "", "", 0, false);
     return reply_blob(f, q, out); /* "changed": the first part was of something else */
 }
@@ -599,7 +608,7 @@ static void ranges(void **state)
         int64_t have;
 
         fake_open(&f, lying_range);
-        f.mode = modes[i];
+        set_mode(&f, modes[i]);
         client_open(&c, &f);
         expect_ok(ingest_begin(c.store, c.lease, f.blob_digest.s, &have, &in));
         expect_ok(ingest_write(in, "left by somebody", 16));
@@ -620,7 +629,7 @@ static void streamed_lie(void **state)
     struct buf data = { 0 };
 
     fake_open(&f, lying_blob);
-    f.mode = "other bytes";
+    set_mode(&f, "other bytes");
     client_open(&c, &f);
     struct descriptor d = layer_of(&f);
 
@@ -638,7 +647,7 @@ static void streamed_lie(void **state)
 
 static bool lying_manifest(struct fake *f, const struct request *q, struct buf *out)
 {
-    CLEANUP(freep) char *headers = xasprintf("Content-Type: %s\r\n", f->mode);
+    CLEANUP(freep) char *headers = xasprintf("Content-Type: %s\r\n", q->mode);
 
     if (strstr(q->path, "/manifests/latest") == NULL)
         return honest(f, q, out);
@@ -674,7 +683,7 @@ static void manifest_lies(void **state)
 
         free(f.manifest);
         f.manifest = xstrdup(cases[i].body);
-        f.mode = cases[i].type;
+        set_mode(&f, cases[i].type);
         expect_error(resolve(&c, NULL, &d), ERR_INVALID, cases[i].error);
     }
     struct buf deep = { 0 };
@@ -784,7 +793,7 @@ static bool bearer(struct fake *f, const struct request *q, struct buf *out)
     char headers[512];
 
     if (str_has_prefix(q->path, "/token")) {
-        if (streq(f->mode, "password") && !streq(q->auth, BASIC))
+        if (streq(q->mode, "password") && !streq(q->auth, BASIC))
             return reply(out, "401 Unauthorized", "", "{}", 2, false);
         if (strstr(q->path, "scope=repository%3Alib%2Fimg%3Apull") == NULL ||
             strstr(q->path, "service=svc") == NULL)
@@ -793,7 +802,7 @@ static bool bearer(struct fake *f, const struct request *q, struct buf *out)
 
         return reply(out, "200 OK", "", token, sizeof(token) - 1, false);
     }
-    if (streq(q->auth, "Bearer secret-token") && !streq(f->mode, "denied"))
+    if (streq(q->auth, "Bearer secret-token") && !streq(q->mode, "denied"))
         return honest(f, q, out);
     snprintf(headers, sizeof(headers),
              "WWW-Authenticate: Bearer "
@@ -818,7 +827,7 @@ static void tokens(void **state)
     assert_int_equal(count_requests(&f, "GET /token"), 1);
     client_close(&c);
 
-    f.mode = "denied";
+    set_mode(&f, "denied");
     client_open(&c, &f);
     expect_error(
         resolve(&c, NULL, &d), ERR_UNAUTHORIZED,
@@ -826,7 +835,7 @@ static void tokens(void **state)
         "insufficient_scope: authorization failed");
     client_close(&c);
 
-    f.mode = "password";
+    set_mode(&f, "password");
     client_open(&c, &f);
     expect_error(resolve(&c, NULL, &d), ERR_UNAUTHORIZED, "failed to fetch anonymous token");
     struct wallet w = { .user = "u", .secret = "pass" };
@@ -886,7 +895,7 @@ static bool to_the_other(struct fake *f, const struct request *q, struct buf *ou
     if (strstr(q->path, "/blobs/") == NULL)
         return honest(f, q, out);
     snprintf(headers, sizeof(headers), "Location: http://u2:p2@localhost:%d%s\r\n", f->other->port, q->path);
-    return reply(out, f->mode, headers, "", 0, false);
+    return reply(out, q->mode, headers, "", 0, false);
 }
 
 static void redirects(void **state)
@@ -902,8 +911,8 @@ static void redirects(void **state)
 
         fake_open(&other, honest);
         f.other = &other;
-        f.mode = statuses[i];
         fake_open(&f, to_the_other);
+        set_mode(&f, statuses[i]);
         client_open(&c, &f);
         expect_ok(fetch(&c, &f, &auth));
         assert_blob_there(&c, &f);
@@ -925,8 +934,8 @@ static void redirect_that_asks(void **state)
 
     fake_open(&other, basic_only);
     f.other = &other;
-    f.mode = "307 Temporary";
     fake_open(&f, to_the_other);
+    set_mode(&f, "307 Temporary");
     client_open(&c, &f);
     expect_error(fetch(&c, &f, &auth), ERR_UNAUTHORIZED, "401 Unauthorized");
     assert_false(any_log_has(&other, "Basic"));
@@ -1054,11 +1063,11 @@ static bool silent(struct fake *f, const struct request *q, struct buf *out)
 {
     if (strstr(q->path, "/blobs/") == NULL)
         return honest(f, q, out);
-    if (streq(f->mode, "headers"))
+    if (streq(q->mode, "headers"))
         buf_addf(out, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\nabc", f->blob.len);
     int r = 0;
 
-    if (!streq(f->mode, "headers"))
+    if (!streq(q->mode, "headers"))
         r = task_sleep(3600 * NS_PER_SEC);
     return r == 0;
 }
