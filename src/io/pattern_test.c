@@ -7,6 +7,7 @@
 /* cmocka wants these first */
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "io/pattern.h"
 
 static struct error *build(struct pattern_set *s, const char *text)
