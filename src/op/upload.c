@@ -149,7 +149,8 @@ static struct error *write_file(int root, const char *name, int fd)
     return NULL;
 }
 
-static struct error *run(struct op_context *c, struct snapshot **inputs, struct snapshot **outputs, size_t output_count)
+static struct error *run(struct op_context *c, struct snapshot **inputs, struct snapshot **outputs,
+                         size_t output_count)
 {
     CLEANUP(closep) int fd = -1;
     struct active *a;

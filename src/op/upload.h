@@ -2,8 +2,9 @@
 /*
  * upload.h - a build context that came as a request's body
  *
- * The body is kept in a file below the store's work folder and offered to its build as http://build-context-<id>: BuildKit's own
- * way, so that steps and cache behave as with any remote archive.  The source of scheme "http" answers for these addresses.
+ * The body is kept in a file below the store's work folder and offered to its build as
+ * http://build-context-<id>: BuildKit's own way, so that steps and cache behave as with any remote archive.
+ * The source of scheme "http" answers for these addresses.
  */
 #ifndef MINKE_OP_UPLOAD_H
 #define MINKE_OP_UPLOAD_H

@@ -37,8 +37,9 @@ struct op_context {
     struct vertex_reporter *reporter;
     struct session_group sessions; /* of the jobs that wait for this run */
     struct store *store;
-    void *op_ctx;      /* given at registration (runner, registry ...) */
-    struct node *node; /* the solver's own */
+    void *op_ctx;         /* given at registration (runner, registry ...) */
+    const char *resolved; /* in run(): what resolve() said; NULL when there is none */
+    struct node *node;    /* the solver's own */
 };
 /* A lease that protects what this op brings in, until its result is recorded and no job holds it. Opened at
  * the first call. */

@@ -43,6 +43,7 @@ static void context_init(struct node *n, struct op_context *c)
         .store = s->config.store,
         .op_ctx = n->op_ctx,
         .node = n,
+        .resolved = n->source_text,
         .sessions = { .manager = s->config.sessions },
     };
     mutex_lock(&s->lock);

@@ -1,0 +1,808 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * copy.c - the walk of a copy
+ *
+ * A frame is one directory of the source with its counterpart; frames are on the heap, so depth costs no
+ * stack.  A directory that no include pattern named is made only when something below it is copied.  Owner,
+ * mode and times of a directory are set when all of it has been copied.
+ */
+#include "op/copy.h"
+
+#include "base/bytes.h"
+#include "base/limits.h"
+#include "io/copy.h"
+#include "io/path.h"
+#include "io/pattern.h"
+#include "task/task.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#define SMALL_FILE (64 * KIB) /* up to here two system calls beat the clever ways */
+
+struct frame {
+    int src_fd, dst_fd; /* dst_fd -1: not made yet */
+    DIR *dir;           /* owns src_fd */
+    char *name;         /* in the frame above; "" components of path are cut at path_len */
+    size_t path_len;    /* of copier.path */
+    struct stat st;
+    bool included; /* by itself: its metadata is copied */
+    bool created, set_meta, restore_time;
+    bool *include, *exclude;
+};
+
+struct link {
+    dev_t dev;
+    ino_t ino;
+    char *path; /* in the destination root */
+};
+
+struct copier {
+    const struct copy_options *o;
+    struct pattern_set include, exclude;
+    int dst_dir; /* parent of the destination, O_PATH */
+    char *dst_name;
+    char *dst_path; /* absolute in its root, for links and texts */
+    const char *src_path;
+    int dst_root;
+    struct buf path; /* of the current entry below the source; "" the source itself */
+    struct frame *frames;
+    size_t depth, cap;
+    struct link *links;
+    size_t link_count, link_cap;
+    char *chunk;
+    unsigned seen;
+};
+
+/* ---- small things
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+char *copy_clean(const char *path)
+{
+    CLEANUP(freep) char *clean = path_join("/", path);
+
+    if (str_has_suffix(path, "/."))
+        return xasprintf("%s%s.", clean, streq(clean, "/") ? "" : "/");
+    if (str_has_suffix(path, "/") && !streq(clean, "/"))
+        return xasprintf("%s/", clean);
+    return TAKE(clean);
+}
+
+static struct error *path_err(int r, const char *op, const char *path)
+{
+    if (r == -ECANCELED || r == -ETIMEDOUT)
+        return task_error(r, "%s %s", op, path);
+    char text[128];
+    const char *s = strerror_r(-r, text, sizeof text);
+    CLEANUP(freep) char *lower = str_lower(s); /* Go prints errno texts in lower case */
+    struct error *e = err_new(err_kind_from_errno(-r), "%s %s: %s", op, path, lower);
+
+    e->errnum = -r;
+    return e;
+}
+
+static struct timespec stamp(int64_t ns)
+{
+    return (struct timespec){ .tv_sec = ns / NS_PER_SEC, .tv_nsec = ns % NS_PER_SEC };
+}
+
+int copy_set_meta(int dir_fd, const char *name, const struct file_owner *owner, int mode,
+                  int64_t timestamp_ns)
+{
+    struct timespec t[2] = { stamp(timestamp_ns), stamp(timestamp_ns) };
+
+    if (owner != NULL && fchownat(dir_fd, name, owner->uid, owner->gid, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    if (mode >= 0 && fchmodat(dir_fd, name, (mode_t)mode, 0) < 0)
+        return -errno;
+    if (timestamp_ns != -1 && utimensat(dir_fd, name, t, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    return 0;
+}
+
+/* One more component: an O_PATH descriptor of the directory, made when missing. */
+static int enter(int dir_fd, const char *name, uint32_t mode, const struct file_owner *owner, int64_t ts)
+{
+    int fd = openat(dir_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r;
+
+    if (fd >= 0 || errno != ENOENT)
+        return fd >= 0 ? fd : errno == ELOOP ? -ENOTDIR : -errno;
+    if (mkdirat(dir_fd, name, mode & 0777) < 0)
+        return -errno;
+    r = copy_set_meta(dir_fd, name, owner, (int)(mode & 0777), ts);
+    if (r < 0)
+        return r;
+    fd = openat(dir_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+/* The descriptor of a resolved directory path, made as far as it is missing. */
+static int make_path(int root, const char *real, uint32_t mode, const struct file_owner *owner, int64_t ts)
+{
+    CLEANUP(freep) char *copy = xstrdup(real);
+    int fd = path_open(root, "/", O_PATH | O_DIRECTORY, 0);
+
+    for (char *p = copy, *part; fd >= 0 && (part = strsep(&p, "/")) != NULL;) {
+        CLEANUP(closep) int above = -1;
+
+        if (part[0] == '\0')
+            continue;
+        above = fd;
+        fd = enter(above, part, mode, owner, ts);
+    }
+    return fd;
+}
+
+static struct error *mkdirs_fd(int root, const char *path, uint32_t mode, const struct file_owner *owner,
+                               int64_t ts, int *ret_fd)
+{
+    CLEANUP(freep) char *real = NULL;
+    int r = path_resolve(root, path, &real);
+
+    if (r >= 0)
+        r = make_path(root, real, mode, owner, ts);
+    if (r < 0)
+        return path_err(r, "mkdir", path);
+    *ret_fd = r;
+    return NULL;
+}
+
+struct error *copy_mkdirs(int root, const char *path, uint32_t mode, const struct file_owner *owner,
+                          int64_t timestamp_ns)
+{
+    CLEANUP(closep) int fd = -1;
+
+    return mkdirs_fd(root, path, mode, owner, timestamp_ns, &fd);
+}
+
+/* The current entry as seen from its root. */
+static char *src_name(const struct copier *c)
+{
+    return path_join(c->src_path, buf_str(&c->path));
+}
+
+static char *dst_name(const struct copier *c)
+{
+    return path_join(c->dst_path, buf_str(&c->path));
+}
+
+static struct error *src_err(const struct copier *c, int r, const char *op)
+{
+    CLEANUP(freep) char *name = src_name(c);
+
+    return path_err(r, op, name);
+}
+
+static struct error *dst_err(const struct copier *c, int r, const char *op)
+{
+    CLEANUP(freep) char *name = dst_name(c);
+
+    return path_err(r, op, name);
+}
+
+/* ---- one entry's metadata
+ * ---------------------------------------------------------------------------------------------------- */
+
+static struct error *wanted_mode(const struct copier *c, const struct stat *st, mode_t *ret)
+{
+    const struct copy_options *o = c->o;
+    uint32_t m = st->st_mode & 07777;
+
+    if (o->mode_text != NULL && o->mode_text[0] != '\0') {
+        if (mode_apply(o->mode_text, m, S_ISDIR(st->st_mode), &m) < 0)
+            return err_new(ERR_INVALID, "invalid mode \"%s\"", o->mode_text);
+    } else if (o->mode >= 0) {
+        m = (uint32_t)o->mode & 07777;
+    }
+    *ret = m;
+    return NULL;
+}
+
+static void wanted_times(const struct copier *c, const struct stat *st, struct timespec t[2])
+{
+    if (c->o->timestamp_ns != -1) {
+        t[0] = t[1] = stamp(c->o->timestamp_ns);
+        return;
+    }
+    t[0] = st->st_atim;
+    t[1] = st->st_mtim;
+}
+
+static struct file_owner wanted_owner(const struct copier *c, const struct stat *st)
+{
+    return c->o->owner != NULL ? *c->o->owner : (struct file_owner){ st->st_uid, st->st_gid };
+}
+
+/* Owner, mode, times and attributes of something that has a descriptor. */
+static struct error *set_meta_fd(const struct copier *c, int src_fd, int dst_fd, const struct stat *st)
+{
+    struct file_owner owner = wanted_owner(c, st);
+    struct timespec t[2];
+    mode_t mode;
+
+    TRY(wanted_mode(c, st, &mode));
+    wanted_times(c, st, t);
+    if (fchown(dst_fd, owner.uid, owner.gid) < 0)
+        return dst_err(c, -errno, "lchown");
+    if (fchmod(dst_fd, mode) < 0)
+        return dst_err(c, -errno, "chmod");
+    if (flistxattr(src_fd, NULL, 0) > 0) {
+        int r = copy_xattrs(src_fd, dst_fd);
+
+        if (r < 0 && r != -EPERM && r != -EACCES)
+            return dst_err(c, r, "setxattr");
+    }
+    if (futimens(dst_fd, t) < 0)
+        return dst_err(c, -errno, "utimes");
+    return NULL;
+}
+
+/* The same of what must not be opened: links, devices, pipes. */
+static struct error *set_meta_at(const struct copier *c, int src_dir, const char *src, int dst_dir,
+                                 const char *dst, const struct stat *st)
+{
+    struct file_owner owner = wanted_owner(c, st);
+    CLEANUP(closep) int from = openat(src_dir, src, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    CLEANUP(closep) int to = openat(dst_dir, dst, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    struct timespec t[2];
+    mode_t mode;
+
+    TRY(wanted_mode(c, st, &mode));
+    wanted_times(c, st, t);
+    if (fchownat(dst_dir, dst, owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) < 0)
+        return dst_err(c, -errno, "lchown");
+    if (!S_ISLNK(st->st_mode) && fchmodat(dst_dir, dst, mode, 0) < 0)
+        return dst_err(c, -errno, "chmod");
+    if (from >= 0 && to >= 0 && !S_ISLNK(st->st_mode)) {
+        int r = copy_xattrs(from, to);
+
+        if (r < 0 && r != -EPERM && r != -EACCES && r != -EBADF)
+            return dst_err(c, r, "setxattr");
+    }
+    if (utimensat(dst_dir, dst, t, AT_SYMLINK_NOFOLLOW) < 0)
+        return dst_err(c, -errno, "utimes");
+    return NULL;
+}
+
+/* ---- directories
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+static int above_fd(const struct copier *c, size_t level)
+{
+    return level == 0 ? c->dst_dir : c->frames[level - 1].dst_fd;
+}
+
+static struct error *not_a_dir(const struct copier *c)
+{
+    CLEANUP(freep) char *name = dst_name(c);
+
+    return err_new(ERR_INVALID, "cannot copy to non-directory: %s", name);
+}
+
+/* The counterpart of frame `level`, whose parents are there. */
+static struct error *make_dir(struct copier *c, size_t level)
+{
+    struct frame *f = &c->frames[level];
+    int above = above_fd(c, level);
+    struct stat st;
+
+    if (mkdirat(above, f->name, f->st.st_mode & 0777) == 0) {
+        f->created = true;
+    } else if (errno != EEXIST) {
+        return dst_err(c, -errno, "mkdir");
+    } else if (fstatat(above, f->name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode)) {
+        return not_a_dir(c);
+    }
+    f->dst_fd = openat(above, f->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (f->dst_fd < 0)
+        return dst_err(c, -errno, "open");
+    /* The destination itself, when it was there, keeps what it has but its time; a directory that is only on
+     * the way to something keeps all but its mode. */
+    f->set_meta = f->created || (level > 0 && f->included);
+    f->restore_time = !f->created && level == 0;
+    if (!f->set_meta && !f->restore_time && fchmod(f->dst_fd, f->st.st_mode & 07777) < 0)
+        return dst_err(c, -errno, "chmod");
+    return NULL;
+}
+
+static struct error *make_parents(struct copier *c)
+{
+    for (size_t i = 0; i < c->depth; i++)
+        if (c->frames[i].dst_fd < 0)
+            TRY(make_dir(c, i));
+    return NULL;
+}
+
+static void frame_deinit(struct frame *f)
+{
+    if (f->dir != NULL)
+        closedir(f->dir);
+    else
+        closep(&f->src_fd);
+    closep(&f->dst_fd);
+    free(f->name);
+    free(f->include);
+    free(f->exclude);
+}
+
+static struct error *leave_dir(struct copier *c)
+{
+    struct frame *f = &c->frames[--c->depth];
+    struct error *e = NULL;
+    struct timespec t[2];
+
+    buf_truncate(&c->path, f->path_len);
+    if (f->dst_fd >= 0 && f->set_meta) {
+        e = set_meta_fd(c, f->src_fd, f->dst_fd, &f->st);
+    } else if (f->dst_fd >= 0 && f->restore_time) {
+        wanted_times(c, &f->st, t);
+        if (futimens(f->dst_fd, t) < 0)
+            e = dst_err(c, -errno, "utimes");
+    }
+    frame_deinit(f);
+    return e;
+}
+
+static struct error *enter_dir(struct copier *c, int src_dir, const char *src, const char *dst,
+                               const struct stat *st, bool in, bool *include, bool *exclude)
+{
+    struct frame f = {
+        .src_fd = openat(src_dir, src, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+        .dst_fd = -1,
+        .name = xstrdup(dst),
+        .path_len = c->path.len,
+        .st = *st,
+        .included = in,
+        .include = include,
+        .exclude = exclude,
+    };
+    int r = f.src_fd < 0 ? -errno : c->depth >= LIMIT_PATH_DEPTH ? -ENAMETOOLONG : 0;
+
+    if (r == 0) {
+        f.dir = fdopendir(f.src_fd);
+        r = f.dir == NULL ? -errno : 0;
+    }
+    if (r < 0) {
+        frame_deinit(&f);
+        return src_err(c, r, "open");
+    }
+    if (c->depth == c->cap) {
+        c->cap = MAX(c->cap * 2, (size_t)8);
+        c->frames = xreallocarray(c->frames, c->cap, sizeof *c->frames);
+    }
+    c->frames[c->depth++] = f;
+    return in ? make_parents(c) : NULL;
+}
+
+/* ---- files
+ * -------------------------------------------------------------------------------------------------------------------
+ */
+
+static int copy_small(struct copier *c, int from, int to, size_t size)
+{
+    size_t have = 0;
+    ssize_t n;
+
+    if (c->chunk == NULL)
+        c->chunk = xmalloc(SMALL_FILE);
+    while (have < size && (n = read(from, c->chunk + have, size - have)) != 0) {
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        have += (size_t)MAX(n, 0);
+    }
+    for (size_t done = 0; done < have; done += (size_t)MAX(n, 0)) {
+        n = write(to, c->chunk + done, have - done);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+    }
+    return 0;
+}
+
+static struct error *copy_file(struct copier *c, int src_dir, const char *src, int dst_dir, const char *dst,
+                               const struct stat *st)
+{
+    CLEANUP(closep) int from = openat(src_dir, src, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    CLEANUP(closep) int to = -1;
+    struct stat now;
+    int r;
+
+    if (from < 0)
+        return src_err(c, -errno, "open");
+    if (fstat(from, &now) < 0 || !S_ISREG(now.st_mode))
+        return src_err(c, -EINVAL, "open");
+    to = openat(dst_dir, dst, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (to < 0)
+        return dst_err(c, -errno, "open");
+    if (now.st_size > 0) {
+        r = now.st_size <= (off_t)SMALL_FILE ? copy_small(c, from, to, (size_t)now.st_size)
+                                             : copy_content(from, to, now.st_size);
+        if (r < 0)
+            return dst_err(c, r, "write");
+    }
+    return set_meta_fd(c, from, to, st);
+}
+
+/* Another name of a file that was copied before: a link there, too. */
+static const struct link *find_link(const struct copier *c, const struct stat *st)
+{
+    for (size_t i = 0; i < c->link_count; i++)
+        if (c->links[i].ino == st->st_ino && c->links[i].dev == st->st_dev)
+            return &c->links[i];
+    return NULL;
+}
+
+static void note_link(struct copier *c, const struct stat *st)
+{
+    if (c->link_count == c->link_cap) {
+        c->link_cap = MAX(c->link_cap * 2, (size_t)16);
+        c->links = xreallocarray(c->links, c->link_cap, sizeof *c->links);
+    }
+    c->links[c->link_count++] = (struct link){ st->st_dev, st->st_ino, dst_name(c) };
+}
+
+static struct error *copy_link(struct copier *c, const struct link *l, int dst_dir, const char *dst)
+{
+    CLEANUP(freep) char *base = NULL;
+    CLEANUP(closep) int dir = path_open_parent(c->dst_root, l->path, false, 0, &base);
+
+    if (dir < 0 || linkat(dir, base, dst_dir, dst, 0) < 0)
+        return dst_err(c, dir < 0 ? dir : -errno, "link");
+    return NULL;
+}
+
+static struct error *copy_symlink(struct copier *c, int src_dir, const char *src, int dst_dir,
+                                  const char *dst)
+{
+    char target[LIMIT_PATH + 1];
+    ssize_t n = readlinkat(src_dir, src, target, sizeof target);
+
+    if (n < 0 || (size_t)n == sizeof target)
+        return src_err(c, n < 0 ? -errno : -ENAMETOOLONG, "readlink");
+    target[n] = '\0';
+    if (symlinkat(target, dst_dir, dst) < 0)
+        return dst_err(c, -errno, "symlink");
+    return NULL;
+}
+
+static struct error *copy_special(struct copier *c, int dst_dir, const char *dst, const struct stat *st)
+{
+    mode_t mode = st->st_mode;
+
+    if (S_ISSOCK(mode))
+        mode = (mode & 07777) | S_IFREG; /* a stub */
+    if (mknodat(dst_dir, dst, mode, S_ISCHR(mode) || S_ISBLK(mode) ? st->st_rdev : 0) < 0)
+        return dst_err(c, -errno, "mknod");
+    return NULL;
+}
+
+/* Nothing but a directory for a directory may stand in the way. */
+static struct error *clear_target(struct copier *c, int dst_dir, const char *dst, bool src_is_dir)
+{
+    CLEANUP(freep) char *name = NULL;
+    struct stat st;
+    int r;
+
+    if (fstatat(dst_dir, dst, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? NULL : dst_err(c, -errno, "lstat");
+    if (c->o->always_replace && !(src_is_dir && S_ISDIR(st.st_mode))) {
+        r = path_remove_all(dst_dir, dst);
+        return r < 0 ? dst_err(c, r, "remove") : NULL;
+    }
+    if (src_is_dir)
+        return NULL;
+    if (S_ISDIR(st.st_mode)) {
+        name = dst_name(c);
+        return err_new(ERR_INVALID, "cannot replace to directory %s with file", name);
+    }
+    return unlinkat(dst_dir, dst, 0) < 0 ? dst_err(c, -errno, "remove") : NULL;
+}
+
+/* ---- the walk
+ * ----------------------------------------------------------------------------------------------------------------
+ */
+
+static struct error *match(const struct pattern_set *set, const char *path, const bool *above,
+                           bool **ret_info, bool *ret)
+{
+    *ret_info = xcalloc(set->count, sizeof(bool));
+    return pattern_set_match_walk(set, path, above, *ret_info, ret);
+}
+
+/* Is the entry included, and (for a directory) may something below it be? */
+static struct error *filter(struct copier *c, bool **include, bool **exclude, bool *ret_in, bool *ret_skip)
+{
+    const struct frame *above = c->depth == 0 ? NULL : &c->frames[c->depth - 1];
+    const char *path = buf_str(&c->path);
+    bool out = false;
+
+    *ret_in = true;
+    *ret_skip = false;
+    if (path[0] == '\0')
+        return NULL;
+    if (c->include.count > 0)
+        TRY(match(&c->include, path, above == NULL ? NULL : above->include, include, ret_in));
+    if (c->exclude.count > 0)
+        TRY(match(&c->exclude, path, above == NULL ? NULL : above->exclude, exclude, &out));
+    *ret_in = *ret_in && !out;
+    *ret_skip = out && !c->exclude.exclusions;
+    return NULL;
+}
+
+static struct error *copy_leaf(struct copier *c, int src_dir, const char *src, int dst_dir, const char *dst,
+                               const struct stat *st, bool fresh)
+{
+    const struct link *l;
+
+    if (!fresh)
+        TRY(clear_target(c, dst_dir, dst, false));
+    if (S_ISREG(st->st_mode)) {
+        if (st->st_nlink <= 1)
+            return copy_file(c, src_dir, src, dst_dir, dst, st);
+        l = find_link(c, st);
+        if (l != NULL)
+            return copy_link(c, l, dst_dir, dst);
+        note_link(c, st);
+        return copy_file(c, src_dir, src, dst_dir, dst, st);
+    }
+    if (S_ISLNK(st->st_mode))
+        TRY(copy_symlink(c, src_dir, src, dst_dir, dst));
+    else
+        TRY(copy_special(c, dst_dir, dst, st));
+    return set_meta_at(c, src_dir, src, dst_dir, dst, st);
+}
+
+/* `src` in src_dir to `dst` below the last frame (or the destination's parent). */
+static struct error *copy_entry(struct copier *c, int src_dir, const char *src, const char *dst)
+{
+    CLEANUP(freep) bool *include = NULL;
+    CLEANUP(freep) bool *exclude = NULL;
+    struct stat st;
+    bool in, skip;
+
+    if ((++c->seen & 63) == 0)
+        TRY(task_check());
+    TRY(filter(c, &include, &exclude, &in, &skip));
+    if (skip)
+        return NULL;
+    if (fstatat(src_dir, src, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return src_err(c, -errno, "lstat");
+    if (S_ISDIR(st.st_mode)) {
+        if (in && c->o->always_replace) {
+            TRY(make_parents(c));
+            TRY(clear_target(c, above_fd(c, c->depth), dst, true));
+        }
+        return enter_dir(c, src_dir, src, dst, &st, in, TAKE(include), TAKE(exclude));
+    }
+    if (!in)
+        return NULL;
+    TRY(make_parents(c));
+    return copy_leaf(c, src_dir, src, above_fd(c, c->depth), dst, &st,
+                     c->depth > 0 && c->frames[c->depth - 1].created);
+}
+
+static struct error *walk(struct copier *c)
+{
+    while (c->depth > 0) {
+        struct frame *f = &c->frames[c->depth - 1];
+        struct dirent *d;
+
+        buf_truncate(&c->path, f->path_len);
+        errno = 0;
+        d = readdir(f->dir);
+        if (d == NULL) {
+            if (errno != 0)
+                return src_err(c, -errno, "readdirent");
+            TRY(leave_dir(c));
+            continue;
+        }
+        if (streq(d->d_name, ".") || streq(d->d_name, ".."))
+            continue;
+        if (c->path.len > 0)
+            buf_addc(&c->path, '/');
+        buf_adds(&c->path, d->d_name);
+        TRY(copy_entry(c, f->src_fd, d->d_name, d->d_name));
+    }
+    return NULL;
+}
+
+static void copier_deinit(struct copier *c)
+{
+    while (c->depth > 0)
+        frame_deinit(&c->frames[--c->depth]);
+    free(c->frames);
+    for (size_t i = 0; i < c->link_count; i++)
+        free(c->links[i].path);
+    free(c->links);
+    free(c->chunk);
+    free(c->dst_name);
+    free(c->dst_path);
+    closep(&c->dst_dir);
+    buf_deinit(&c->path);
+    pattern_set_deinit(&c->include);
+    pattern_set_deinit(&c->exclude);
+}
+
+static struct error *init_patterns(struct pattern_set *set, const struct strv *patterns)
+{
+    if (patterns == NULL || patterns->len == 0)
+        return NULL;
+    return pattern_set_init(set, (const char *const *)patterns->v, patterns->len);
+}
+
+/* Where the source lies: its parent's descriptor and its name there. */
+static struct error *open_source(int root, const char *src, bool follow, int *ret_dir, char **ret_name,
+                                 struct stat *st)
+{
+    CLEANUP(freep) char *clean = path_join("/", src);
+    CLEANUP(freep) char *real = NULL;
+    int r = follow ? path_resolve(root, clean, &real) : 0;
+
+    if (r == 0)
+        r = path_open_parent(root, real != NULL ? real : clean, false, 0, ret_name);
+    if (r >= 0) {
+        *ret_dir = r;
+        r = fstatat(*ret_dir, *ret_name, st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+    }
+    return r < 0 ? path_err(r, "lstat", clean) : NULL;
+}
+
+/* The destination's directory part exists before anything is looked at: "a/b" makes a, "a/b/" and "a/b/."
+ * make b. */
+static struct error *make_dest(int root, const char *dst, const struct copy_options *o)
+{
+    const char *slash = strrchr(dst, '/');
+    const char *file = slash == NULL ? dst : slash + 1;
+    uint32_t mode = o->mode >= 0 ? (uint32_t)o->mode : 0755;
+    CLEANUP(freep) char *dir = NULL;
+
+    if (file[0] == '\0' || streq(file, "."))
+        dir = xstrdup(dst);
+    else
+        dir = xstrndup(dst, slash == NULL ? 0 : (size_t)(slash - dst) + 1);
+    return dir[0] == '\0' ? NULL : copy_mkdirs(root, dir, mode, o->owner, o->timestamp_ns);
+}
+
+/* dst, resolved; a directory takes the source by its base name, unless it takes the contents of one. */
+static struct error *open_dest(struct copier *c, const char *src, const char *dst, const struct stat *src_st)
+{
+    const struct copy_options *o = c->o;
+    CLEANUP(freep) char *clean = path_clean(dst);
+    CLEANUP(freep) char *base = path_base(src);
+    CLEANUP(freep) char *dir = NULL;
+    uint32_t mode = o->mode >= 0 ? (uint32_t)o->mode : 0755;
+    bool src_dir = S_ISDIR(src_st->st_mode), exists;
+    struct stat st;
+    int r = path_resolve(c->dst_root, clean, &c->dst_path);
+
+    if (r < 0)
+        return path_err(r, "lstat", clean);
+    r = path_stat(c->dst_root, c->dst_path, false, &st);
+    if (r < 0 && r != -ENOENT)
+        return path_err(r, "failed to lstat destination path: stat", c->dst_path);
+    exists = r == 0;
+    if (exists && ((!o->dir_contents && src_dir) || (!src_dir && S_ISDIR(st.st_mode)))) {
+        char *joined = path_join(c->dst_path, streq(base, "/") ? "." : base);
+
+        free(c->dst_path);
+        c->dst_path = joined;
+    }
+    dir = path_dir(c->dst_path);
+    if (o->dir_contents && src_dir && !exists)
+        TRY(copy_mkdirs(c->dst_root, c->dst_path, mode, o->owner, o->timestamp_ns));
+    TRY(mkdirs_fd(c->dst_root, dir, mode, o->owner, o->timestamp_ns, &c->dst_dir));
+    c->dst_name = streq(c->dst_path, "/") ? xstrdup(".") : path_base(c->dst_path);
+    return NULL;
+}
+
+struct error *copy_path(int src_root, const char *src, int dst_root, const char *dst,
+                        const struct copy_options *o)
+{
+    CLEANUP(copier_deinit) struct copier c = { .o = o, .dst_dir = -1, .dst_root = dst_root };
+    CLEANUP(closep) int src_dir = -1;
+    CLEANUP(freep) char *name = NULL;
+    CLEANUP(freep) char *shown = path_join("/", src);
+    struct stat st;
+
+    c.src_path = shown;
+    TRY(init_patterns(&c.include, o->include));
+    TRY(init_patterns(&c.exclude, o->exclude));
+    TRY(make_dest(dst_root, dst, o));
+    TRY(open_source(src_root, src, o->follow_links, &src_dir, &name, &st));
+    TRY(open_dest(&c, src, dst, &st));
+    TRY(copy_entry(&c, src_dir, name, c.dst_name));
+    return walk(&c);
+}
+
+/* ---- wildcards
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+static bool has_wildcard(const char *name, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (name[i] == '\\')
+            i++;
+        else if (name[i] == '*' || name[i] == '?' || name[i] == '[')
+            return true;
+    }
+    return false;
+}
+
+static int match_in(int fd, const char *pattern, const char *prefix, struct strv *ret);
+
+/* One name against the pattern's first component; with more components left, what is below it against those.
+ */
+static int match_name(int dir_fd, const char *name, const char *pattern, size_t len, const char *prefix,
+                      struct strv *ret)
+{
+    CLEANUP(freep) char *part = xstrndup(pattern, len);
+    CLEANUP(freep) char *path = xasprintf("%s/%s", prefix, name);
+    const char *rest = pattern + len + strspn(pattern + len, "/");
+    CLEANUP(closep) int fd = -1;
+
+    if (path_match(part, name) != 1)
+        return 0;
+    if (*rest == '\0') {
+        strv_add(ret, path);
+        return 0;
+    }
+    fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? 0 : match_in(fd, rest, path, ret); /* depth: components of one path */
+}
+
+static int match_in(int fd, const char *pattern, const char *prefix, struct strv *ret)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3), r = 0;
+    DIR *d = copy < 0 ? NULL : fdopendir(copy);
+    size_t len = strcspn(pattern, "/");
+
+    if (d == NULL) {
+        closep(&copy);
+        return -errno;
+    }
+    for (struct dirent *e; r == 0 && (e = readdir(d)) != NULL;)
+        if (!streq(e->d_name, ".") && !streq(e->d_name, ".."))
+            r = match_name(fd, e->d_name, pattern, len, prefix, ret);
+    closedir(d);
+    return r;
+}
+
+struct error *copy_matches(int root, const char *src, bool follow, struct strv *ret)
+{
+    const char *p = src;
+    CLEANUP(freep) char *prefix = NULL;
+    CLEANUP(freep) char *real = NULL;
+    CLEANUP(closep) int fd = -1;
+    int r;
+
+    for (;;) {
+        size_t n;
+
+        p += strspn(p, "/");
+        n = strcspn(p, "/");
+        if (*p == '\0') {
+            strv_add(ret, src);
+            return NULL;
+        }
+        if (has_wildcard(p, n))
+            break;
+        p += n;
+    }
+    prefix = xstrndup(src, (size_t)(p - src));
+    r = path_resolve(root, prefix, &real);
+    if (r == 0)
+        r = fd = path_open(root, real, O_RDONLY | O_DIRECTORY, 0);
+    if (r >= 0)
+        r = match_in(fd, p, streq(real, "/") ? "" : real, ret);
+    if (r < 0)
+        return path_err(r, "lstat", prefix);
+    strv_sort(ret);
+    return NULL;
+}

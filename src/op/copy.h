@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * copy.h - copy paths between two roots as LLB's copy does (cp -a with BuildKit's rules about directories,
+ * links and owners)
+ *
+ * Both roots may be hostile: paths are resolved inside them, the walk itself follows no link, and device
+ * nodes are made, never opened. Error texts name paths as seen from the roots, as BuildKit's do.  Wait points
+ * between files.
+ */
+#ifndef MINKE_OP_COPY_H
+#define MINKE_OP_COPY_H
+
+#include "base/base.h"
+#include "base/error.h"
+#include "base/vec.h"
+
+struct file_owner {
+    uint32_t uid, gid;
+};
+
+struct copy_options {
+    const struct file_owner *owner; /* NULL: keep the source's; made directories are root's */
+    int64_t timestamp_ns;           /* -1: keep the source's */
+    int mode;                       /* -1: keep; also of directories */
+    const char *mode_text;          /* symbolic ("u+x,go-w") or octal; NULL or "": `mode` */
+    bool dir_contents, follow_links, always_replace;
+    const struct strv *include, *exclude; /* patterns relative to the source; may be NULL */
+};
+
+/* `src` below src_root to `dst` below dst_root; missing directories of `dst` are made. */
+struct error *copy_path(int src_root, const char *src, int dst_root, const char *dst,
+                        const struct copy_options *o) MUST_CHECK;
+/* The paths that `src` names: itself without wildcards, else what matches, sorted. */
+struct error *copy_matches(int root, const char *src, bool follow, struct strv *ret) MUST_CHECK;
+/* mkdir -p: directories that exist are left alone; `path` may end in anything. */
+struct error *copy_mkdirs(int root, const char *path, uint32_t mode, const struct file_owner *owner,
+                          int64_t timestamp_ns) MUST_CHECK;
+/* An absolute clean path with "/." and "/" kept at its end, as BuildKit cleans copy paths. New string. */
+char *copy_clean(const char *path);
+
+/* Apply a mode text to a mode: 0 or -EINVAL. */
+int mode_apply(const char *text, uint32_t mode, bool dir, uint32_t *ret) MUST_CHECK;
+
+/* What an opened path gets: owner (NULL: unchanged), mode (-1: unchanged), time (-1: unchanged).  `name` in
+ * `dir_fd`, link not followed. */
+int copy_set_meta(int dir_fd, const char *name, const struct file_owner *owner, int mode,
+                  int64_t timestamp_ns) MUST_CHECK;
+
+#endif

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * exec.c - the exec op: one process in the runtime, its output to the log
+ */
+#include "base/limits.h"
+#include "io/path.h"
+#include "op/exec_mounts.h"
+#include "op/text.h"
+#include "task/task.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+/* ---- the log
+ * -----------------------------------------------------------------------------------------------------------------
+ */
+
+struct log_pipe {
+    struct vertex_reporter *reporter;
+    int stream, fd; /* fd: the end we read */
+};
+
+static struct error *read_log(void *arg)
+{
+    struct log_pipe *p = arg;
+    CLEANUP(freep) char *chunk = xmalloc(32 * KIB);
+
+    for (;;) {
+        ssize_t n = read(p->fd, chunk, 32 * KIB);
+
+        if (n > 0) {
+            reporter_log(p->reporter, p->stream, chunk, (size_t)n);
+        } else if (n == 0) {
+            return NULL;
+        } else if (errno == EAGAIN) {
+            int r = task_wait_fd(p->fd, 1 /* POLLIN */);
+
+            if (r < 0)
+                return task_error(r, "read the output of a step");
+        } else if (errno != EINTR) {
+            return err_sys(errno, "read the output of a step");
+        }
+    }
+}
+
+static int open_pipe(struct log_pipe *p, int *ret_write)
+{
+    int fds[2];
+
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return -errno;
+    if (fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0) {
+        int e = errno;
+
+        close(fds[0]);
+        close(fds[1]);
+        return -e;
+    }
+    p->fd = fds[0];
+    *ret_write = fds[1];
+    return 0;
+}
+
+/* ---- the environment
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static void add_proxy(struct strv *env, const char *upper, const char *lower, const char *value)
+{
+    if (value[0] == '\0')
+        return;
+    strv_addf(env, "%s=%s", upper, value);
+    strv_addf(env, "%s=%s", lower, value);
+}
+
+static bool has_path(const struct strv *env)
+{
+    for (size_t i = 0; i < env->len; i++)
+        if (str_has_prefix(env->v[i], "PATH="))
+            return true;
+    return false;
+}
+
+static struct error *add_secret_env(const struct op_context *c, const Pb__SecretEnv *s, struct strv *env)
+{
+    CLEANUP(buf_deinit) struct buf value = { 0 };
+    struct error *e;
+
+    if (s->id[0] == '\0')
+        return err_new(ERR_INVALID, "secret ID missing for \"%s\" environment variable", s->name);
+    e = session_secret(&c->sessions, s->id, &value);
+    if (e != NULL && s->optional && e->kind == ERR_NOT_FOUND) {
+        err_free(e); /* the variable is there, empty, as with BuildKit */
+        e = NULL;
+    }
+    TRY(e);
+    strv_addf(env, "%s=%s", s->name, buf_str(&value));
+    if (value.data != NULL)
+        explicit_bzero(value.data, value.len);
+    return NULL;
+}
+
+static struct error *make_env(const struct op_context *c, struct strv *env)
+{
+    const Pb__ExecOp *op = c->vertex->op->exec;
+    const Pb__ProxyEnv *p = op->meta->proxy_env;
+
+    pb_to_strv(op->meta->env, op->meta->n_env, env);
+    if (p != NULL) {
+        add_proxy(env, "HTTP_PROXY", "http_proxy", p->http_proxy);
+        add_proxy(env, "HTTPS_PROXY", "https_proxy", p->https_proxy);
+        add_proxy(env, "FTP_PROXY", "ftp_proxy", p->ftp_proxy);
+        add_proxy(env, "NO_PROXY", "no_proxy", p->no_proxy);
+        add_proxy(env, "ALL_PROXY", "all_proxy", p->all_proxy);
+    }
+    if (!has_path(env))
+        strv_add(env, DEFAULT_PATH);
+    for (size_t i = 0; i < op->n_secretenv; i++)
+        TRY(add_secret_env(c, op->secretenv[i], env));
+    return NULL;
+}
+
+/* ---- the process
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+/* As Go's %q. */
+static void add_quoted(struct buf *b, const char *s)
+{
+    static const char letters[] = "abtnvfr"; /* 7 to 13 */
+
+    buf_addc(b, '"');
+    for (; *s != '\0'; s++) {
+        unsigned char ch = (unsigned char)*s;
+
+        if (ch == '"' || ch == '\\')
+            buf_addf(b, "\\%c", ch);
+        else if (ch >= 7 && ch <= 13)
+            buf_addf(b, "\\%c", letters[ch - 7]);
+        else if (ch < 0x20 || ch == 0x7f)
+            buf_addf(b, "\\x%02x", ch);
+        else
+            buf_addc(b, *s);
+    }
+    buf_addc(b, '"');
+}
+
+static struct error *exit_error(const struct op_context *c, int code)
+{
+    const Pb__Meta *meta = c->vertex->op->exec->meta;
+    CLEANUP(buf_deinit) struct buf quoted = { 0 };
+    CLEANUP(strv_deinit) struct strv args = { 0 };
+    CLEANUP(freep) char *joined = NULL;
+    CLEANUP(freep) char *json = xasprintf("{\"Code\":%d}", code);
+    struct error *e;
+
+    pb_to_strv(meta->args, meta->n_args, &args);
+    joined = strv_join(&args, " ");
+    add_quoted(&quoted, joined);
+    e = err_new(ERR_UNKNOWN, "process %s did not complete successfully: exit code: %d", buf_str(&quoted),
+                code);
+    err_add_detail(e, "github.com/moby/buildkit/gatewayapi.ExitMessage+json", json, strlen(json));
+    return e;
+}
+
+static bool code_is_fine(const Pb__Meta *meta, int code)
+{
+    if (meta->n_valid_exit_codes == 0)
+        return code == 0;
+    for (size_t i = 0; i < meta->n_valid_exit_codes; i++)
+        if (meta->valid_exit_codes[i] == code)
+            return true;
+    return false;
+}
+
+static enum run_network network_of(const Pb__ExecOp *op)
+{
+    switch (op->network) {
+    case PB__NET_MODE__HOST:
+        return RUN_NET_HOST;
+    case PB__NET_MODE__NONE:
+        return RUN_NET_NONE;
+    default:
+        return RUN_NET_BRIDGE;
+    }
+}
+
+static void add_resources(const struct llb_resources *r, struct run_resources *ret)
+{
+    if (r == NULL)
+        return;
+    ret->memory = r->memory;
+    ret->memory_swap = r->memory_swap;
+    ret->cpu_quota = r->cpu_quota;
+    ret->cpu_shares = r->cpu_shares;
+    ret->cpu_period = r->cpu_period;
+    ret->cpuset_cpus = r->cpuset_cpus[0] == '\0' ? NULL : r->cpuset_cpus;
+    ret->cpuset_mems = r->cpuset_mems[0] == '\0' ? NULL : r->cpuset_mems;
+}
+
+/* With the log's readers running: their pipes end when the last process of the step is gone. */
+static struct error *run_logged(struct op_context *c, struct run_spec *spec, int *ret_code)
+{
+    const struct op_config *config = c->op_ctx;
+    struct log_pipe out = { c->reporter, 1, -1 }, err = { c->reporter, 2, -1 };
+    CLEANUP(closep) int out_write = -1;
+    CLEANUP(closep) int err_write = -1;
+    struct error *e = NULL, *joined;
+    struct group g;
+    int r = open_pipe(&out, &out_write);
+
+    if (r == 0)
+        r = open_pipe(&err, &err_write);
+    if (r < 0) {
+        closep(&out.fd);
+        return err_sys(-r, "pipe");
+    }
+    group_open(&g, 0);
+    e = group_spawn(&g, "stdout", read_log, &out);
+    if (e == NULL)
+        e = group_spawn(&g, "stderr", read_log, &err);
+    if (e == NULL) {
+        spec->stdout_fd = out_write;
+        spec->stderr_fd = err_write;
+        e = runner_run(config->runner, spec, ret_code);
+    }
+    closep(&out_write);
+    closep(&err_write);
+    joined = group_join(&g);
+    if (e == NULL)
+        e = joined;
+    else
+        err_free(joined);
+    closep(&out.fd);
+    closep(&err.fd);
+    return e;
+}
+
+static struct error *run_process(struct op_context *c, const struct exec_mounts *m)
+{
+    const Pb__ExecOp *op = c->vertex->op->exec;
+    const Pb__Meta *meta = op->meta;
+    CLEANUP(strv_deinit) struct strv env = { 0 };
+    CLEANUP(strv_deinit) struct strv args = { 0 };
+    CLEANUP(freep) struct run_ulimit *ulimits = xcalloc(meta->n_ulimit + 1, sizeof *ulimits);
+    CLEANUP(freep) struct run_host *hosts = xcalloc(meta->n_extra_hosts + 1, sizeof *hosts);
+    struct run_spec spec = {
+        .rootfs_fd = m->root_fd,
+        .rootfs_readonly = m->root_readonly,
+        .cwd = meta->cwd,
+        .user = meta->user,
+        .hostname = meta->hostname[0] == '\0' ? NULL : meta->hostname,
+        .network = network_of(op),
+        .insecure = op->security == PB__SECURITY_MODE__INSECURE,
+        .mounts = m->mounts,
+        .mount_count = m->mount_count,
+        .secrets = m->secrets,
+        .secret_count = m->secret_count,
+        .sockets = m->sockets,
+        .socket_count = m->socket_count,
+        .ulimits = ulimits,
+        .ulimit_count = meta->n_ulimit,
+        .hosts = hosts,
+        .host_count = meta->n_extra_hosts,
+        .cgroup_parent = meta->cgroup_parent[0] == '\0' ? NULL : meta->cgroup_parent,
+        .remove_mount_stubs = meta->remove_mount_stubs_recursive,
+        .stdin_fd = -1,
+    };
+    int code = 0;
+
+    TRY(make_env(c, &env));
+    pb_to_strv(meta->args, meta->n_args, &args);
+    spec.args = (const char *const *)args.v;
+    spec.env = (const char *const *)env.v;
+    for (size_t i = 0; i < meta->n_ulimit; i++)
+        ulimits[i] =
+            (struct run_ulimit){ meta->ulimit[i]->name, meta->ulimit[i]->soft, meta->ulimit[i]->hard };
+    for (size_t i = 0; i < meta->n_extra_hosts; i++)
+        hosts[i] = (struct run_host){ meta->extra_hosts[i]->host, meta->extra_hosts[i]->ip };
+    add_resources(c->vertex->meta->resources, &spec.resources);
+    TRY(run_logged(c, &spec, &code));
+    return code_is_fine(meta, code) ? NULL : exit_error(c, code);
+}
+
+static struct error *exec_run(struct op_context *c, struct snapshot **inputs, struct snapshot **outputs,
+                              size_t output_count)
+{
+    struct exec_mounts m;
+    struct error *e;
+
+    if (c->vertex->op->exec->n_cdi_devices > 0)
+        return err_new(ERR_UNIMPLEMENTED, "CDI devices are not supported: %s",
+                       c->vertex->op->exec->cdi_devices[0]->name);
+    TRY(exec_mounts_begin(c, inputs, output_count, &m));
+    e = run_process(c, &m);
+    if (e == NULL)
+        e = exec_mounts_commit(c, &m, outputs);
+    exec_mounts_end(&m);
+    return e;
+}
+
+static size_t exec_outputs(const struct llb_vertex *v)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < v->op->exec->n_mounts; i++)
+        n += v->op->exec->mounts[i]->output != -1;
+    return n;
+}
+
+/* ---- keys
+ * --------------------------------------------------------------------------------------------------------------------
+ */
+
+static void meta_text(struct buf *b, const Pb__Meta *m)
+{
+    text_strs(b, "arg", m->args, m->n_args);
+    text_strs(b, "env", m->env, m->n_env);
+    text_str(b, "cwd", m->cwd);
+    text_str(b, "user", m->user);
+    text_str(b, "hostname", m->hostname);
+    text_str(b, "cgroup", m->cgroup_parent);
+    for (size_t i = 0; i < m->n_extra_hosts; i++)
+        text_str(b, "host", m->extra_hosts[i]->host); /* not its address */
+    for (size_t i = 0; i < m->n_ulimit; i++)
+        buf_addf(b, "ulimit %s %lld %lld\n", m->ulimit[i]->name, (long long)m->ulimit[i]->soft,
+                 (long long)m->ulimit[i]->hard);
+    for (size_t i = 0; i < m->n_valid_exit_codes; i++)
+        buf_addf(b, "exit %d\n", m->valid_exit_codes[i]);
+    text_int(b, "stubs", m->remove_mount_stubs_recursive, 0);
+}
+
+/* Neither what a mount selects of its input (that is the input's part of the key) nor which cache it uses. */
+static void mount_text(struct buf *b, const Pb__Mount *m)
+{
+    buf_addf(b, "mount %lld %lld %d %d ", (long long)m->input, (long long)m->output, m->readonly,
+             (int)m->mount_type);
+    buf_add_json_string(b, m->dest, strlen(m->dest), false);
+    if (m->tmpfs_opt != NULL)
+        buf_addf(b, " size %lld", (long long)m->tmpfs_opt->size);
+    if (m->secret_opt != NULL)
+        buf_addf(b, " secret %u %u %o %d %s", m->secret_opt->uid, m->secret_opt->gid, m->secret_opt->mode,
+                 m->secret_opt->optional, m->secret_opt->id);
+    if (m->ssh_opt != NULL)
+        buf_addf(b, " ssh %u %u %o %d %s", m->ssh_opt->uid, m->ssh_opt->gid, m->ssh_opt->mode,
+                 m->ssh_opt->optional, m->ssh_opt->id);
+    buf_addc(b, '\n');
+}
+
+static struct error *exec_text(const struct llb_vertex *v, struct buf *out)
+{
+    const Pb__ExecOp *op = v->op->exec;
+    const Pb__Platform *p = v->op->platform;
+    const struct platform *host = platform_host();
+
+    meta_text(out, op->meta);
+    for (size_t i = 0; i < op->n_mounts; i++)
+        mount_text(out, op->mounts[i]);
+    for (size_t i = 0; i < op->n_secretenv; i++)
+        buf_addf(out, "secretenv %s %d %s\n", op->secretenv[i]->name, op->secretenv[i]->optional,
+                 op->secretenv[i]->id);
+    for (size_t i = 0; i < op->n_cdi_devices; i++)
+        buf_addf(out, "device %s %d\n", op->cdi_devices[i]->name, op->cdi_devices[i]->optional);
+    buf_addf(out, "network %d security %d\n", (int)op->network, (int)op->security);
+    buf_addf(out, "platform %s/%s", p == NULL ? host->os : p->os,
+             p == NULL ? host->architecture : p->architecture);
+    if (p != NULL ? p->variant[0] != '\0' : host->variant[0] != '\0')
+        buf_addf(out, "/%s", p == NULL ? host->variant : p->variant);
+    buf_addc(out, '\n');
+    return NULL;
+}
+
+/* What is only read counts by its content, where the step cannot pass on more than it selected. */
+static struct error *exec_input(const struct llb_vertex *v, size_t input, struct op_input_key *ret)
+{
+    const Pb__ExecOp *op = v->op->exec;
+    bool whole = false, all_safe = true, any = false;
+
+    for (size_t i = 0; i < op->n_mounts; i++) {
+        const Pb__Mount *m = op->mounts[i];
+        CLEANUP(freep) char *sel = path_join("/", m->selector);
+        bool safe;
+
+        if (m->input != (int64_t)input ||
+            (m->mount_type != PB__MOUNT_TYPE__BIND && m->mount_type != PB__MOUNT_TYPE__CACHE))
+            continue;
+        safe = m->output == -1 || m->readonly || streq(sel, "/");
+        if (m->content_cache == PB__MOUNT_CONTENT_CACHE__ON && !safe)
+            return err_new(ERR_INVALID, "invalid mount cache content for %s", m->dest);
+        if (m->content_cache == PB__MOUNT_CONTENT_CACHE__OFF ||
+            (m->content_cache == PB__MOUNT_CONTENT_CACHE__DEFAULT && streq(m->dest, "/")))
+            safe = false;
+        any = true;
+        all_safe = all_safe && safe;
+        whole = whole || streq(sel, "/");
+        op_input_key_add(ret, sel)->follow_links = true;
+    }
+    if (whole)
+        op_input_key_deinit(ret); /* all of it */
+    ret->by_content = any && all_safe;
+    return NULL;
+}
+
+const struct op_impl exec_op = {
+    .name = "exec",
+    .key_text = exec_text,
+    .input_key = exec_input,
+    .output_count = exec_outputs,
+    .run = exec_run,
+    .takes_cpu = true,
+};

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "op/exec_mounts.h"
+
+#include "base/limits.h"
+#include "io/path.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+struct ssh_mount {
+    struct session_group sessions;
+    char *id;
+};
+
+static const char *type_name(Pb__MountType t)
+{
+    static const char *const names[] = { "BIND", "SECRET", "SSH", "CACHE", "TMPFS" };
+
+    return (unsigned)t < ARRAY_LEN(names) ? names[t] : "unknown";
+}
+
+static char *keep_text(struct exec_mounts *m, char *text)
+{
+    ptrv_add(&m->texts, text);
+    return text;
+}
+
+static int keep_fd(struct exec_mounts *m, int fd)
+{
+    m->fds = xreallocarray(m->fds, m->fd_count + 1, sizeof *m->fds);
+    return m->fds[m->fd_count++] = fd;
+}
+
+static char *joined_args(const struct op_context *c)
+{
+    struct strv args = { 0 };
+    char *text;
+
+    pb_to_strv(c->vertex->op->exec->meta->args, c->vertex->op->exec->meta->n_args, &args);
+    text = strv_join(&args, " ");
+    strv_deinit(&args);
+    return text;
+}
+
+/* ---- one mount
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+static char *dest_of(struct exec_mounts *m, const struct op_context *c, const Pb__Mount *mount)
+{
+    const char *cwd = c->vertex->op->exec->meta->cwd;
+
+    if (mount->dest[0] == '/')
+        return keep_text(m, path_clean(mount->dest));
+    CLEANUP(freep) char *base = path_join("/", cwd);
+    return keep_text(m, path_join(base, mount->dest));
+}
+
+static struct run_mount *add_mount(struct exec_mounts *m, const struct op_context *c, const Pb__Mount *mount,
+                                   int fd)
+{
+    struct run_mount *r;
+
+    m->mounts = xreallocarray(m->mounts, m->mount_count + 1, sizeof *m->mounts);
+    r = &m->mounts[m->mount_count++];
+    *r = (struct run_mount){
+        .dest = dest_of(m, c, mount),
+        .source_fd = fd,
+        .selector = mount->selector[0] == '\0' || streq(mount->selector, "/") ? NULL : mount->selector,
+        .readonly = mount->readonly,
+    };
+    return r;
+}
+
+static struct error *add_active(struct op_context *c, struct exec_mounts *m, size_t i, struct snapshot *base,
+                                int *ret_fd)
+{
+    const Pb__Mount *mount = c->vertex->op->exec->mounts[i];
+    struct active *a;
+
+    TRY(op_begin(c, base, &a));
+    m->actives = xreallocarray(m->actives, m->active_count + 1, sizeof *m->actives);
+    m->actives[m->active_count++] = (struct exec_active){ a, i, mount->output };
+    *ret_fd = active_fd(a);
+    return NULL;
+}
+
+/* Which of the op's results mount i is; -1: none. They are counted in the order of the mounts. */
+static int64_t output_of(const Pb__ExecOp *op, size_t i)
+{
+    int64_t n = 0;
+
+    if (op->mounts[i]->output == -1)
+        return -1;
+    for (size_t k = 0; k < i; k++)
+        n += op->mounts[k]->output != -1;
+    return n;
+}
+
+static struct error *bind(struct op_context *c, struct exec_mounts *m, size_t i, struct snapshot *in,
+                          bool has_input)
+{
+    const Pb__Mount *mount = c->vertex->op->exec->mounts[i];
+    bool root = streq(mount->dest, "/"), ro = mount->readonly && has_input && !root;
+    int fd;
+
+    if (!ro) {
+        TRY(add_active(c, m, i, in, &fd));
+    } else {
+        TRY(op_mount_ro(c, in, &fd));
+        keep_fd(m, fd);
+        if (mount->output != -1)
+            m->kept[output_of(c->vertex->op->exec, i)] = in == NULL ? NULL : snapshot_ref(in);
+    }
+    if (root) {
+        m->root_fd = fd;
+        m->root_readonly = mount->readonly;
+        return NULL;
+    }
+    add_mount(m, c, mount, fd);
+    return NULL;
+}
+
+static struct error *cache(struct op_context *c, struct exec_mounts *m, size_t i, struct snapshot *in,
+                           bool has_input)
+{
+    const Pb__Mount *mount = c->vertex->op->exec->mounts[i];
+    CLEANUP(freep) char *args = joined_args(c);
+    CLEANUP(freep) char *what = NULL;
+    CLEANUP(freep) char *id = NULL;
+    struct cache_mount *cm;
+
+    if (mount->cache_opt == NULL)
+        return err_new(ERR_INVALID, "missing cache mount options");
+    if (mount->cache_opt->id[0] != '\0')
+        what =
+            xasprintf("cached mount %s from exec %s with id \"%s\"", mount->dest, args, mount->cache_opt->id);
+    else
+        what = xasprintf("cached mount %s from exec %s", mount->dest, args);
+    id = xstrdup(mount->cache_opt->id[0] != '\0' ? mount->cache_opt->id : mount->dest);
+    if (in != NULL) { /* one that began with other files is another one */
+        struct digest d = digest_of(snapshot_id(in), strlen(snapshot_id(in)));
+        char *longer = xasprintf("%s:%.24s", id, digest_hex(&d));
+
+        free(id);
+        id = longer;
+    }
+    enum cache_sharing sharing = mount->cache_opt->sharing == PB__CACHE_SHARING__LOCKED    ? CACHE_LOCKED
+                                 : mount->cache_opt->sharing == PB__CACHE_SHARING__PRIVATE ? CACHE_PRIVATE
+                                                                                           : CACHE_SHARED;
+    TRY(cache_mount_acquire(c->store, id, sharing, in, what, &cm));
+    ptrv_add(&m->caches, cm);
+    add_mount(m, c, mount, cache_mount_fd(cm));
+    if (mount->output != -1)
+        m->kept[output_of(c->vertex->op->exec, i)] = in == NULL ? NULL : snapshot_ref(in);
+    return NULL;
+}
+
+static struct error *tmpfs(struct op_context *c, struct exec_mounts *m, const Pb__Mount *mount)
+{
+    struct run_mount *r = add_mount(m, c, mount, -1);
+
+    r->tmpfs = true;
+    r->tmpfs_size = mount->tmpfs_opt == NULL ? 0 : mount->tmpfs_opt->size;
+    return NULL;
+}
+
+static struct error *secret(struct op_context *c, struct exec_mounts *m, const Pb__Mount *mount)
+{
+    const Pb__SecretOpt *o = mount->secret_opt;
+    struct buf *data;
+    struct error *e;
+
+    if (o == NULL)
+        return err_new(ERR_INVALID, "invalid secret mount options");
+    if (o->id[0] == '\0')
+        return err_new(ERR_INVALID, "secret ID missing from mount options");
+    data = NEW(struct buf);
+    ptrv_add(&m->data, data);
+    e = session_secret(&c->sessions, o->id, data);
+    if (e != NULL && o->optional && e->kind == ERR_NOT_FOUND) {
+        err_free(e);
+        return NULL;
+    }
+    TRY(e);
+    m->secrets = xreallocarray(m->secrets, m->secret_count + 1, sizeof *m->secrets);
+    m->secrets[m->secret_count++] = (struct run_secret_file){
+        .dest = dest_of(m, c, mount),
+        .data = data->data,
+        .len = data->len,
+        .uid = o->uid,
+        .gid = o->gid,
+        .mode = o->mode & 0777,
+    };
+    return NULL;
+}
+
+static struct error *serve_agent(void *ctx, struct stream *conn)
+{
+    struct ssh_mount *s = ctx;
+
+    return session_ssh_serve(&s->sessions, s->id, conn);
+}
+
+static struct error *ssh(struct op_context *c, struct exec_mounts *m, const Pb__Mount *mount)
+{
+    const Pb__SshOpt *o = mount->ssh_opt;
+    struct ssh_mount *s;
+    struct error *e;
+
+    if (o == NULL)
+        return err_new(ERR_INVALID, "invalid ssh mount options");
+    e = session_ssh_check(&c->sessions, o->id);
+    if (e != NULL && o->optional && e->kind != ERR_CANCELLED) {
+        err_free(e);
+        return NULL;
+    }
+    TRY(e);
+    s = NEW(struct ssh_mount);
+    s->sessions.manager = c->sessions.manager;
+    strv_copy(&s->sessions.ids, &c->sessions.ids);
+    s->id = xstrdup(o->id);
+    ptrv_add(&m->ssh, s);
+    m->sockets = xreallocarray(m->sockets, m->socket_count + 1, sizeof *m->sockets);
+    m->sockets[m->socket_count++] = (struct run_socket){ .dest = dest_of(m, c, mount),
+                                                         .uid = o->uid,
+                                                         .gid = o->gid,
+                                                         .mode = o->mode & 0777,
+                                                         .serve = serve_agent,
+                                                         .ctx = s };
+    return NULL;
+}
+
+static struct error *one(struct op_context *c, struct exec_mounts *m, size_t i, struct snapshot **inputs)
+{
+    const Pb__Mount *mount = c->vertex->op->exec->mounts[i];
+    bool has_input = mount->input >= 0;
+    struct snapshot *in = has_input ? inputs[mount->input] : NULL;
+
+    if (streq(mount->dest, "/") && mount->mount_type != PB__MOUNT_TYPE__BIND)
+        return err_new(ERR_INVALID, "invalid mount type %s for %s", type_name(mount->mount_type),
+                       mount->dest);
+    switch (mount->mount_type) {
+    case PB__MOUNT_TYPE__BIND:
+        return bind(c, m, i, in, has_input);
+    case PB__MOUNT_TYPE__CACHE:
+        return cache(c, m, i, in, has_input);
+    case PB__MOUNT_TYPE__TMPFS:
+        return tmpfs(c, m, mount);
+    case PB__MOUNT_TYPE__SECRET:
+        return secret(c, m, mount);
+    case PB__MOUNT_TYPE__SSH:
+        return ssh(c, m, mount);
+    default:
+        return err_new(ERR_INVALID, "mount type %s not implemented", type_name(mount->mount_type));
+    }
+}
+
+static int by_dest(const void *a, const void *b)
+{
+    return strcmp(((const struct run_mount *)a)->dest, ((const struct run_mount *)b)->dest);
+}
+
+/* ---- all
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
+
+struct error *exec_mounts_begin(struct op_context *c, struct snapshot **inputs, size_t output_count,
+                                struct exec_mounts *ret)
+{
+    const Pb__ExecOp *op = c->vertex->op->exec;
+    struct error *e = NULL;
+
+    *ret = (struct exec_mounts){ .root_fd = -1, .output_count = output_count };
+    ret->kept = xcalloc(output_count + 1, sizeof *ret->kept);
+    for (size_t i = 0; i < op->n_mounts && e == NULL; i++)
+        e = one(c, ret, i, inputs);
+    if (e == NULL && ret->root_fd < 0)
+        e = err_new(ERR_INVALID, "root mount is required");
+    if (e != NULL) {
+        exec_mounts_end(ret);
+        return e;
+    }
+    if (ret->mount_count > 1)
+        qsort(ret->mounts, ret->mount_count, sizeof *ret->mounts, by_dest);
+    return NULL;
+}
+
+struct error *exec_mounts_commit(struct op_context *c, struct exec_mounts *m, struct snapshot **outputs)
+{
+    const Pb__ExecOp *op = c->vertex->op->exec;
+    CLEANUP(freep) char *args = joined_args(c);
+
+    for (size_t i = 0; i < m->active_count; i++) {
+        struct exec_active *x = &m->actives[i];
+
+        if (x->output == -1)
+            continue;
+        CLEANUP(freep) char *what = xasprintf("mount %s from exec %s", op->mounts[x->mount]->dest, args);
+
+        TRY(active_commit(x->active, what, "regular", &outputs[output_of(op, x->mount)]));
+        x->active = NULL;
+    }
+    for (size_t i = 0; i < m->output_count; i++)
+        if (m->kept[i] != NULL)
+            outputs[i] = TAKE(m->kept[i]);
+    return NULL;
+}
+
+void exec_mounts_end(struct exec_mounts *m)
+{
+    for (size_t i = 0; i < m->active_count; i++)
+        active_abandon(m->actives[i].active);
+    for (size_t i = 0; i < m->fd_count; i++)
+        close(m->fds[i]);
+    for (size_t i = 0; i < m->caches.len; i++)
+        cache_mount_release(m->caches.v[i]);
+    for (size_t i = 0; i < m->texts.len; i++)
+        free(m->texts.v[i]);
+    for (size_t i = 0; i < m->data.len; i++) {
+        struct buf *b = m->data.v[i];
+
+        if (b->data != NULL)
+            explicit_bzero(b->data, b->len);
+        buf_deinit(b);
+        free(b);
+    }
+    for (size_t i = 0; i < m->ssh.len; i++) {
+        struct ssh_mount *s = m->ssh.v[i];
+
+        strv_deinit(&s->sessions.ids);
+        free(s->id);
+        free(s);
+    }
+    for (size_t i = 0; m->kept != NULL && i < m->output_count; i++)
+        snapshot_unref(m->kept[i]);
+    ptrv_deinit(&m->caches);
+    ptrv_deinit(&m->texts);
+    ptrv_deinit(&m->data);
+    ptrv_deinit(&m->ssh);
+    free(m->mounts);
+    free(m->secrets);
+    free(m->sockets);
+    free(m->actives);
+    free(m->kept);
+    free(m->fds);
+    *m = (struct exec_mounts){ .root_fd = -1 };
+}

@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * image.c - images: what a name means, and its layers as a snapshot
+ *
+ * Documents come from a `struct provider`: the store, filled from a registry or from an OCI layout in the
+ * client's process.
+ */
+#include "op/image.h"
+
+#include "base/bytes.h"
+#include "base/limits.h"
+#include "oci/compress.h"
+#include "oci/image.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define INDEX_DEPTH 3 /* an index may name another one */
+
+void resolved_manifest_deinit(struct resolved_manifest *m)
+{
+    descriptor_deinit(&m->target);
+    descriptor_deinit(&m->manifest);
+    buf_deinit(&m->config);
+}
+
+/* ---- documents
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+static bool have(struct store *s, const struct digest *d)
+{
+    struct blob_info info;
+    struct error *e = blob_stat(s, d, &info);
+    bool there = e == NULL;
+
+    err_free(e);
+    return there;
+}
+
+/* A document's bytes, brought into the store when they are not there. */
+static struct error *document(struct provider *p, const struct descriptor *d, struct buf *out)
+{
+    if (d->size > (int64_t)LIMIT_MANIFEST)
+        return err_new(ERR_INVALID, "%s has %lld bytes: too large for a document", d->digest.s,
+                       (long long)d->size);
+    if (!have(p->store, &d->digest))
+        TRY(p->fetch(p, d));
+    if (p->lease != NULL)
+        lease_add_blob(p->lease, &d->digest);
+    return blob_read(p->store, &d->digest, LIMIT_MANIFEST, out);
+}
+
+/* From index to manifest, by platform. */
+static struct error *find_manifest(struct provider *p, const char *ref, const struct platform *want,
+                                   const struct descriptor *from, struct descriptor *ret)
+{
+    struct descriptor at;
+
+    descriptor_copy(&at, from);
+    for (int depth = 0; media_type_is_index(at.media_type); depth++) {
+        CLEANUP(buf_deinit) struct buf text = { 0 };
+        struct image_index index = { 0 };
+        const struct descriptor *pick = NULL;
+        struct error *e =
+            depth == INDEX_DEPTH ? err_new(ERR_INVALID, "%s: indexes are nested too deep", ref) : NULL;
+
+        if (e == NULL)
+            e = document(p, &at, &text);
+        if (e == NULL)
+            e = image_index_parse(text.data, text.len, at.media_type, &index);
+        if (e == NULL) {
+            pick = image_index_pick(&index, want);
+            if (pick == NULL)
+                e = err_new(ERR_NOT_FOUND, "%s: no match for platform in manifest: not found", ref);
+        }
+        descriptor_deinit(&at);
+        at = (struct descriptor){ 0 };
+        if (e == NULL)
+            descriptor_copy(&at, pick);
+        image_index_deinit(&index);
+        if (e != NULL)
+            return e;
+    }
+    *ret = at;
+    return NULL;
+}
+
+/* Manifest and config of ret->target. */
+static struct error *complete(struct provider *p, const char *ref, const struct platform *platform,
+                              struct resolved_manifest *ret)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    struct image_manifest m = { 0 };
+    struct error *e;
+
+    TRY(find_manifest(p, ref, platform == NULL ? platform_host() : platform, &ret->target, &ret->manifest));
+    TRY(document(p, &ret->manifest, &text));
+    e = image_manifest_parse(text.data, text.len, ret->manifest.media_type, &m);
+    if (e == NULL)
+        e = document(p, &m.config, &ret->config);
+    image_manifest_deinit(&m);
+    return e;
+}
+
+static struct error *check_sum(const char *ref, const char *checksum, const struct resolved_manifest *m)
+{
+    if (checksum == NULL || checksum[0] == '\0' || streq(checksum, m->target.digest.s) ||
+        streq(checksum, m->manifest.digest.s))
+        return NULL;
+    return err_new(ERR_INVALID, "image digest %s for %s does not match expected checksum %s",
+                   m->target.digest.s, ref, checksum);
+}
+
+/* ---- the registry
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+static struct error *registry_fetch_blob(struct provider *p, const struct descriptor *d)
+{
+    struct registry_image *r = CONTAINER_OF(p, struct registry_image, provider);
+
+    return registry_fetch(r->registry, &r->ref, r->auth, p->store, p->lease, d, NULL);
+}
+
+static struct error *registry_open_blob(struct provider *p, const struct descriptor *d,
+                                        const struct registry_progress *progress, struct stream **ret)
+{
+    struct registry_image *r = CONTAINER_OF(p, struct registry_image, provider);
+
+    return registry_open(r->registry, &r->ref, r->auth, p->store, p->lease, d, progress, ret);
+}
+
+static void registry_image_deinit(struct registry_image *r)
+{
+    reference_deinit(&r->ref);
+}
+
+static struct error *registry_image_init(const struct op_config *c, const char *ref,
+                                         const struct image_access *access, struct lease *lease,
+                                         struct registry_image *r)
+{
+    const char *name = str_skip_prefix(ref, "docker-image://");
+
+    *r = (struct registry_image){
+        .provider = { .store = c->store,
+                      .lease = lease,
+                      .fetch = registry_fetch_blob,
+                      .open = registry_open_blob },
+        .registry = c->registry,
+    };
+    TRY(reference_parse(name == NULL ? ref : name, &r->ref));
+    reference_add_default_tag(&r->ref);
+    if (access != NULL && access->auth != NULL) {
+        r->auth = access->auth;
+    } else if (access != NULL && access->sessions != NULL) {
+        session_registry_auth(access->sessions, &r->session_auth);
+        r->auth = &r->session_auth;
+    }
+    return NULL;
+}
+
+/* ---- local images
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+/* A digest whose bytes are here needs no name and no network. */
+static struct error *local_by_digest(struct provider *p, const char *digest, struct descriptor *ret,
+                                     bool *ret_found)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    struct digest d;
+    bool is_index;
+
+    *ret_found = false;
+    if (digest_parse(digest, &d) < 0 || !have(p->store, &d))
+        return NULL;
+    TRY(blob_read(p->store, &d, LIMIT_MANIFEST, &text));
+    TRY(image_document_kind(text.data, text.len, NULL, &is_index));
+    json_t *j;
+
+    TRY(json_parse(text.data, text.len, "manifest", &j));
+    const char *mt = json_string_value(json_object_get(j, "mediaType"));
+
+    descriptor_init(ret, mt != NULL ? mt : is_index ? MT_OCI_INDEX : MT_OCI_MANIFEST, &d, (int64_t)text.len);
+    json_decref(j);
+    *ret_found = true;
+    return NULL;
+}
+
+static struct error *local_target(struct provider *p, const struct reference *ref, struct descriptor *ret,
+                                  bool *ret_found)
+{
+    CLEANUP(freep) char *name = NULL;
+    struct image_record rec = { 0 };
+    struct error *e;
+
+    *ret_found = false;
+    if (ref->digest != NULL)
+        return local_by_digest(p, ref->digest, ret, ret_found);
+    name = reference_string(ref);
+    e = image_get(p->store, name, &rec);
+    if (err_is(e, ERR_NOT_FOUND)) {
+        err_free(e);
+        return NULL;
+    }
+    TRY(e);
+    descriptor_copy(ret, &rec.target);
+    image_record_deinit(&rec);
+    *ret_found = true;
+    return NULL;
+}
+
+/* The local image when it is whole for the platform. Nothing is fetched. */
+static struct error *resolve_local(struct registry_image *r, const char *shown,
+                                   const struct platform *platform, struct resolved_manifest *ret,
+                                   bool *ret_found)
+{
+    struct provider local = { .store = r->provider.store,
+                              .lease = r->provider.lease,
+                              .fetch = provider_fetch_none };
+    struct error *e;
+
+    TRY(local_target(&local, &r->ref, &ret->target, ret_found));
+    if (!*ret_found)
+        return NULL;
+    e = complete(&local, shown, platform, ret);
+    if (e == NULL)
+        return NULL;
+    *ret_found = false;
+    resolved_manifest_deinit(ret);
+    *ret = (struct resolved_manifest){ 0 };
+    if (e->kind != ERR_NOT_FOUND)
+        return e;
+    err_free(e);
+    return NULL;
+}
+
+struct error *provider_fetch_none(struct provider *p, const struct descriptor *d)
+{
+    return err_new(ERR_NOT_FOUND, "content %s: not found", d->digest.s);
+}
+
+/* ---- resolving
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+static struct error *resolve_remote(struct registry_image *r, const char *shown,
+                                    const struct platform *platform, struct resolved_manifest *ret)
+{
+    if (r->registry == NULL)
+        return err_new(ERR_UNAVAILABLE, "%s: no registry can be asked", shown);
+    TRY(registry_resolve(r->registry, &r->ref, r->auth, r->provider.store, r->provider.lease, &ret->target));
+    return complete(&r->provider, shown, platform, ret);
+}
+
+static struct error *resolve_any(struct registry_image *r, const char *shown,
+                                 const struct image_resolve_options *o, struct resolved_manifest *ret)
+{
+    const char *mode = o->mode == NULL || o->mode[0] == '\0' ? "default" : o->mode;
+    bool pull = streq(mode, "pull"), local_first = streq(mode, "local") || r->ref.digest != NULL,
+         found = false;
+    struct error *e;
+
+    if (!pull && !local_first && !streq(mode, "default"))
+        return err_new(ERR_INVALID, "invalid image resolve mode %s", mode);
+    if (local_first && !pull)
+        TRY(resolve_local(r, shown, o->platform, ret, &found));
+    if (found)
+        return NULL;
+    e = resolve_remote(r, shown, o->platform, ret);
+    if (e == NULL || pull || local_first || e->kind == ERR_CANCELLED)
+        return e;
+    resolved_manifest_deinit(ret);
+    *ret = (struct resolved_manifest){ 0 };
+    struct error *le = resolve_local(r, shown, o->platform, ret, &found);
+
+    if (le == NULL && found) {
+        err_free(e);
+        return NULL;
+    }
+    err_free(le);
+    return e;
+}
+
+struct error *op_image_resolve(const struct op_config *c, const char *ref,
+                               const struct image_resolve_options *o, const struct image_access *access,
+                               struct lease *lease, struct resolved_manifest *ret)
+{
+    CLEANUP(registry_image_deinit) struct registry_image r;
+    CLEANUP(freep) char *shown = NULL;
+    struct error *e = registry_image_init(c, ref, access, lease, &r);
+
+    TRY(e);
+    shown = reference_string(&r.ref);
+    *ret = (struct resolved_manifest){ 0 };
+    e = resolve_any(&r, shown, o, ret);
+    if (e == NULL)
+        e = check_sum(shown, o->checksum, ret);
+    if (e != NULL) {
+        resolved_manifest_deinit(ret);
+        *ret = (struct resolved_manifest){ 0 };
+    }
+    return e;
+}
+
+struct error *provider_resolve(struct provider *p, const char *ref, const struct descriptor *target,
+                               const struct image_resolve_options *o, struct resolved_manifest *ret)
+{
+    struct error *e;
+
+    *ret = (struct resolved_manifest){ 0 };
+    descriptor_copy(&ret->target, target);
+    e = complete(p, ref, o->platform, ret);
+    if (e == NULL)
+        e = check_sum(ref, o->checksum, ret);
+    if (e != NULL) {
+        resolved_manifest_deinit(ret);
+        *ret = (struct resolved_manifest){ 0 };
+    }
+    return e;
+}
+
+/* ---- layers
+ * ------------------------------------------------------------------------------------------------------------------
+ */
+
+struct pull {
+    struct provider *provider;
+    struct vertex_reporter *reporter;
+    struct registry_progress progress;
+    struct image_manifest manifest;
+};
+
+static void blob_row(void *ctx, const struct descriptor *d, const char *action, int64_t current,
+                     int64_t total)
+{
+    struct pull *p = ctx;
+    bool done = streq(action, "done") || streq(action, "exists");
+
+    if (p->reporter != NULL && !streq(action, "extracting"))
+        reporter_status(p->reporter, d->digest.s, action, current, total, done);
+}
+
+/* The layer's tar while it is unpacked: its row ends with it. */
+struct layer_stream {
+    struct stream stream;
+    struct stream *inner;
+    struct vertex_reporter *reporter;
+    char row[96];
+};
+
+static ssize_t layer_read(struct stream *s, void *buf, size_t cap)
+{
+    return stream_read(CONTAINER_OF(s, struct layer_stream, stream)->inner, buf, cap);
+}
+
+static ssize_t layer_write(struct stream *s, const void *buf, size_t len)
+{
+    return -EBADF;
+}
+
+static int layer_shut(struct stream *s)
+{
+    return -EBADF;
+}
+
+static void layer_close(struct stream *s)
+{
+    struct layer_stream *l = CONTAINER_OF(s, struct layer_stream, stream);
+
+    stream_close(l->inner);
+    reporter_status(l->reporter, l->row, "extracting", 0, 0, true);
+    free(l);
+}
+
+static const struct stream_ops layer_ops = {
+    .read = layer_read, .write = layer_write, .shut = layer_shut, .close = layer_close
+};
+
+static struct error *open_layer(void *ctx, size_t index, struct stream **ret)
+{
+    struct pull *p = ctx;
+    const struct descriptor *d = &p->manifest.layers[index];
+    struct stream *raw = NULL, *plain = NULL;
+    struct layer_stream *l;
+
+    if (media_type_is_foreign_layer(d->media_type) && d->urls.len > 0 &&
+        !have(p->provider->store, &d->digest))
+        return err_new(ERR_UNIMPLEMENTED, "layer %s lies outside of the registry: not supported",
+                       d->digest.s);
+    if (have(p->provider->store, &d->digest)) {
+        if (p->provider->lease != NULL)
+            lease_add_blob(p->provider->lease, &d->digest);
+        TRY(blob_open(p->provider->store, &d->digest, &raw));
+    } else {
+        TRY(p->provider->open(p->provider, d, &p->progress, &raw));
+    }
+    TRY(decompress_stream(raw, &plain));
+    if (p->reporter == NULL) {
+        *ret = plain;
+        return NULL;
+    }
+    l = NEW(struct layer_stream);
+    l->stream.ops = &layer_ops;
+    l->inner = plain;
+    l->reporter = p->reporter;
+    snprintf(l->row, sizeof l->row, "extracting %s", d->digest.s);
+    reporter_status(l->reporter, l->row, "extracting", 0, 0, false);
+    *ret = &l->stream;
+    return NULL;
+}
+
+static struct error *unpack_layers(struct pull *p, const char *ref, const struct image_config *config,
+                                   struct snapshot **ret)
+{
+    size_t n = p->manifest.layer_count;
+    CLEANUP(freep) struct layer_source *sources = xcalloc(n + 1, sizeof *sources);
+    CLEANUP(freep) char *what = xasprintf("pulled from %s", ref);
+    struct error *e;
+
+    if (config->diff_id_count != n)
+        return err_new(ERR_INVALID, "%s: %zu layers but %zu diff IDs", ref, n, config->diff_id_count);
+    if (n == 0) {
+        *ret = snapshot_empty(p->provider->store);
+        return NULL;
+    }
+    e = snapshot_by_diff_ids(p->provider->store, config->diff_ids, n, ret);
+    if (e == NULL || e->kind != ERR_NOT_FOUND)
+        return e;
+    err_free(e);
+    for (size_t i = 0; i < n; i++)
+        sources[i] = (struct layer_source){ .diff_id = config->diff_ids[i],
+                                            .description = what,
+                                            .blob = &p->manifest.layers[i],
+                                            .open = open_layer,
+                                            .ctx = p };
+    return snapshot_unpack(p->provider->store, sources, n, p->provider->lease, ret);
+}
+
+struct error *provider_pull(struct provider *provider, const char *ref, const struct resolved_manifest *m,
+                            struct vertex_reporter *reporter, struct snapshot **ret)
+{
+    struct pull p = { .provider = provider, .reporter = reporter, .progress = { &p, blob_row } };
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    struct image_config config = { 0 };
+    CLEANUP(freep) char *row = xasprintf("resolve %s", ref);
+    struct error *e;
+
+    if (reporter != NULL)
+        reporter_status(reporter, row, "resolve", 0, 0, true);
+    TRY(document(provider, &m->manifest, &text));
+    TRY(image_manifest_parse(text.data, text.len, m->manifest.media_type, &p.manifest));
+    e = image_config_parse(m->config.data, m->config.len, &config);
+    if (e == NULL)
+        e = unpack_layers(&p, ref, &config, ret);
+    image_config_deinit(&config);
+    image_manifest_deinit(&p.manifest);
+    return e;
+}
+
+struct error *op_image_pull(const struct op_config *c, const char *ref, const struct resolved_manifest *m,
+                            const struct image_access *access, struct lease *lease,
+                            struct vertex_reporter *reporter, struct snapshot **ret)
+{
+    CLEANUP(registry_image_deinit) struct registry_image r;
+    CLEANUP(freep) char *shown = NULL;
+    struct error *e = registry_image_init(c, ref, access, lease, &r);
+
+    TRY(e);
+    shown = reference_string(&r.ref);
+    return provider_pull(&r.provider, shown, m, reporter, ret);
+}
