@@ -234,7 +234,7 @@ static struct error *solve(struct rpc_call *call, void *ctx)
         TRY(g.build->bridge.ops->evaluate(&g.build->bridge, r.refs[i].ref));
     TRY(result_message(&g.arena, &r, &m.result));
     if (!q->allow_result_return) {
-        m.ref = r.ref_count > 0 && r.refs[0].ref != NULL ? (char *)ref_id(r.refs[0].ref) : "";
+        m.ref = r.ref_count > 0 && r.refs[0].ref != NULL ? (char *)ref_id(r.refs[0].ref) : (char *)"";
         m.result = NULL;
     }
     return rpc_send(call, &m.base);

@@ -20,11 +20,11 @@ static Bk__Vertex *vertex(struct pb_arena *a, const struct progress_event *e)
     v->cached = e->v.cached;
     v->started = pb_time(a, e->v.started_ns);
     v->completed = pb_time(a, e->v.completed_ns);
-    v->error = e->v.error == NULL ? "" : (char *)e->v.error;
+    v->error = e->v.error == NULL ? (char *)"" : (char *)e->v.error;
     if (e->v.group_id != NULL) {
         v->progress_group = PB_NEW(a, pb__progress_group);
         v->progress_group->id = (char *)e->v.group_id;
-        v->progress_group->name = e->v.group_name == NULL ? "" : (char *)e->v.group_name;
+        v->progress_group->name = e->v.group_name == NULL ? (char *)"" : (char *)e->v.group_name;
         v->progress_group->weak = e->v.group_weak;
     }
     return v;
@@ -36,7 +36,7 @@ static Bk__VertexStatus *status(struct pb_arena *a, const struct progress_event 
 
     s->id = (char *)e->status.id;
     s->vertex = (char *)e->vertex;
-    s->name = e->status.name == NULL ? "" : (char *)e->status.name;
+    s->name = e->status.name == NULL ? (char *)"" : (char *)e->status.name;
     s->current = e->status.current;
     s->total = e->status.total;
     s->timestamp = pb_time(a, e->status.timestamp_ns);
@@ -80,7 +80,7 @@ static Bk__VertexWarning *warning(struct pb_arena *a, const struct progress_even
     w->level = e->warning.level;
     w->short_text =
         pb_bytes(e->warning.short_text, e->warning.short_text == NULL ? 0 : strlen(e->warning.short_text));
-    w->url = e->warning.url == NULL ? "" : (char *)e->warning.url;
+    w->url = e->warning.url == NULL ? (char *)"" : (char *)e->warning.url;
     w->n_detail = e->warning.detail_count;
     w->detail = w->n_detail == 0 ? NULL : pb_alloc(a, w->n_detail * sizeof(*w->detail));
     for (size_t i = 0; i < w->n_detail; i++)

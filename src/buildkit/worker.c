@@ -57,7 +57,7 @@ Caps__ApiCap **worker_llb_caps(struct pb_arena *a, size_t *ret_count)
         v[i]->enabled = caps[i].enabled;
         if (!caps[i].enabled && caps[i].disabled_message != NULL) {
             v[i]->disabled_reason_msg = (char *)caps[i].disabled_message;
-            v[i]->disabled_reason = "unimplemented";
+            v[i]->disabled_reason = (char *)"unimplemented";
         }
     }
     *ret_count = n;
@@ -142,9 +142,9 @@ struct error *worker_init(struct builder *b)
     fill_platforms(a, w);
     fill_gc(b, a, w);
     w->buildkit_version = PB_NEW(a, bkt__buildkit_version);
-    w->buildkit_version->package = "github.com/moby/buildkit";
+    w->buildkit_version->package = (char *)"github.com/moby/buildkit";
     w->buildkit_version->version = pb_str(a, b->config->version);
-    w->buildkit_version->dockerfile_version = "1.28.0";
+    w->buildkit_version->dockerfile_version = (char *)"1.28.0";
     b->worker = w;
     return NULL;
 }

@@ -195,7 +195,7 @@ static struct error *import_layer(struct engine *e, struct stream *body, struct 
     struct error *err;
 
     TRY(active_begin(e->store, NULL, &a));
-    err = op_unpack_archive(body, active_fd(a));
+    err = op_unpack_archive(stream_limited(body, UINT64_MAX), active_fd(a), NULL);
     if (err == NULL)
         err = active_commit(a, "imported layer", "regular", ret);
     else
