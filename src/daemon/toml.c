@@ -255,7 +255,8 @@ static struct error *enter(struct toml *t, json_t *object, const char *key, json
 
     if (value == NULL) {
         value = json_object();
-        json_object_set_new(object, key, value);
+        if (json_object_set_new(object, key, value) < 0)
+            return bad(t, "a key that is not UTF-8");
     }
     if (json_is_array(value) && json_array_size(value) > 0)
         value = json_array_get(value, json_array_size(value) - 1);
@@ -349,6 +350,24 @@ static struct error *take_value(struct toml *t, json_t **ret)
 
 /* ---- lines ---- */
 
+/* One more table at the end of the array `name`, which is made when missing. Borrowed. */
+static struct error *append_table(struct toml *t, json_t *table, const char *name, json_t **ret)
+{
+    json_t *list = json_object_get(table, name);
+
+    if (list == NULL) {
+        list = json_array();
+        if (json_object_set_new(table, name, list) < 0)
+            return bad(t, "a key that is not UTF-8");
+    }
+    json_t *entry = json_object();
+
+    if (json_array_append_new(list, entry) < 0)
+        return err_new(ERR_INVALID, "line %u: \"%s\" is no array of tables", t->line, name);
+    *ret = entry;
+    return NULL;
+}
+
 /* [a.b] or [[a.b]]: what follows goes there. */
 static struct error *take_header(struct toml *t, json_t *root, json_t **ret)
 {
@@ -367,16 +386,8 @@ static struct error *take_header(struct toml *t, json_t *root, json_t **ret)
     const char *last = key.v[key.len - 1];
 
     if (array) {
-        json_t *list = json_object_get(table, last), *entry = json_object();
-
-        if (list == NULL) {
-            list = json_array();
-            json_object_set_new(table, last, list);
-        }
-        if (json_array_append_new(list, entry) < 0)
-            return err_new(ERR_INVALID, "line %u: \"%s\" is no array of tables", t->line, last);
+        TRY(append_table(t, table, last, ret));
         map_deinit(&t->headers); /* tables below the new entry are new ones */
-        *ret = entry;
         return end_line(t);
     }
     TRY(enter(t, table, last, ret));
