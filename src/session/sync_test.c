@@ -190,6 +190,7 @@ struct client {
     const struct buf *script;
     size_t script_len;
     bool hang, endless;
+    struct semaphore idle; /* taken while a call is served */
 };
 
 static void count_sent(void *ctx, int64_t bytes)
@@ -221,7 +222,7 @@ static struct error *play(struct rpc_call *call, struct client *c)
     return NULL;
 }
 
-static struct error *diff_copy(struct rpc_call *call, void *ctx)
+static struct error *serve_call(struct rpc_call *call, void *ctx)
 {
     struct client *c = ctx;
     const struct rpc_md *md;
@@ -235,6 +236,26 @@ static struct error *diff_copy(struct rpc_call *call, void *ctx)
     struct sync_tree tree = { .dir_fd = c->d->src, .prefix = c->prefix, .filter = &c->filter };
 
     return sync_send(call, &tree, 1, count_sent, c);
+}
+
+static struct error *diff_copy(struct rpc_call *call, void *ctx)
+{
+    struct client *c = ctx;
+    int r = semaphore_acquire(&c->idle, 1);
+
+    if (r < 0)
+        return task_error(r, "begin");
+    struct error *e = serve_call(call, ctx);
+
+    semaphore_release(&c->idle, 1);
+    return e;
+}
+
+/* The script may be freed: nobody sends it any more. */
+static void wait_idle(struct client *c)
+{
+    assert_int_equal(semaphore_acquire(&c->idle, 1), 0);
+    semaphore_release(&c->idle, 1);
 }
 
 static const struct rpc_method file_sync_methods[] = { { "DiffCopy", diff_copy } };
@@ -254,6 +275,7 @@ static void fixture_init(struct fixture *f)
     *f = (struct fixture){ 0 };
     dirs_init(&f->d);
     f->client.d = &f->d;
+    semaphore_init(&f->client.idle, 1);
     f->service = (struct rpc_service){ "moby.filesync.v1.FileSync", file_sync_methods, 1, &f->client };
     f->services[0] = &f->service;
     peer_init(&f->peer, f->services, 1);
@@ -263,6 +285,7 @@ static void fixture_deinit(struct fixture *f)
 {
     peer_deinit(&f->peer);
     sync_index_deinit(&f->index);
+    semaphore_deinit(&f->client.idle);
     strv_deinit(&f->client.metadata);
     dirs_deinit(&f->d);
 }
@@ -687,6 +710,7 @@ static void hostile(void **state)
         print_message("%s\n", lies[i].name);
         expect_error(run_sync(&f, &o), lies[i].kind, lies[i].error);
         assert_int_equal(f.index.len, 0);
+        wait_idle(&f.client);
         for (size_t k = 0; k < n; k++)
             buf_deinit(&script[k]);
     }
@@ -718,11 +742,13 @@ static void lengths(void **state)
     deadline_begin(&d, 300 * NS_PER_MS);
     expect_error(run_sync(&f, &o), ERR_DEADLINE, "");
     deadline_end(&d);
+    wait_idle(&f.client);
     f.client.hang = false;
     f.client.script_len = 5;
     expect_ok(run_sync(&f, &o));
     assert_int_equal(f.index.len, 1);
     assert_int_equal(f.index.entries[0].size, 5);
+    wait_idle(&f.client);
     for (size_t i = 0; i < 5; i++)
         buf_deinit(&script[i]);
 
@@ -735,6 +761,7 @@ static void lengths(void **state)
     f.client.endless = true;
     sync_index_deinit(&f.index);
     expect_error(run_sync(&f, &o), ERR_INVALID, "is longer than the 100 bytes");
+    wait_idle(&f.client);
     for (size_t i = 0; i < 5; i++)
         buf_deinit(&script[i]);
     fixture_deinit(&f);
@@ -752,6 +779,7 @@ static void symlink_xattrs(void **state)
     f.client.script = script;
     f.client.script_len = 3;
     expect_ok(run_sync(&f, &o)); /* dirs_deinit looks at the canary */
+    wait_idle(&f.client);
     for (size_t i = 0; i < 3; i++)
         buf_deinit(&script[i]);
     fixture_deinit(&f);
