@@ -364,7 +364,7 @@ static struct error *stream_events(struct api_request *r, const struct api_filte
             return NULL;
         if (e->time_ns >= since && (until == 0 || e->time_ns <= until) && event_passes(f, e))
             failure = write_event(r, e);
-        event_unref(e);
+        engine_event_unref(e);
         TRY(failure);
     }
 }

@@ -274,21 +274,20 @@ static struct error *disk_usage(struct rpc_call *call, void *ctx)
     struct builder *b = ctx;
     Bk__DiskUsageResponse m = BK__DISK_USAGE_RESPONSE__INIT;
     Bk__DiskUsageRequest *q;
+    CLEANUP(freep) bool *pass = NULL;
     struct usage_record *v = NULL;
     size_t n = 0;
-    struct error *e = NULL;
+    struct error *e;
 
     TRY(rpc_recv_one(call, &bk__disk_usage_request__descriptor, &a, &q));
     pb_to_strv(q->filter, q->n_filter, &filters);
     TRY(usage_list(b->config->store, &v, &n));
     m.record = pb_array(&a, n);
+    pass = xcalloc(n + 1, sizeof(*pass));
+    e = usage_filter(v, n, &filters, pass);
     for (size_t i = 0; i < n; i++) {
-        bool keep = true;
-        if (e == NULL)
-            e = usage_filter_match(&filters, &v[i], &keep);
-        if (keep && q->age_limit > 0)
-            keep = now_ns() - MAX(v[i].last_used_ns, v[i].created_ns) > q->age_limit;
-        if (e == NULL && keep)
+        bool old = q->age_limit <= 0 || now_ns() - MAX(v[i].last_used_ns, v[i].created_ns) > q->age_limit;
+        if (e == NULL && pass[i] && old)
             m.record[m.n_record++] = usage_message(&a, &v[i], false);
         usage_record_deinit(&v[i]);
     }

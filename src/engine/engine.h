@@ -47,6 +47,7 @@ struct engine {
     struct builder *builder;
     struct events *events;
     struct containers *containers; /* NULL as buildkitd */
+    struct container_room *container_room; /* what `containers` borrows */
     char *id;                      /* of the daemon, kept in the store */
     int64_t started_ns;
 };

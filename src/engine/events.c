@@ -11,13 +11,13 @@ struct events {
     uint64_t newest;                 /* 0: none yet */
 };
 
-struct event *event_ref(struct event *e)
+struct event *engine_event_ref(struct event *e)
 {
     __atomic_add_fetch(&e->refs, 1, __ATOMIC_RELAXED);
     return e;
 }
 
-void event_unref(struct event *e)
+void engine_event_unref(struct event *e)
 {
     if (e == NULL || __atomic_sub_fetch(&e->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
@@ -42,7 +42,7 @@ void events_free(struct events *h)
     if (h == NULL)
         return;
     for (size_t i = 0; i < EVENTS_KEPT; i++)
-        event_unref(h->kept[i]);
+        engine_event_unref(h->kept[i]);
     cond_deinit(&h->news);
     mutex_deinit(&h->lock);
     free(h);
@@ -61,7 +61,7 @@ void events_publish(struct events *h, const char *type, const char *action, cons
         strmap_copy(&e->attributes, attributes);
     mutex_lock(&h->lock);
     e->sequence = ++h->newest;
-    event_unref(h->kept[e->sequence % EVENTS_KEPT]);
+    engine_event_unref(h->kept[e->sequence % EVENTS_KEPT]);
     h->kept[e->sequence % EVENTS_KEPT] = e;
     cond_broadcast(&h->news);
     mutex_unlock(&h->lock);
@@ -83,7 +83,7 @@ static struct event *next_locked(struct events *h, uint64_t sequence)
     uint64_t oldest = h->newest > EVENTS_KEPT ? h->newest - EVENTS_KEPT + 1 : 1;
     uint64_t want = MAX(sequence + 1, oldest);
 
-    return want > h->newest ? NULL : event_ref(h->kept[want % EVENTS_KEPT]);
+    return want > h->newest ? NULL : engine_event_ref(h->kept[want % EVENTS_KEPT]);
 }
 
 struct error *events_next(struct events *h, uint64_t *sequence, int64_t until_ns, struct event **ret)

@@ -20,8 +20,8 @@ struct event {
     int64_t time_ns;
     uint64_t sequence;
 };
-struct event *event_ref(struct event *e);
-void event_unref(struct event *e);
+struct event *engine_event_ref(struct event *e);
+void engine_event_unref(struct event *e);
 
 struct events;
 struct events *events_new(void);

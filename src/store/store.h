@@ -156,11 +156,6 @@ struct usage_record {
 void usage_record_deinit(struct usage_record *r);
 struct error *usage_list(struct store *s, struct usage_record **ret, size_t *ret_count) MUST_CHECK;
 
-/* Does a record pass the filters?  containerd syntax, entries OR, comma inside AND; [""] and none pass all
- * (trap 16). ERR_INVALID for a filter that does not parse. */
-struct error *usage_filter_match(const struct strv *filters, const struct usage_record *r,
-                                 bool *ret) MUST_CHECK;
-
 struct prune_options {
     bool all;        /* also internal, frontend and image-referenced records */
     int64_t keep_ns; /* only records unused for longer */
