@@ -3,7 +3,8 @@
 
 #include "base/limits.h"
 
-/* ---- bounded JSON ---------------------------------------------------------------------------------------- */
+/* ---- bounded JSON ----------------------------------------------------------------------------------------
+ */
 
 /* jansson's own bound is far above what a small stack bears. */
 static bool too_deep(const char *p, size_t len)
@@ -43,7 +44,8 @@ struct error *json_parse(const void *data, size_t len, const char *what, json_t 
     return NULL;
 }
 
-/* ---- manifest and index ---------------------------------------------------------------------------------- */
+/* ---- manifest and index ----------------------------------------------------------------------------------
+ */
 
 static void descriptors_free(struct descriptor *list, size_t count)
 {
@@ -209,7 +211,8 @@ const struct descriptor *image_index_pick(const struct image_index *i, const str
     return best;
 }
 
-/* ---- config ---------------------------------------------------------------------------------------------- */
+/* ---- config ----------------------------------------------------------------------------------------------
+ */
 
 void image_config_deinit(struct image_config *c)
 {

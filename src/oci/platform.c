@@ -362,7 +362,8 @@ bool platform_eq(const struct platform *a, const struct platform *b)
     return streq(fx, fy);
 }
 
-/* ---- matching -------------------------------------------------------------------------------------------- */
+/* ---- matching --------------------------------------------------------------------------------------------
+ */
 
 struct candidate {
     const char *architecture;
@@ -477,7 +478,8 @@ int platform_match(const struct platform *want, const struct platform *p)
     return 0;
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------------------ */
+/* ---- JSON ------------------------------------------------------------------------------------------------
+ */
 
 json_t *platform_to_json(const struct platform *p)
 {

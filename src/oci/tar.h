@@ -53,7 +53,8 @@ struct tar_entry {
 void tar_entry_deinit(struct tar_entry *e);
 void tar_entry_add_xattr(struct tar_entry *e, const char *name, const void *value, size_t len);
 
-/* ---- writing --------------------------------------------------------------------------------------------- */
+/* ---- writing ---------------------------------------------------------------------------------------------
+ */
 
 /* Append the header blocks of `e` (and PAX records when needed); content and padding are the caller's. */
 void tar_add_header(struct buf *out, const struct tar_entry *e);
@@ -65,7 +66,8 @@ static inline size_t tar_padding(int64_t size)
 /* The two zero blocks at the end. */
 void tar_add_end(struct buf *out);
 
-/* ---- reading --------------------------------------------------------------------------------------------- */
+/* ---- reading ---------------------------------------------------------------------------------------------
+ */
 
 struct tar_reader;
 struct tar_reader *tar_reader_new(struct stream *s); /* s: borrowed */

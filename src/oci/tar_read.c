@@ -60,7 +60,8 @@ static struct error *read_failed(int r)
     return err_sys(-r, "archive/tar: read");
 }
 
-/* ---- input ----------------------------------------------------------------------------------------------- */
+/* ---- input -----------------------------------------------------------------------------------------------
+ */
 
 /* Some bytes; large wishes bypass the buffer. */
 static ssize_t input_read(struct tar_reader *r, void *buf, size_t cap)
@@ -122,7 +123,8 @@ static bool is_zero(const char *block)
     return true;
 }
 
-/* ---- fields ---------------------------------------------------------------------------------------------- */
+/* ---- fields ----------------------------------------------------------------------------------------------
+ */
 
 int tar_number(const char *field, size_t size, int64_t *ret)
 {
@@ -177,7 +179,8 @@ static bool checksum_ok(const char *block)
     return want == plain || want == with_sign;
 }
 
-/* ---- extended headers ------------------------------------------------------------------------------------ */
+/* ---- extended headers ------------------------------------------------------------------------------------
+ */
 
 /* What the headers before the main one said. */
 struct extended {
@@ -352,7 +355,8 @@ static struct error *read_extended(struct tar_reader *r, char type, int64_t size
     }
 }
 
-/* ---- the main header ------------------------------------------------------------------------------------- */
+/* ---- the main header -------------------------------------------------------------------------------------
+ */
 
 static struct error *parse_fields(const char *b, struct tar_entry *e, int64_t *ret_size)
 {

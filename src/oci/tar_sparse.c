@@ -67,7 +67,8 @@ static struct error *finish(struct tar_sparse *s, int64_t size, int64_t stored)
     return NULL;
 }
 
-/* ---- the old header -------------------------------------------------------------------------------------- */
+/* ---- the old header --------------------------------------------------------------------------------------
+ */
 
 static struct error *add_old_entries(struct tar_sparse *s, const char *p, size_t max)
 {
@@ -102,7 +103,8 @@ struct error *tar_sparse_old(struct tar_sparse *s, const char *block, struct tar
     return NULL;
 }
 
-/* ---- PAX ------------------------------------------------------------------------------------------------- */
+/* ---- PAX -------------------------------------------------------------------------------------------------
+ */
 
 void tar_sparse_pax_deinit(struct tar_sparse_pax *p)
 {

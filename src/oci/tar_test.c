@@ -28,7 +28,8 @@ static void expect_ok(struct error *e)
         fail_msg("%s", e->message);
 }
 
-/* ---- a set of headers that meets every rule -------------------------------------------------------------- */
+/* ---- a set of headers that meets every rule --------------------------------------------------------------
+ */
 
 struct entries {
     struct tar_entry *list;
@@ -161,7 +162,8 @@ static void write_archive(struct buf *out, const struct entries *s)
     tar_add_end(out);
 }
 
-/* ---- Go -------------------------------------------------------------------------------------------------- */
+/* ---- Go --------------------------------------------------------------------------------------------------
+ */
 
 static void add_hex(struct buf *b, const void *p, size_t len)
 {
@@ -251,7 +253,8 @@ static void test_same_bytes_as_go(void **state)
     entries_free(&s);
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------- */
+/* ---- reading ---------------------------------------------------------------------------------------------
+ */
 
 static void test_round_trip(void **state)
 {

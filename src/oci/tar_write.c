@@ -136,7 +136,8 @@ static ssize_t ustar_split(const char *name)
     return suffix > 0 && suffix <= NAME_SIZE && prefix <= PREFIX_SIZE ? (ssize_t)prefix : -1;
 }
 
-/* ---- PAX ------------------------------------------------------------------------------------------------- */
+/* ---- PAX -------------------------------------------------------------------------------------------------
+ */
 
 #define MAX_BASIC_RECORDS 9
 
