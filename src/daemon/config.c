@@ -294,7 +294,7 @@ static void print_help(const struct config *c)
     CLEANUP(buf_deinit) struct buf out = { 0 };
 
     if (c->face == FACE_DOCKERD)
-        buf_addf(&out, "Usage:  %s [OPTIONS]\n\nA self-sufficient runtime for containers.\n\nOptions:\n",
+        buf_addf(&out, "\nUsage:\t%s [OPTIONS]\n\nA self-sufficient runtime for containers.\n\nOptions:\n",
                  c->program);
     else
         buf_addf(&out, "NAME:\n   %s - build daemon\n\nUSAGE:\n   %s [global options]\n\nGLOBAL OPTIONS:\n",

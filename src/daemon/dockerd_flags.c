@@ -224,7 +224,7 @@ static const struct flag_spec specs[] = {
     { "no-new-privileges", 0, FLAG_BOOL, AT(no_new_privileges), "", "Set no-new-privileges by default for new containers", IDLE },
     { "no-proxy", 0, FLAG_STRING, AT(no_proxy), "", "Comma-separated list of hosts or IP addresses for which the proxy is skipped" },
     { "node-generic-resource", 0, FLAG_LIST, NONE, "", "Advertise user-defined resource", "node-generic-resources", .attrs = FLAG_WITHOUT_EFFECT, .check = check_generic },
-    { "nri-opts", 0, FLAG_NRI, NONE, "", "Node Resource Interface configuration", IDLE },
+    { "nri-opts", 0, FLAG_NRI, NONE, "enable=false", "Node Resource Interface configuration", IDLE },
     { "pidfile", 'p', FLAG_STRING, AT(pidfile), "/var/run/docker.pid", "Path to use for daemon PID file" },
     { "raw-logs", 0, FLAG_BOOL, AT(raw_logs), "", "Full timestamps without ANSI coloring" },
     { "registry-mirror", 0, FLAG_LIST, AT(registry_mirrors), "", "Preferred Docker registry mirror", "registry-mirrors", .check = check_mirror },

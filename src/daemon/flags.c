@@ -458,21 +458,23 @@ static const char *type_name(enum flag_kind kind)
     return names[kind];
 }
 
-/* Text in lines of at most `width`, later ones indented. */
+/* Text in lines of at most `width`, later ones indented; broken a little early, so that no short word ends up
+ * alone. */
 static void add_wrapped(struct buf *out, const char *text, size_t indent, size_t width)
 {
-    size_t room = width - indent;
+    static const size_t slack = 5;
+    size_t room = width - indent - slack;
 
-    while (strlen(text) > room) {
+    while (strlen(text) >= room + slack) {
         size_t cut = room;
 
-        while (cut > 0 && text[cut] != ' ')
+        while (cut > 0 && text[cut - 1] != ' ')
             cut--;
         if (cut == 0)
             break;
-        buf_add(out, text, cut);
+        buf_add(out, text, cut - 1);
         buf_addf(out, "\n%*s", (int)indent, "");
-        text += cut + 1;
+        text += cut;
     }
     buf_adds(out, text);
     buf_addc(out, '\n');
@@ -489,10 +491,12 @@ void flags_usage(const struct flag_table *t, struct buf *out)
 
             if (f->attrs & (FLAG_HIDDEN | FLAG_DEPRECATED))
                 continue;
+            bool shown =
+                f->shorthand != '\0' && (t->single_dash || f->shorthand != 'h'); /* -h is deprecated */
             char shorthand[4] = { '-', f->shorthand, ',', '\0' };
             CLEANUP(freep)
-            char *head = xasprintf("  %3s --%s%s%s", f->shorthand != '\0' ? shorthand : "", f->name,
-                                   *type != '\0' ? " " : "", type);
+            char *head =
+                xasprintf("  %3s --%s%s%s", shown ? shorthand : "", f->name, *type != '\0' ? " " : "", type);
 
             widest = MAX(widest, strlen(head));
             if (pass == 0)
