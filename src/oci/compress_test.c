@@ -182,7 +182,7 @@ static void test_foreign(void **state)
         uint8_t data[256];
         CLEANUP(buf_deinit) struct buf out = { 0 };
         size_t len = strlen(hex[i]) / 2;
-        assert_int_equal(hex_decode(data, hex[i], len), 0);
+        assert_int_equal(hex_decode(data, hex[i], 2 * len), 0);
         assert_int_equal(unpack(data, len, &out), 0);
         assert_int_equal(compression_detect(data, len), i == 0 ? COMPRESSION_XZ : COMPRESSION_BZIP2);
         assert_string_equal(buf_str(&out), "hello minke\n");

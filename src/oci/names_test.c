@@ -134,6 +134,7 @@ static void test_platform_parse(void **state)
         { "windows(10.0.17763)/amd64", "windows(10.0.17763)/amd64", "windows(10.0.17763)/amd64" },
         { "windows(10.0.17763+b+a)/amd64", "windows(10.0.17763+a+b)/amd64", "windows(10.0.17763+a+b)/amd64" },
         { "macos/arm64", "darwin/arm64", "darwin/arm64" },
+        { "windows(10%2B1)/amd64", "windows(10%2B1)/amd64", "windows(10%2B1)/amd64" },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         CLEANUP(platform_deinit) struct platform p = { 0 };

@@ -175,7 +175,7 @@ static char *percent_decode(const char *s, size_t len)
             return NULL;
         hex[0] = (char)tolower((unsigned char)s[i + 1]);
         hex[1] = (char)tolower((unsigned char)s[i + 2]);
-        if (hex_decode(&byte, hex, 1) < 0 || byte == 0)
+        if (hex_decode(&byte, hex, 2) < 0 || byte == 0)
             return NULL;
         buf_addc(&out, (char)byte);
         i += 2;

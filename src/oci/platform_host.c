@@ -110,7 +110,7 @@ static void read_registration(int dir_fd, const char *name, struct emulated *lis
     if (memchr(flags, 'F', strcspn(flags, "\n")) == NULL)
         return;
     hex += 7;
-    if (strcspn(hex, "\n") < sizeof(magic) * 2 || hex_decode(magic, hex, sizeof(magic)) < 0)
+    if (strcspn(hex, "\n") < sizeof(magic) * 2 || hex_decode(magic, hex, 2 * sizeof(magic)) < 0)
         return;
     for (size_t i = 0; i < count; i++)
         list[i].found |= emulator_matches(&list[i], magic);
