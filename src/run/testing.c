@@ -7,8 +7,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,6 +29,15 @@ void testing_need_root(const char *busybox)
         testing_skip("needs root");
     if (access(busybox, X_OK) != 0)
         testing_skip("needs busybox-static");
+}
+
+void testing_loopback_up(void)
+{
+    struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+    CLEANUP(closep) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0)
+        abort();
 }
 
 void testing_write(const char *dir, const char *name, const char *text)
@@ -51,10 +63,10 @@ void testing_fill_root(const char *root)
 {
     static const char *const dirs[] = { "bin", "etc", "proc", "sys", "dev", "tmp", "run", "mnt", "root" };
     static const char *const programs[] = {
-        "sh",       "ls",    "cat",  "echo", "id",    "grep",   "stat", "mount", "unshare", "true",
-        "sleep",    "touch", "mv",   "ln",   "mkdir", "mknod",  "head", "wc",    "tr",      "env",
-        "hostname", "ip",    "ping", "sed",  "nc",    "setsid", "kill", "test",  "printf",  "pwd",
-        "httpd",    "seq",   "ps",   "wget", "stty",  "tty",    "rm",   "date",  "trap",    "yes"
+        "sh",    "ls",   "cat",  "echo",   "id",    "grep", "stat",   "mount", "unshare", "true",     "sleep",
+        "touch", "mv",   "ln",   "mkdir",  "mknod", "head", "wc",     "tr",    "env",     "hostname", "ip",
+        "ping",  "sed",  "nc",   "setsid", "kill",  "test", "printf", "pwd",   "httpd",   "tail",     "seq",
+        "ps",    "wget", "stty", "tty",    "rm",    "date", "trap",   "yes"
     };
 
     for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {

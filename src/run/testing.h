@@ -9,6 +9,7 @@
 
 #include "base/base.h"
 
+void testing_loopback_up(void);               /* in the current network namespace */
 _Noreturn void testing_skip(const char *why); /* exit status 77 */
 void testing_need_root(const char *busybox);  /* skips without uid 0 or that program */
 void testing_fill_root(const char *path);     /* busybox, its links, passwd and group, an etc/marker */

@@ -205,3 +205,13 @@ struct error *snapshot_mount_ro(struct snapshot *s, int *ret_fd)
     *ret_fd = fd;
     return NULL;
 }
+
+struct error *snapshot_mount_rw(struct snapshot *s, const char *upper, const char *work, int *ret_fd)
+{
+    CLEANUP(closep) int upper_fd = open(upper, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP(closep) int work_fd = open(work, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (upper_fd < 0 || work_fd < 0)
+        return err_sys(errno, "open \"%s\"", upper_fd < 0 ? upper : work);
+    return overlay_mount(s->store, s, upper_fd, work_fd, ret_fd);
+}

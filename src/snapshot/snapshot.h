@@ -60,6 +60,9 @@ bool snapshot_is_tree(const struct snapshot *s);
 /* Read-only view. *ret_fd is a mount descriptor: use with *at calls or move_mount it. A one-layer snapshot
  * may be a plain directory fd. */
 struct error *snapshot_mount_ro(struct snapshot *s, int *ret_fd) MUST_CHECK;
+/* A writable overlay of the snapshot with the caller's own directories (absolute paths, on one filesystem, `work` empty), which
+ * stay the caller's: for a container, whose changes outlive the daemon. *ret_fd is a detached mount. */
+struct error *snapshot_mount_rw(struct snapshot *s, const char *upper, const char *work, int *ret_fd) MUST_CHECK;
 
 /* A writable child of `parent` (NULL: scratch).  Becomes a new snapshot by commit, or is dropped. */
 struct active;

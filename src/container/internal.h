@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * internal.h - the container and the table of them, for the files of this room
+ *
+ * Locks: containers.lock guards the table and all names; container.lock guards one container's state. Neither
+ * is taken while the other is held, but for table, then container.
+ */
+#ifndef MINKE_CONTAINER_INTERNAL_H
+#define MINKE_CONTAINER_INTERNAL_H
+
+#include "container/container.h"
+#include "run/process.h"
+#include "task/task.h"
+
+#include <stdatomic.h>
+
+#define CONTAINER_ID_LEN 64
+
+struct containers {
+    const struct containers_config *config;
+    struct mutex lock;
+    struct container **list; /* references; guarded by lock */
+    size_t count;
+    struct group group; /* monitors of running containers */
+    struct mutex close_lock;
+    bool closing; /* guarded by lock */
+};
+
+/* One client that listens to a container's output. */
+struct attachment {
+    struct attachment *next;
+    struct buf data;   /* frames or bytes not sent yet */
+    unsigned streams;  /* LOG_STDOUT | LOG_STDERR */
+    uint64_t run;      /* output_ends when it was listed: it ends with that run */
+    bool framed, gone; /* gone: the client left, nothing more is kept for it */
+};
+
+/* A published port. */
+struct port_binding {
+    char *protocol, *host_ip; /* as asked: "" is any */
+    uint16_t port, host_port;
+    int listen_fds[2]; /* of the userland proxy: IPv4, IPv6; -1 */
+    bool published;    /* in the firewall */
+};
+struct port_bindings {
+    struct port_binding *v;
+    size_t count;
+};
+
+struct state {
+    bool running, dead, removing, removed, oom_killed;
+    int exit_code;
+    pid_t pid;
+    char *error;                     /* of the last start; NULL: none */
+    int64_t started_ns, finished_ns; /* 0: never */
+};
+
+struct container {
+    atomic_uint refs;
+    struct containers *all;
+    /* immutable */
+    char id[CONTAINER_ID_LEN + 1];
+    int64_t created_ns;
+    json_t *config, *host_config, *networking; /* networking: asked for, may be NULL */
+    char *image_id, *os, *dir, *log_path;
+    json_t *image_descriptor; /* NULL: none */
+    struct snapshot *snapshot;
+    bool tty;
+    /* guarded by all->lock */
+    char *name; /* without the slash */
+    /* guarded by lock */
+    struct mutex lock;
+    struct cond changed; /* state, attachments, stdin */
+    struct state state;
+    uint64_t exits;          /* ends so far, for next-exit */
+    struct process *process; /* while it runs */
+    unsigned process_users;  /* who uses `process` outside the lock */
+    struct logfile *log;     /* while it runs */
+    struct attachment *attachments;
+    uint64_t output_ends;          /* runs whose output has ended */
+    int stdin_fd;                  /* write end, or a copy of the terminal; -1 */
+    bool stdin_busy, stdin_closed; /* one writer at a time; closed for this run */
+    struct port_bindings ports;    /* while it runs */
+    char *ip, *mac;                /* on the bridge, while it runs */
+    char endpoint_id[65], sandbox_id[65];
+    /* one start, restart or removal at a time */
+    struct semaphore operations;
+};
+
+struct container *container_ref(struct container *ct);
+struct container *container_new(struct containers *c);
+
+/* ---- table.c */
+void table_add(struct containers *c, struct container *ct); /* takes a reference of its own */
+void table_remove(struct containers *c, struct container *ct);
+/* References to all, newest first. */
+struct container **table_all(struct containers *c, size_t *ret_count);
+void table_all_free(struct container **list, size_t count);
+/* Set or change the name; ERR_CONFLICT with dockerd's text. */
+struct error *table_name(struct containers *c, struct container *ct, const char *name) MUST_CHECK;
+char *container_name(struct container *ct); /* new string */
+/* Load what is on disk. */
+void table_load(struct containers *c);
+struct error *container_discard_files(struct container *ct) MUST_CHECK;
+/* Write container.json. Takes ct->lock. */
+struct error *container_save(struct container *ct) MUST_CHECK;
+/* Publish an event with the usual attributes; key and value may be NULL. */
+void container_event(struct container *ct, const char *action, const char *key, const char *value);
+
+/* ---- settings.c: what the configuration means */
+struct error *settings_check(const json_t *config, const json_t *host_config,
+                             struct strv *warnings) MUST_CHECK;
+void settings_adapt(const struct containers_config *c, json_t *host_config);
+/* Merge the image's config into what was asked for (docker's rules). */
+void settings_merge_image(json_t *config, const json_t *image);
+int signal_parse(const char *text) MUST_CHECK; /* "SIGTERM", "term", "15", "RTMIN+3": number or -EINVAL */
+
+struct error *mounts_check(const json_t *host_config) MUST_CHECK; /* mounts.c */
+
+/* ---- launch.c: what a container runs with */
+struct launch;
+struct error *launch_new(struct container *ct, struct launch **ret) MUST_CHECK;
+void launch_free(struct launch *l); /* NULL is fine */
+/* Borrowed from the launch; the stdio descriptors are the caller's to set. */
+struct run_spec *launch_spec(struct launch *l);
+
+/* ---- lifecycle.c */
+struct error *container_monitor(void *run); /* the task that watches a running container */
+
+/* ---- ports.c */
+struct error *ports_parse(const json_t *config, const json_t *host_config,
+                          struct port_bindings *ret) MUST_CHECK;
+void ports_deinit(struct port_bindings *p);
+/* Bind the host's ports: afterwards host_port is set.  ERR_CONFLICT-like text of dockerd when one is taken.
+ */
+struct error *ports_bind(struct port_bindings *p) MUST_CHECK;
+/* Firewall rules to the process, and proxies as tasks of `g` (which borrow p). */
+struct error *ports_publish(struct port_bindings *p, struct process *process, struct runner *runner,
+                            struct group *g) MUST_CHECK;
+void ports_unpublish(struct port_bindings *p, struct process *process, struct runner *runner);
+json_t *ports_json(const struct port_bindings *p, const json_t *config);    /* NetworkSettings.Ports */
+json_t *ports_summary(const struct port_bindings *p, const json_t *config); /* of /containers/json */
+
+/* ---- output.c */
+/* Read the container's output until it ends: to the log and to who is attached. */
+struct output {
+    struct container *container;
+    struct logfile *log; /* NULL: none */
+    int fd;              /* taken */
+    enum log_stream stream;
+};
+struct error *output_pump(void *output);
+void output_close(struct container *ct); /* no more output of this run: attached clients come to their end */
+
+#endif
