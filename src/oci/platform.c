@@ -269,6 +269,13 @@ struct error *platform_parse(const char *s, struct platform *ret)
     p.architecture = xstrdup("");
     p.variant = xstrdup("");
     strv_split(&parts, s, '/');
+    while (parts.len > 4) { /* Go splits into four at most: the rest stays in the last */
+        char *rest = xasprintf("%s/%s", parts.v[3], parts.v[4]);
+
+        strv_remove(&parts, 4);
+        free(parts.v[3]);
+        parts.v[3] = rest;
+    }
     for (size_t i = 0; i < parts.len; i++) {
         const char *part = parts.v[i];
         if (i == 0)

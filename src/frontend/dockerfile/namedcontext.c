@@ -83,7 +83,6 @@ static struct error *use_image(const struct load *l, struct llb_state s, const s
 {
     TRY(df_image_parse(config->data, config->len, l->image));
     *l->has_image = true;
-    str_replace(&l->image->created, NULL);
     return llb_with_image_config(l->b, s, config->data, config->len, l->ret);
 }
 
@@ -107,10 +106,12 @@ static struct error *load_image(const struct load *l, const char *ref)
     full = reference_string(&r);
     o.log_name = log;
     TRY(dockerui_resolve_image(l->ui, full, &o, &image));
-    return use_image(l,
+    TRY(use_image(l,
                      llb_image(l->b, image.ref, LLB_RESOLVE_DEFAULT,
                                &(struct llb_options){ .custom_name = name, .platform = l->nc->platform }),
-                     &image.config);
+                     &image.config));
+    str_replace(&l->image->created, NULL);
+    return NULL;
 }
 
 /* store@digest, as distribution's reference.Parse reads it: a name without a default domain. */

@@ -1,0 +1,3 @@
+FROM busybox
+ADD a.tar.gz /x
+ADD b c /d/

@@ -1,0 +1,2 @@
+FROM busybox
+ADD --checksum=cccccccccccccccccccccccccccccccccccccccc https://example.com/r.git#main /a

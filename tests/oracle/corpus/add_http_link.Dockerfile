@@ -1,0 +1,2 @@
+FROM busybox
+ADD --link https://example.com/f /d/

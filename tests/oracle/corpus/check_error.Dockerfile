@@ -1,0 +1,4 @@
+# check=error=true
+FROM busybox
+CMD y
+MAINTAINER z

@@ -1,0 +1,6 @@
+# check=experimental=all
+# not matching
+ARG foo=bar
+# base is x
+FROM busybox AS base
+RUN x

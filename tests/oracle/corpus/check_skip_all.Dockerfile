@@ -1,0 +1,4 @@
+# check=skip=all
+FROM busybox
+CMD y
+WORKDIR z

@@ -1,0 +1,3 @@
+FROM busybox
+ARG U=me
+COPY --chown=$U:${G:-0} a /

@@ -1,0 +1,5 @@
+FROM busybox
+COPY dir/ /dest/
+COPY . .
+COPY ./x ./y/
+COPY ../up /o

@@ -1,0 +1,3 @@
+FROM busybox
+COPY --exclude=*.md --exclude=tmp/** . /d
+ADD --exclude=x . /e

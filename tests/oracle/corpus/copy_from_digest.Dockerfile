@@ -1,0 +1,2 @@
+FROM busybox
+COPY --from=pinned:latest@sha256:abababababababababababababababababababababababababababababababab /a /b

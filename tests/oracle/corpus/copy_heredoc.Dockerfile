@@ -1,0 +1,5 @@
+FROM busybox
+COPY <<EOF /etc/conf
+key=$HOME
+v=${X:-d}
+EOF

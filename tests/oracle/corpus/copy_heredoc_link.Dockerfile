@@ -1,0 +1,4 @@
+FROM busybox
+COPY --link <<f /x/
+hi
+f

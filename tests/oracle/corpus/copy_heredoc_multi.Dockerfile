@@ -1,0 +1,6 @@
+FROM busybox
+COPY <<a <<b plain /d/
+A
+a
+B
+b

@@ -1,0 +1,5 @@
+FROM busybox
+ENV N="a b"
+COPY <<EOF /a
+"$N" '$N' \$N \\ \" ${N}
+EOF

@@ -1,0 +1,3 @@
+FROM busybox
+COPY --link=false a /
+COPY --link=true b /

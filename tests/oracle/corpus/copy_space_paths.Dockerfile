@@ -1,0 +1,3 @@
+FROM busybox
+COPY a\ b /c\ d
+COPY "a b" "c d/"

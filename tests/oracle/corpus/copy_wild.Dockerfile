@@ -1,0 +1,3 @@
+FROM busybox
+COPY *.txt src/**/?.c /dest/
+COPY [[]x].txt /y

@@ -1,0 +1,5 @@
+FROM busybox
+RUN a \
+  b
+ENV X=1
+CMD ["a"]

@@ -1,0 +1,2 @@
+FROM docker.io/library/busybox
+RUN x

@@ -1,0 +1,4 @@
+FROM busybox AS base
+RUN x
+FROM base
+RUN y

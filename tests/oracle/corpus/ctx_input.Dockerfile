@@ -1,0 +1,3 @@
+FROM inp
+RUN x
+COPY --from=inp /a /b

@@ -1,0 +1,2 @@
+FROM inp
+RUN x

@@ -1,0 +1,3 @@
+FROM inp
+COPY --from=inp /a /b
+COPY --from=two /a /b

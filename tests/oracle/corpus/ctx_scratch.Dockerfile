@@ -1,0 +1,2 @@
+FROM foo
+COPY a b

@@ -1,0 +1,4 @@
+FROM busybox
+ENV PATH=/x:$PATH
+ENV PATH $PATH:/y
+RUN z

@@ -1,0 +1,2 @@
+FROM busybox
+ADD --checksum=md5:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa http://example.com/x /c/

@@ -1,0 +1,2 @@
+FROM busybox
+ADD http://example.com/x

@@ -1,0 +1,2 @@
+FROM Busy_Box:UP@x
+RUN x

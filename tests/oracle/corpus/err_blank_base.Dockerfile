@@ -1,0 +1,2 @@
+FROM ${NO}
+RUN x

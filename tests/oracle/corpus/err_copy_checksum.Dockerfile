@@ -1,0 +1,2 @@
+FROM busybox
+COPY --checksum=x a b

@@ -1,0 +1,2 @@
+FROM busybox
+COPY --from=alpne /a /b

@@ -1,0 +1,2 @@
+FROM busybox
+ENV A=${NOPE:?must be set}

@@ -1,0 +1,3 @@
+FROM busybox
+run x
+cp a b

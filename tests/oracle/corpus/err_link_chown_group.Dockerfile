@@ -1,0 +1,2 @@
+FROM busybox
+COPY --link --chown=1:grp a /

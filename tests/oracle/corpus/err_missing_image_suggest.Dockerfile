@@ -1,0 +1,2 @@
+FROM alpin AS x
+RUN x

@@ -1,0 +1,3 @@
+FROM busybox
+ARG X=a
+RUN --mount=from=$X,target=/x y

@@ -1,0 +1,4 @@
+FROM busybox
+COPY --chown=a \
+  --chmod=zzz \
+  a b

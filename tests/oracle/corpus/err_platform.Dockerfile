@@ -1,0 +1,1 @@
+FROM --platform=linux/foo/bar/baz busybox

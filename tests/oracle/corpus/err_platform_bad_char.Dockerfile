@@ -1,0 +1,2 @@
+ARG P=a!b
+FROM --platform=$P busybox

@@ -1,0 +1,2 @@
+FROM busybox
+RUN --mount=from=alpne,target=/x true

@@ -1,0 +1,2 @@
+FROM --platform=bad!! busybox
+RUN x

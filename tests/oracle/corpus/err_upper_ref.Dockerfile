@@ -1,0 +1,2 @@
+FROM BusyBox
+RUN x

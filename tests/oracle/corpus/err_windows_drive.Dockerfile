@@ -1,0 +1,2 @@
+FROM win
+COPY a D:/x

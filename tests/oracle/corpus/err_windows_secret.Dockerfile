@@ -1,0 +1,2 @@
+FROM win
+RUN --mount=type=secret,id=x y

@@ -1,0 +1,4 @@
+#ESCAPE=`
+FROM busybox
+ENV A=a`
+ B=2

@@ -1,0 +1,7 @@
+FROM busybox
+EXPOSE 80
+EXPOSE 443/tcp 53/udp
+EXPOSE 8000-8003
+ARG P=99
+EXPOSE $P/sctp ${Q:-1-2/udp}
+EXPOSE 80 81 80

@@ -1,0 +1,5 @@
+ARG V=1.36
+ARG IMG=busybox
+FROM ${IMG}:${V}
+ARG V
+RUN echo $V

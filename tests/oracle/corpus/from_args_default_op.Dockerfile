@@ -1,0 +1,2 @@
+FROM busybox:${TAG:-1.36}
+RUN true

@@ -1,0 +1,4 @@
+ARG A=busybox
+ARG B=A
+FROM ${A:+alpine}
+RUN x

@@ -1,0 +1,3 @@
+ARG V=1.0
+FROM busybox:$V
+RUN true

@@ -1,0 +1,2 @@
+FROM pinned:latest@sha256:abababababababababababababababababababababababababababababababab
+RUN true

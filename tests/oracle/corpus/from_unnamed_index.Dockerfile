@@ -1,0 +1,4 @@
+FROM busybox
+RUN a
+FROM alpine
+COPY --from=0 /a /b

@@ -1,0 +1,3 @@
+FROM busybox
+COPY a /
+COPY b /

@@ -1,0 +1,2 @@
+FROM nodigest
+RUN x

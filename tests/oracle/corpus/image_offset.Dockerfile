@@ -1,0 +1,2 @@
+FROM offset
+RUN x

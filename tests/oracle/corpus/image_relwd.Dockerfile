@@ -1,0 +1,3 @@
+FROM relwd
+RUN x
+WORKDIR y

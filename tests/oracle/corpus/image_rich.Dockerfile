@@ -1,0 +1,6 @@
+FROM rich
+RUN x
+ENV LANG=de
+LABEL a=3 z="9"
+EXPOSE 443
+VOLUME /data2

@@ -1,0 +1,8 @@
+FROM rich
+ENTRYPOINT ["/x"]
+USER root
+WORKDIR rel
+SHELL ["/bin/sh","-c"]
+RUN y
+HEALTHCHECK NONE
+STOPSIGNAL 9

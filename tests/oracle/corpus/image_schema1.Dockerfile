@@ -1,0 +1,2 @@
+FROM schema1
+RUN x

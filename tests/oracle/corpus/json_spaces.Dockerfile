@@ -1,0 +1,4 @@
+FROM busybox
+CMD   [ "a" , "b" ]   
+VOLUME [ "/x" ]
+COPY [ "a", "b" ]

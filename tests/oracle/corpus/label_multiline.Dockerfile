@@ -1,0 +1,4 @@
+FROM busybox
+LABEL a="1" \
+  b='2 3' \
+  com.example.c=4

@@ -1,0 +1,3 @@
+ARG v
+FROM busybox:${v}
+RUN x

@@ -1,0 +1,4 @@
+ARG tag
+ARG base
+FROM busybox:$tga
+RUN x

@@ -1,0 +1,6 @@
+FROM busybox
+ENV a b
+LABEL c d
+MAINTAINER e
+CMD f
+ENTRYPOINT g

@@ -1,0 +1,7 @@
+FROM busybox
+ARG known
+RUN x
+COPY $knwn /a
+ENV A=$UNDEF
+WORKDIR $PAHT
+LABEL l=$known

@@ -1,0 +1,2 @@
+FROM busybox
+MAINTAINER Me <me@example.org> & co

@@ -1,0 +1,5 @@
+FROM busybox
+ARG TARGETARCH
+RUN echo $TARGETARCH
+WORKDIR /w
+COPY . .

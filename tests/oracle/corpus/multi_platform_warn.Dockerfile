@@ -1,0 +1,4 @@
+FROM busybox
+WORKDIR rel
+MAINTAINER me
+ENV a b

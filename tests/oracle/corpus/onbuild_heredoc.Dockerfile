@@ -1,0 +1,3 @@
+FROM busybox
+ONBUILD RUN echo "a  b" && true
+ONBUILD HEALTHCHECK CMD x

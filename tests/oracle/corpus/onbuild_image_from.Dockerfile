@@ -1,0 +1,2 @@
+FROM onbuildfrom
+RUN after

@@ -1,0 +1,4 @@
+FROM busybox
+ONBUILD RUN x
+ONBUILD ADD . /app
+ONBUILD CMD ["a"]

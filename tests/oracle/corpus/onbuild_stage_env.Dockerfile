@@ -1,0 +1,9 @@
+FROM busybox AS base
+ENV A=1
+ONBUILD ENV B=$A
+ONBUILD WORKDIR /ob
+ONBUILD LABEL x=$A
+FROM base AS mid
+RUN m
+FROM mid
+RUN z

@@ -1,0 +1,4 @@
+FROM onbuild AS a
+RUN 1
+FROM a
+RUN 2

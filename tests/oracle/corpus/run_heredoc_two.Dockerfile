@@ -1,0 +1,6 @@
+FROM busybox
+RUN cat <<A >/x && cat <<-'B' >/y
+a $V
+A
+	b
+	B

@@ -1,0 +1,13 @@
+FROM busybox
+RUN s0
+RUN s1
+RUN s2
+RUN s3
+RUN s4
+RUN s5
+RUN s6
+RUN s7
+RUN s8
+RUN s9
+RUN s10
+RUN s11

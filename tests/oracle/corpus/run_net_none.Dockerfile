@@ -1,0 +1,4 @@
+FROM busybox
+RUN a
+RUN --network=default b
+RUN --network=host c

@@ -1,0 +1,4 @@
+FROM busybox
+RUN a
+WORKDIR /w
+RUN b

@@ -1,0 +1,3 @@
+FROM busybox
+ARG HTTP_PROXY
+RUN a $HTTP_PROXY

@@ -1,0 +1,7 @@
+FROM busybox
+USER 1000:1000
+RUN a
+USER nobody
+RUN b
+USER root
+WORKDIR /x

@@ -1,0 +1,5 @@
+# syntax = docker/dockerfile-upstream:master-labs
+# escape=`
+FROM busybox
+RUN a `
+ b

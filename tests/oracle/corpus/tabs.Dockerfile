@@ -1,0 +1,3 @@
+FROM	busybox	AS	x
+RUN	a	b
+ENV	A=1	B=2

@@ -1,0 +1,4 @@
+FROM busybox AS One
+ARG TARGETSTAGE
+RUN echo $TARGETSTAGE
+FROM alpine AS two

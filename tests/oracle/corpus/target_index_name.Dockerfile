@@ -1,0 +1,6 @@
+FROM busybox AS a
+RUN 1
+FROM a
+RUN 2
+FROM a AS z
+RUN 3

@@ -1,0 +1,3 @@
+FROM busybox AS last
+ARG TARGETSTAGE
+RUN echo $TARGETSTAGE

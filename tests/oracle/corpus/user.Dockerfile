@@ -1,0 +1,5 @@
+FROM busybox
+USER me
+USER me:grp
+ARG U=v
+USER $U

@@ -1,0 +1,3 @@
+FROM busybox
+WORKDIR C:\\foo
+COPY a C:\\bar

@@ -1,0 +1,7 @@
+FROM busybox
+USER app
+WORKDIR /x
+USER 12:34
+WORKDIR /y
+USER a:b
+WORKDIR z
