@@ -2,7 +2,6 @@
 #include "daemon/engine_setup.h"
 #include "base/bytes.h"
 
-#include <math.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -77,7 +76,7 @@ static void default_rules(struct engine_setup *s, const struct config *c, int64_
     struct spaces spaces = default_spaces(c, total), temporary = { .max_used = 512 * 1000 * 1000 };
 
     if (c->face == FACE_DOCKERD) /* moby's share: e times pi times phi percent */
-        temporary.max_used = MAX(temporary.max_used, (int64_t)round((double)spaces.reserved * 0.138175));
+        temporary.max_used = MAX(temporary.max_used, (int64_t)((double)spaces.reserved * 0.138175 + 0.5));
     s->gc = xcalloc(4, sizeof(*s->gc));
     s->gc[0] = rule(false, 48 * HOUR, &temporary);
     strv_add(&s->gc[0].filters, "type==source.local");
