@@ -110,7 +110,9 @@ struct error *df_node_find_heredocs(struct df_node *n, const char *line)
         TRY(parse_word(words.v[i], &h, &found));
         if (!found)
             continue;
-        n->heredocs = xreallocarray(n->heredocs, n->heredoc_count + 1, sizeof(h));
+        if ((n->heredoc_count & (n->heredoc_count - 1)) == 0) /* grown at powers of two */
+            n->heredocs =
+                xreallocarray(n->heredocs, n->heredoc_count == 0 ? 1 : n->heredoc_count * 2, sizeof(h));
         n->heredocs[n->heredoc_count++] = h;
     }
     return NULL;

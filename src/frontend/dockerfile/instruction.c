@@ -45,17 +45,24 @@ static struct error *no_flags(const struct df_node *n)
     return flags_parse(&n->flags, NULL, 0);
 }
 
-/* "NAME text" among the comments above: the text. New string, "" when there is none. */
-static char *find_description(const struct strv *comments, const char *name)
+/* The comments above by their first word, the first of equals: what may describe a name. */
+static void index_comments(const struct strv *comments, struct map *ret)
 {
-    size_t len = strlen(name);
-
-    for (size_t i = 0; len > 0 && i < comments->len; i++) {
-        const char *c = comments->v[i];
-        if (strncmp(c, name, len) == 0 && c[len] == ' ')
-            return xstrdup(c + len + 1);
+    for (size_t i = 0; i < comments->len; i++) {
+        CLEANUP(freep) char *word = xstrndup(comments->v[i], strcspn(comments->v[i], " "));
+        if (!map_has(ret, word) && comments->v[i][strlen(word)] == ' ')
+            map_set(ret, word, comments->v[i]);
     }
-    return xstrdup("");
+}
+
+/* Of the comment "NAME text" the text. New string, "" when there is none. */
+static char *find_description(const struct map *comments, const char *name)
+{
+    CLEANUP(freep) char *word = xstrndup(name, strcspn(name, " "));
+    const char *c = map_get(comments, word);
+    const char *rest = c != NULL ? str_skip_prefix(c, name) : NULL;
+
+    return xstrdup(*name != '\0' && rest != NULL && *rest == ' ' ? rest + 1 : "");
 }
 
 /* A comment directly above FROM or ARG should describe one of the names. */
@@ -114,21 +121,14 @@ static void set_command_line(const struct df_node *n, struct command_line *line)
 
 /* ---- one keyword each ---- */
 
-static const struct df_heredoc *find_heredoc(const struct df_node *n, const char *name)
+/* `source` is the word in the arguments, `body` what the parser read for that name (NULL: nothing). */
+static void add_content(const struct df_heredoc *source, const struct df_heredoc *body, struct copy_args *c)
 {
-    for (size_t k = n->heredoc_count; k > 0; k--) {
-        if (streq(n->heredocs[k - 1].name, name))
-            return &n->heredocs[k - 1];
-    }
-    return NULL;
-}
+    const char *data = body != NULL ? body->content : "";
 
-static void add_content(const struct df_node *n, const struct df_heredoc *source, struct copy_args *c)
-{
-    const struct df_heredoc *h = find_heredoc(n, source->name);
-    const char *data = h != NULL ? h->content : "";
-
-    c->contents = xreallocarray(c->contents, c->content_count + 1, sizeof(*c->contents));
+    if ((c->content_count & (c->content_count - 1)) == 0) /* grown at powers of two */
+        c->contents = xreallocarray(c->contents, c->content_count == 0 ? 1 : c->content_count * 2,
+                                    sizeof(*c->contents));
     c->contents[c->content_count++] = (struct source_content){
         .path = xstrdup(source->name),
         .data = source->chomp ? heredoc_chomp(data) : xstrdup(data),
@@ -136,8 +136,10 @@ static void add_content(const struct df_node *n, const struct df_heredoc *source
     };
 }
 
+/* Of heredocs with one name the last counts. */
 static struct error *parse_sources(const struct df_node *n, struct instruction *i)
 {
+    CLEANUP(map_deinit) struct map bodies = { 0 };
     const char *dest = n->args.v[n->args.len - 1];
     struct df_heredoc h;
 
@@ -145,12 +147,14 @@ static struct error *parse_sources(const struct df_node *n, struct instruction *
         heredoc_deinit(&h);
         return err_new(ERR_INVALID, "%s cannot accept a heredoc as a destination", kind_names[i->kind]);
     }
+    for (size_t k = 0; k < n->heredoc_count; k++)
+        map_set(&bodies, n->heredocs[k].name, &n->heredocs[k]);
     for (size_t a = 0; a + 1 < n->args.len; a++) {
         if (!heredoc_parse(n->args.v[a], &h)) {
             strv_add(&i->copy.paths, n->args.v[a]);
             continue;
         }
-        add_content(n, &h, &i->copy);
+        add_content(&h, map_get(&bodies, h.name), &i->copy);
         heredoc_deinit(&h);
     }
     i->copy.dest = xstrdup(dest);
@@ -235,6 +239,7 @@ static struct error *parse_from(const struct df_node *n, struct instruction *i, 
 {
     struct flag platform = { .name = "platform", .type = FLAG_STRING };
     CLEANUP(strv_deinit) struct strv names = { 0 };
+    CLEANUP(map_deinit) struct map comments = { 0 };
     bool named = n->args.len == 3 && str_equal_fold(n->args.v[1], "as");
 
     check_from_casing(n, lint);
@@ -250,7 +255,8 @@ static struct error *parse_from(const struct df_node *n, struct instruction *i, 
     TRY(flags_parse(&n->flags, &platform, 1));
     i->from.base = xstrdup(n->args.v[0]);
     i->from.platform = xstrdup(platform.value);
-    i->from.description = find_description(&n->comments, i->from.stage_name);
+    index_comments(&n->comments, &comments);
+    i->from.description = find_description(&comments, i->from.stage_name);
     if (named) {
         strv_add(&names, i->from.stage_name);
         check_description("FROM", &names, n, lint);
@@ -380,10 +386,12 @@ static struct error *parse_volume(const struct df_node *n, struct instruction *i
 static struct error *parse_arg(const struct df_node *n, struct instruction *i, struct lint *lint)
 {
     CLEANUP(strv_deinit) struct strv names = { 0 };
+    CLEANUP(map_deinit) struct map comments = { 0 };
 
     if (n->args.len == 0)
         return need_one(i);
     i->arg.v = xcalloc(n->args.len, sizeof(*i->arg.v));
+    index_comments(&n->comments, &comments);
     for (size_t a = 0; a < n->args.len; a++) {
         const char *eq = strchr(n->args.v[a], '=');
         if (eq == n->args.v[a])
@@ -391,7 +399,7 @@ static struct error *parse_arg(const struct df_node *n, struct instruction *i, s
         struct arg_def *d = &i->arg.v[i->arg.len++];
         d->key = eq != NULL ? xstrndup(n->args.v[a], (size_t)(eq - n->args.v[a])) : xstrdup(n->args.v[a]);
         d->value = eq != NULL ? xstrdup(eq + 1) : NULL;
-        d->description = find_description(&n->comments, d->key);
+        d->description = find_description(&comments, d->key);
         strv_add(&names, d->key);
     }
     check_description("ARG", &names, n, lint);

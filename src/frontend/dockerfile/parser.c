@@ -116,7 +116,9 @@ static void warn_empty_continuation(struct parser *p, const struct buf *line)
     struct df_ast *a = p->ast;
     struct df_warning *w;
 
-    a->warnings = xreallocarray(a->warnings, a->warning_count + 1, sizeof(*a->warnings));
+    if ((a->warning_count & (a->warning_count - 1)) == 0) /* grown at powers of two */
+        a->warnings = xreallocarray(a->warnings, a->warning_count == 0 ? 1 : a->warning_count * 2,
+                                    sizeof(*a->warnings));
     w = &a->warnings[a->warning_count++];
     w->text = xasprintf("Empty continuation line found in: %s", buf_str(line));
     w->detail = lint_rule_info(LINT_NO_EMPTY_CONTINUATION)->description;
