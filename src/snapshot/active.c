@@ -57,7 +57,7 @@ static struct error *prepare(struct active *a)
     TRY_SYS(copy_root_metadata(a), "create a writable layer");
     CLEANUP(closep) int overlay_work = make_dir(a->dir_fd, "work", 0700);
     TRY_SYS(overlay_work, "create a writable layer");
-    return overlay_mount(a->store, a->parent, a->upper_fd, overlay_work, &a->mount_fd);
+    return overlay_mount(a->store, a->parent, a->upper_fd, overlay_work, false, &a->mount_fd);
 }
 
 struct error *active_begin(struct store *s, struct snapshot *parent, struct active **ret)

@@ -200,3 +200,11 @@ void cache_mount_release(struct cache_mount *c)
     free(c->id);
     free(c);
 }
+
+void cache_mount_discard(struct cache_mount *c)
+{
+    if (c == NULL)
+        return;
+    log_err(LOG_WARN, mount_remove(c->store, c->id), "removing a cache mount");
+    cache_mount_release(c);
+}

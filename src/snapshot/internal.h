@@ -33,12 +33,11 @@ snapshot_top(const struct snapshot *s); /* id of the uppermost layer, "" without
 
 /* ---- mounts (mount.c) ------------------------------------------------------------------------------------ */
 
-/* Detached overlay of layers/<id>/fs; upper_fd and work_fd -1: read-only.  An empty folder is added where
- * overlayfs wants more. */
-struct error *overlay_mount(struct store *s, const struct snapshot *snap, int upper_fd, int work_fd,
+/* Detached overlay of layers/<id>/fs; upper_fd and work_fd -1: read-only.  An empty folder is added where overlayfs wants
+ * more.  `lasting`: the upper folder will be mounted again. */
+struct error *overlay_mount(struct store *s, const struct snapshot *snap, int upper_fd, int work_fd, bool lasting,
                             int *ret_fd) MUST_CHECK;
-struct error *overlay_mount_ids(struct store *s, const struct strv *layers, int upper_fd, int work_fd,
-                                int *ret_fd) MUST_CHECK;
+struct error *overlay_mount_ids(struct store *s, const struct strv *layers, int *ret_fd) MUST_CHECK; /* read-only */
 
 /* ---- trees ----------------------------------------------------------------------------------------------- */
 

@@ -23,6 +23,7 @@ struct stack {
     int *lower;
     size_t count;
     int upper, work; /* borrowed, -1 none */
+    bool lasting;    /* the upper folder outlives this mount */
 };
 
 static void stack_deinit(struct stack *k)
@@ -74,7 +75,7 @@ static int set_path(int fs_fd, const char *key, int fd)
 }
 
 /* Options that keep a layer portable, and the one that spares the disk: the store syncs what it keeps. */
-static int set_options(int fs_fd, bool writable)
+static int set_options(int fs_fd, const struct stack *k)
 {
     static const char *const options[][2] = {
         { "index", "off" }, { "metacopy", "off" }, { "redirect_dir", "nofollow" }, { "xino", "off" }
@@ -84,7 +85,9 @@ static int set_options(int fs_fd, bool writable)
         if (r < 0 && r != -EINVAL) /* an older kernel does not know it, nor do it */
             return r;
     }
-    if (writable && fsconfig(fs_fd, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0 && errno != EINVAL)
+    /* overlayfs never mounts a volatile upper folder again */
+    bool once = k->upper >= 0 && !k->lasting;
+    if (once && fsconfig(fs_fd, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0 && errno != EINVAL)
         return -errno;
     return 0;
 }
@@ -100,7 +103,7 @@ static int configure(int fs_fd, const struct stack *k)
             r = set_path(fs_fd, "workdir", k->work);
     }
     if (r == 0)
-        r = set_options(fs_fd, k->upper >= 0);
+        r = set_options(fs_fd, k);
     if (r == 0 && fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
         r = -errno;
     return r;
@@ -163,10 +166,10 @@ static int mount_tree(int dir_fd, const char *path)
 /* Known after the first mount. */
 static atomic_bool kernel_is_old;
 
-struct error *overlay_mount_ids(struct store *s, const struct strv *layers, int upper_fd, int work_fd,
-                                int *ret_fd)
+static struct error *mount_layers(struct store *s, const struct strv *layers, int upper_fd, int work_fd,
+                                  bool lasting, int *ret_fd)
 {
-    CLEANUP(stack_deinit) struct stack k = { .upper = upper_fd, .work = work_fd };
+    CLEANUP(stack_deinit) struct stack k = { .upper = upper_fd, .work = work_fd, .lasting = lasting };
     if (layers->len == 0 && upper_fd < 0) { /* overlayfs refuses the same empty folder twice */
         CLEANUP(closep) int empty = open_empty(s);
         int mounted = empty < 0 ? empty : mount_tree(store_work_fd(s), "empty");
@@ -187,19 +190,24 @@ struct error *overlay_mount_ids(struct store *s, const struct strv *layers, int 
     return NULL;
 }
 
+struct error *overlay_mount_ids(struct store *s, const struct strv *layers, int *ret_fd)
+{
+    return mount_layers(s, layers, -1, -1, false, ret_fd);
+}
+
 struct error *overlay_mount(struct store *s, const struct snapshot *snap, int upper_fd, int work_fd,
-                            int *ret_fd)
+                            bool lasting, int *ret_fd)
 {
     CLEANUP(strv_deinit) struct strv ids = { 0 };
     for (size_t i = 0; snap != NULL && i < snap->count; i++)
         strv_add(&ids, snap->rows[i].id);
-    return overlay_mount_ids(s, &ids, upper_fd, work_fd, ret_fd);
+    return mount_layers(s, &ids, upper_fd, work_fd, lasting, ret_fd);
 }
 
 struct error *snapshot_mount_ro(struct snapshot *s, int *ret_fd)
 {
     if (s->tree == NULL)
-        return overlay_mount(s->store, s, -1, -1, ret_fd);
+        return overlay_mount(s->store, s, -1, -1, false, ret_fd);
     int fd = mount_tree(AT_FDCWD, s->tree);
     TRY_SYS(fd, "mount \"%s\"", s->tree);
     *ret_fd = fd;
@@ -211,7 +219,9 @@ struct error *snapshot_mount_rw(struct snapshot *s, const char *upper, const cha
     CLEANUP(closep) int upper_fd = open(upper, O_PATH | O_DIRECTORY | O_CLOEXEC);
     CLEANUP(closep) int work_fd = open(work, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
+    if (s->tree != NULL)
+        return err_new(ERR_INVALID, "a tree snapshot cannot have children");
     if (upper_fd < 0 || work_fd < 0)
         return err_sys(errno, "open \"%s\"", upper_fd < 0 ? upper : work);
-    return overlay_mount(s->store, s, upper_fd, work_fd, ret_fd);
+    return overlay_mount(s->store, s, upper_fd, work_fd, true, ret_fd);
 }

@@ -106,12 +106,7 @@ static void make_id(const struct strv *layers, char dst[ID_HEX + 1])
 static struct error *hold_all(struct store *s, const struct strv *layers, struct snapshot *snap)
 {
     for (size_t i = 0; i < layers->len; i++) {
-        TRY(layer_hold(s, layers->v[i]));
-        struct error *e = layer_get(s, layers->v[i], &snap->rows[i]);
-        if (e != NULL) {
-            layer_release(s, layers->v[i]);
-            return e;
-        }
+        TRY(layer_hold_and_get(s, layers->v[i], &snap->rows[i]));
         snap->count++;
     }
     fill_infos(snap);

@@ -205,7 +205,7 @@ static struct error *fix_piece(struct unpack *u, struct piece *p)
                            p->result.linked.v[0], p->result.linked.v[1]);
         return NULL;
     }
-    TRY(overlay_mount_ids(u->store, &u->ids, -1, -1, &lower));
+    TRY(overlay_mount_ids(u->store, &u->ids, &lower));
     return err_wrap(apply_fix(p->fs_fd, lower, &p->result), "layer %s", p->source->diff_id.s);
 }
 

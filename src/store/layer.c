@@ -163,6 +163,17 @@ struct error *diff_id_blob_find(struct store *s, const struct digest *diff_id, c
     return e;
 }
 
+struct error *layer_hold_and_get(struct store *s, const char *id, struct layer_row *ret)
+{
+    mutex_lock(&s->lock);
+    hold_add_locked(&s->layers_held, id);
+    mutex_unlock(&s->lock);
+    struct error *e = layer_get(s, id, ret);
+    if (e != NULL)
+        layer_release(s, id);
+    return e;
+}
+
 struct error *layer_hold(struct store *s, const char *id)
 {
     int64_t count;
@@ -212,9 +223,12 @@ int layer_dir(struct store *s, const char *id)
 struct error *snapshot_row_put(struct store *s, const char *id, const struct strv *layers)
 {
     CLEANUP(freep) char *list = strv_join(layers, " ");
+    int64_t known;
     TRY(db_lock(&s->db));
-    struct error *e =
-        db_exec(&s->db, "INSERT OR IGNORE INTO snapshots(id, layers) VALUES(?, ?)", "ss", id, list);
+    /* nearly always there: no write then */
+    struct error *e = db_int(&s->db, &known, "SELECT count(*) FROM snapshots WHERE id = ?", "s", id);
+    if (e == NULL && known == 0)
+        e = db_exec(&s->db, "INSERT OR IGNORE INTO snapshots(id, layers) VALUES(?, ?)", "ss", id, list);
     db_unlock(&s->db);
     return e;
 }
@@ -277,6 +291,14 @@ struct error *mount_row_used(struct store *s, const char *id, int64_t size)
         "iis", size, now_ns(), id);
     db_unlock(&s->db);
     return e;
+}
+
+struct error *mount_remove(struct store *s, const char *id)
+{
+    CLEANUP(trash_deinit) struct trash t = { 0 };
+    strv_add(&t.mounts, id);
+    TRY(db_begin(&s->db));
+    return trash_commit(s, &t, db_exec(&s->db, "DELETE FROM cache_mounts WHERE id = ?", "s", id));
 }
 
 int mount_dir(struct store *s, const char *id)

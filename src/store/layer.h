@@ -50,6 +50,7 @@ struct error *diff_id_blob_find(struct store *s, const struct digest *diff_id, c
 /* Hold against collection while a snapshot lives; counted.  Adds and then asks: ERR_NOT_FOUND when the row is
  * gone (not held). */
 struct error *layer_hold(struct store *s, const char *id) MUST_CHECK;
+struct error *layer_hold_and_get(struct store *s, const char *id, struct layer_row *ret) MUST_CHECK;
 void layer_release(struct store *s, const char *id);
 void layer_touch(struct store *s, const char *id); /* last use; written later, in a batch */
 int layer_dir(struct store *s, const char *id);    /* O_PATH of layers/<id>/fs, or a negative errno */
@@ -65,6 +66,7 @@ struct error *mount_row_list(struct store *s, const char *cache_id,
 struct error *mount_row_put(struct store *s, const char *work_name, const char *id, const char *cache_id,
                             const char *description) MUST_CHECK;
 struct error *mount_row_used(struct store *s, const char *id, int64_t size) MUST_CHECK;
+struct error *mount_remove(struct store *s, const char *id) MUST_CHECK; /* row and directory */
 int mount_dir(struct store *s, const char *id); /* O_PATH of mounts/<id>/fs, or a negative errno */
 /* Counted holds of cache mounts; false: the caller is not the only one. */
 void mount_hold(struct store *s, const char *id);

@@ -116,7 +116,8 @@ static struct error *take_mount(void *ctx, sqlite3_stmt *row)
     r->last_used_ns = sqlite3_column_int64(row, 3);
     r->usage_count = sqlite3_column_int64(row, 4);
     r->description = xstrdup(db_column(row, 5));
-    r->type = "exec.cachemount";
+    /* a synced context is kept as a mount whose name says so */
+    r->type = str_has_prefix(db_column(row, 6), "source.local:") ? "source.local" : "exec.cachemount";
     r->mutable_ = true;
     r->in_use = layer_is_held(l->s, r->id);
     return NULL;
@@ -130,13 +131,15 @@ static struct error *list_locked(struct listing *l)
                  "coalesce(diff_id, '') FROM layers "
                  "WHERE record = 1 ORDER BY created_ns",
                  ""));
-    return db_query(&l->s->db, take_mount, l,
-                    "SELECT id, size, created_ns, last_used_ns, usage_count, description FROM cache_mounts "
-                    "ORDER BY created_ns",
-                    "");
+    return db_query(
+        &l->s->db, take_mount, l,
+        "SELECT id, size, created_ns, last_used_ns, usage_count, description, cache_id FROM cache_mounts "
+        "ORDER BY created_ns",
+        "");
 }
 
-/* ---- measuring ------------------------------------------------------------------------------------------- */
+/* ---- measuring -------------------------------------------------------------------------------------------
+ */
 
 static int add_usage(int dir_fd, const char *name, struct map *seen, int64_t *bytes, int depth)
 {

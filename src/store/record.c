@@ -125,6 +125,59 @@ struct error *cache_walk(struct store *s,
     return e;
 }
 
+static struct error *take_preimage(void *ctx, sqlite3_stmt *row)
+{
+    buf_add(ctx, sqlite3_column_blob(row, 0), (size_t)sqlite3_column_bytes(row, 0));
+    return NULL;
+}
+
+struct error *cache_preimage(struct store *s, const char *key, struct buf *out)
+{
+    TRY(db_lock(&s->db));
+    struct error *e = db_query(&s->db, take_preimage, out,
+                               "SELECT preimage FROM cache WHERE key = ? AND preimage IS NOT NULL", "s", key);
+    db_unlock(&s->db);
+    return e;
+}
+
+struct likes {
+    struct strv keys;
+    struct buf *images;
+    size_t count;
+};
+
+static struct error *take_like(void *ctx, sqlite3_stmt *row)
+{
+    struct likes *l = ctx;
+    strv_add(&l->keys, db_column(row, 0));
+    l->images = xreallocarray(l->images, l->count + 1, sizeof(*l->images));
+    struct buf *b = &l->images[l->count++];
+    memset(b, 0, sizeof(*b));
+    buf_add(b, sqlite3_column_blob(row, 1), (size_t)sqlite3_column_bytes(row, 1));
+    return NULL;
+}
+
+struct error *cache_preimages_like(struct store *s, const void *prefix, size_t len, size_t max,
+                                   void (*each)(void *ctx, const char *key, const void *preimage, size_t len),
+                                   void *ctx)
+{
+    struct likes l = { 0 };
+    TRY(db_lock(&s->db));
+    struct error *e = db_query(&s->db, take_like, &l,
+                               "SELECT key, preimage FROM cache WHERE preimage IS NOT NULL AND "
+                               "substr(preimage, 1, ?) = ? ORDER BY created_ns DESC LIMIT ?",
+                               "ibi", (int64_t)len, prefix, len, (int64_t)max);
+    db_unlock(&s->db);
+    for (size_t i = 0; i < l.count; i++) {
+        if (e == NULL)
+            each(ctx, l.keys.v[i], buf_str(&l.images[i]), l.images[i].len);
+        buf_deinit(&l.images[i]);
+    }
+    free(l.images);
+    strv_deinit(&l.keys);
+    return e;
+}
+
 struct error *fact_get(struct store *s, const char *key, char **ret)
 {
     TRY(db_lock(&s->db));

@@ -129,6 +129,12 @@ struct error *cache_put(struct store *s, const char *key, const char *result_id,
 struct error *cache_find(struct store *s, const char *key, char **ret_result_id) MUST_CHECK;
 
 struct error *cache_remove(struct store *s, const char *key) MUST_CHECK;
+/* The pre-image of a record; nothing is added when it has none or is not there. */
+struct error *cache_preimage(struct store *s, const char *key, struct buf *out) MUST_CHECK;
+/* The newest `max` records whose pre-image begins with `prefix`.  `each` runs when the database is free again. */
+struct error *cache_preimages_like(struct store *s, const void *prefix, size_t len, size_t max,
+                                   void (*each)(void *ctx, const char *key, const void *preimage, size_t len),
+                                   void *ctx) MUST_CHECK;
 /* Records that have a pre-image, newest first, until fn returns false.  The database is locked meanwhile: fn
  * must not call the store. */
 struct error *cache_walk(struct store *s,
