@@ -132,3 +132,14 @@ bool engine_image_is_running(struct engine *e, const struct digest *image)
         containers_of_image(e->containers, image->s, &ids, &running);
     return running;
 }
+
+json_t *engine_containers_usage(struct engine *e, int version)
+{
+    struct container_filters all = { 0 };
+    json_t *list = NULL;
+    struct error *failure =
+        e->containers != NULL ? containers_list(e->containers, true, true, 0, &all, version, &list) : NULL;
+
+    err_free(failure); /* only filters can fail */
+    return list != NULL ? list : json_array();
+}
