@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * op_test.c - definitions solved with the real store, snapshots and (where a runtime works) processes.  Needs
+ * root.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "base/bytes.h"
+#include "io/path.h"
+#include "op/testing.h"
+#include "session/sync.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+/* ---- file ops
+ * ------------------------------------------------------------------------------------------------------------------
+ */
+
+static void test_files(void **state)
+{
+    struct llb_action *a = llb_mkdir(b, NULL, "/a/b", 0750, true, NULL, NULL);
+    struct outcome o;
+    struct stat st;
+
+    a = llb_mkfile(b, a, "/a/b/f", 0600, "text", 4);
+    a = llb_mkfile(b, a, "/a/b/f", 0640, "other", 5);
+    o = solve_ok(llb_file(b, llb_scratch(), a, NULL));
+    expect(&o, "/a/b/f", "other");
+    assert_int_equal(path_stat(o.fd, "/a/b/f", false, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0640);
+    assert_int_equal(path_stat(o.fd, "/a", false, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0750);
+    assert_int_equal(snapshot_layer_count(o.result), 1); /* one root for all actions */
+    outcome_free(&o);
+    solve_fails(llb_file(b, llb_scratch(), llb_mkfile(b, NULL, "/", 0600, "", 0), NULL), "is a directory");
+    solve_fails(llb_file(b, llb_scratch(), llb_mkdir(b, NULL, "/x/y", 0755, false, NULL, NULL), NULL),
+                "/x/y: no such file or directory");
+}
+
+/* The second build makes nothing; a changed step and what follows it are made again. */
+static void test_cache(void **state)
+{
+    for (int i = 0; i < 3; i++) {
+        struct llb_state s = mkfile(llb_scratch(), "/1", "1", "one");
+
+        s = mkfile(s, "/2", i == 2 ? "changed" : "2", "two");
+        s = mkfile(s, "/3", "3", "three");
+        struct outcome o = solve_ok(s);
+
+        assert_string_equal(o.log, i == 0   ? "one:DONE two:DONE three:DONE "
+                                   : i == 1 ? "one:CACHED two:CACHED three:CACHED "
+                                            : "one:CACHED two:DONE three:DONE ");
+        expect(&o, "/3", "3");
+        outcome_free(&o);
+    }
+}
+
+/* COPY --from of a stage that was made anew with what was there before is still cached. */
+static void test_content_key(void **state)
+{
+    for (int i = 0; i < 2; i++) {
+        struct llb_state from = mkfile(llb_scratch(), "/d/f", "same", "source");
+        struct llb_action *a = llb_mkdir(b, NULL, "/d", 0755, false, NULL, NULL);
+
+        a = llb_mkfile(b, a, "/d/f", 0644, "same", 4);
+        a = llb_mkfile(b, a, "/other", 0644, i ? "x" : "y", 1);
+        from = llb_file(b, llb_scratch(), a, named("source"));
+        struct outcome o =
+            solve_ok(copy(mkfile(llb_scratch(), "/base", "", "base"), from, "/d/", "/to/", "copy"));
+
+        expect(&o, "/to/f", "same");
+        assert_string_equal(strstr(o.log, "copy:"), i ? "copy:CACHED " : "copy:DONE ");
+        outcome_free(&o);
+    }
+}
+
+static void test_copy_errors(void **state)
+{
+    struct llb_state from = mkfile(llb_scratch(), "/f", "f", "from");
+
+    solve_fails(copy(llb_scratch(), from, "/gone", "/", "copy"), "\"/gone\": not found");
+    solve_fails(copy(llb_scratch(), from, "/gone*", "/", "copy"), "/gone* not found");
+}
+
+static void test_copy_owner(void **state)
+{
+    struct llb_action *a = llb_mkdir(b, NULL, "/etc", 0755, false, NULL, NULL);
+    struct llb_state base, from = mkfile(llb_scratch(), "/f", "f", "from");
+    struct llb_chown chown = llb_chown_parse(b, "joe:staff");
+    struct llb_copy_info i = { .create_dest_path = true, .chown = &chown };
+    struct outcome o;
+    struct stat st;
+
+    a = llb_mkfile(b, a, "/etc/passwd", 0644, "joe:x:33:44::/:\n", 16);
+    a = llb_mkfile(b, a, "/etc/group", 0644, "staff:x:55:\n", 12);
+    base = llb_file(b, llb_scratch(), a, NULL);
+    o = solve_ok(llb_file(b, base, llb_copy(b, NULL, from, "/f", "/dir/f", &i), NULL));
+    assert_int_equal(path_stat(o.fd, "/dir/f", false, &st), 0);
+    assert_int_equal(st.st_uid, 33);
+    assert_int_equal(st.st_gid, 55);
+    outcome_free(&o);
+}
+
+static void test_merge_diff(void **state)
+{
+    struct llb_state x = mkfile(llb_scratch(), "/x", "x", "x"), y = mkfile(llb_scratch(), "/y", "y", "y");
+    struct llb_state both[2] = { x, y };
+    struct outcome o = solve_ok(llb_merge(b, both, 2, NULL));
+
+    expect(&o, "/x", "x");
+    expect(&o, "/y", "y");
+    assert_int_equal(snapshot_layer_count(o.result), 2);
+    outcome_free(&o);
+    o = solve_ok(llb_diff(b, x, mkfile(x, "/z", "z", "z"), NULL));
+    expect(&o, "/z", "z");
+    assert_false(there(&o, "/x"));
+    outcome_free(&o);
+}
+
+/* ---- synced trees
+ * --------------------------------------------------------------------------------------------------------------
+ */
+
+struct tree {
+    char *path;
+    struct sync_index index;
+    int released;
+};
+
+static void tree_release(void *arg)
+{
+    ((struct tree *)arg)->released++;
+}
+
+/* What the index says of a tree is what the disk says. */
+static void test_tree(void **state)
+{
+    struct sync_entry entry = { .path = (char *)"f", .mode = 0644, .size = 4 };
+    struct tree t = { .path = xasprintf("%s/ctx", top), .index = { &entry, 1, 1 } };
+    CLEANUP(freep) char *file = xasprintf("%s/f", t.path);
+
+    assert_int_equal(mkdir(t.path, 0755), 0);
+    int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    assert_int_equal(write(fd, "new!", 4), 4);
+    close(fd);
+    struct snapshot *snap = snapshot_from_tree(store, "tree:x", t.path, tree_release, &t);
+    struct op_input_key k = { .by_content = true };
+    struct digest by_index, by_disk;
+    struct digest content = digest_of("new!", 4);
+
+    assert_int_equal(hex_decode(entry.content, digest_hex(&content), 64), 0);
+    op_input_key_add(&k, "/");
+    content_index_add(solver, "tree:x", &t.index);
+    assert_null(content_digest(solver, snap, &k, &by_index));
+    content_index_remove(solver, "tree:x", &t.index);
+    struct snapshot *again = snapshot_from_tree(store, "tree:y", t.path, tree_release, &t);
+    assert_null(content_digest(solver, again, &k, &by_disk));
+    assert_string_equal(by_index.s, by_disk.s);
+    snapshot_unref(snap);
+    snapshot_unref(again);
+    assert_int_equal(t.released, 2);
+    op_input_key_deinit(&k);
+    free(t.path);
+}
+
+/* ---- hostile roots (security.md B10, B19)
+ * -------------------------------------------------------------------------------------- */
+
+static struct snapshot *hostile_base(const char *canary)
+{
+    struct snapshot *s;
+    struct active *a;
+
+    assert_null(active_begin(store, NULL, &a));
+    int fd = active_fd(a);
+    assert_int_equal(symlinkat(canary, fd, "abs"), 0);
+    assert_int_equal(symlinkat("../../../../../../../../tmp", fd, "up"), 0);
+    assert_int_equal(symlinkat("/", fd, "self"), 0);
+    assert_int_equal(mkfifoat(fd, "fifo", 0600), 0);
+    assert_int_equal(mknodat(fd, "null", S_IFCHR | 0666, makedev(1, 3)), 0);
+    assert_int_equal(mkdirat(fd, "dir", 0755), 0);
+    assert_null(active_commit(a, "base", "regular", &s));
+    return s;
+}
+
+static void test_hostile(void **state)
+{
+    CLEANUP(freep) char *canary = xasprintf("%s/canary", top);
+    CLEANUP(freep) char *file = xasprintf("%s/f", canary);
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    struct snapshot *base;
+    struct stat st;
+
+    assert_int_equal(mkdir(canary, 0755), 0);
+    int fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(write(fd, "canary", 6), 6);
+    close(fd);
+    base = hostile_base(canary);
+    struct llb_state s = fixed(base);
+    static const char *const paths[] = { "/abs/f", "/up/f", "/self/../../f", "/../../f",
+                                         "/fifo",  "/null", "/abs",          "/up" };
+
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        struct llb_action *made = llb_mkfile(b, NULL, paths[i], 0666, "evil", 4);
+        struct llb_action *dirs =
+            llb_mkdir(b, NULL, llb_printf(b, "%s/x/y", paths[i]), 0777, true, NULL, NULL);
+        struct llb_copy_info ci = { .create_dest_path = true };
+        struct llb_action *copied =
+            llb_copy(b, NULL, mkfile(llb_scratch(), "/e", "evil", "e"), "/e", paths[i], &ci);
+        struct llb_action *got = llb_copy(b, NULL, s, paths[i], "/got", &ci);
+        struct llb_action *all[] = { made, dirs, copied };
+
+        for (size_t k = 0; k < ARRAY_LEN(all); k++) {
+            struct outcome o = solve(llb_file(b, s, all[k], NULL));
+
+            outcome_free(&o);
+        }
+        struct outcome o = solve(llb_file(b, llb_scratch(), got, NULL));
+        if (o.fd >= 0 && path_stat(o.fd, "/got", false, &st) == 0 && S_ISREG(st.st_mode)) {
+            buf_clear(&text);
+            assert_int_equal(path_read_file(o.fd, "/got", &text, 100), 0);
+            assert_string_not_equal(buf_str(&text), "canary");
+        }
+        outcome_free(&o);
+    }
+    struct outcome o = solve_ok(llb_file(b, s, llb_mkfile(b, NULL, "/null", 0600, "plain", 5), NULL));
+    assert_int_equal(path_stat(o.fd, "/null", false, &st), 0);
+    assert_true(S_ISREG(st.st_mode)); /* the device is replaced, not written to */
+    outcome_free(&o);
+    buf_clear(&text);
+    assert_int_equal(file_read(file, &text, 100), 0);
+    assert_string_equal(buf_str(&text), "canary");
+    assert_int_equal(stat(file, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    snapshot_unref(base);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, testing_setup, testing_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_files),      TEST(test_cache),      TEST(test_content_key), TEST(test_copy_errors),
+        TEST(test_copy_owner), TEST(test_merge_diff), TEST(test_tree),        TEST(test_hostile),
+    };
+
+    if (geteuid() != 0)
+        return 77;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
