@@ -327,7 +327,7 @@ static struct error *parse_flags(int argc, char **argv, struct config *c, struct
 {
     int positional;
 
-    TRY(flag_error(c, flags_parse(table_of(c), argc, argv, c, states, &positional)));
+    TRY(flag_error(c, flag_table_parse(table_of(c), argc, argv, c, states, &positional)));
     if (positional < argc && c->face == FACE_DOCKERD && !given(c, states, "help") &&
         !given(c, states, "version"))
         return err_new(ERR_INVALID,

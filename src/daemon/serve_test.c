@@ -199,6 +199,47 @@ static void passed_sockets_need_a_manager(void **state)
     err_free(e);
 }
 
+/* As systemd does: a listening socket at number 3, and two variables. */
+static void passed_sockets_are_served(void **state)
+{
+    struct place *p = *state;
+    CLEANUP(strv_deinit) struct strv hosts = p->config.hosts;
+    struct listeners made, passed;
+    struct server s;
+    const struct service service = { .connection = echo, .busy = count_busy, .ctx = p };
+    char pid[16];
+    int old = fcntl(3, F_DUPFD_CLOEXEC, 10);
+
+    assert_null(listeners_open(&p->config, &made));
+    assert_int_equal(dup2(made.v[0].fd, 3), 3);
+    snprintf(pid, sizeof(pid), "%d", (int)getpid());
+    p->config.hosts = (struct strv){ 0 };
+    strv_add(&p->config.hosts, "fd://4");
+    for (int round = 0; round < 2; round++) {
+        setenv("LISTEN_PID", pid, 1);
+        setenv("LISTEN_FDS", "1", 1);
+        struct error *e = listeners_open(&p->config, &passed);
+
+        if (round == 0) {
+            assert_string_equal(e->message, "too few socket activated files passed in by systemd");
+            err_free(e);
+            strv_clear(&p->config.hosts);
+            strv_add(&p->config.hosts, "fd://");
+        } else {
+            assert_null(e);
+        }
+    }
+    assert_null(getenv("LISTEN_FDS")); /* children must not take it for theirs */
+    assert_null(server_start(&s, &p->config, &passed, &service));
+    ask(hosts.v[0]);
+    server_stop(&s, 0);
+    listeners_close(&made);
+    if (old >= 0) {
+        dup2(old, 3);
+        close(old);
+    }
+}
+
 static void one_process_per_pidfile_and_root(void **state)
 {
     struct place *p = *state;
@@ -261,6 +302,7 @@ int main(void)
         IN_PLACE(sockets_are_replaced_only_when_stale),
         IN_PLACE(plain_tcp_stays_at_home),
         IN_PLACE(passed_sockets_need_a_manager),
+        IN_PLACE(passed_sockets_are_served),
         IN_PLACE(one_process_per_pidfile_and_root),
         IN_PLACE(manager_is_told),
     };
