@@ -17,7 +17,7 @@
 #include "task/task.h"
 #include "wire/pb.h"
 
-#define CHUNK (128 * KIB)
+#define CHUNK ((ssize_t)(128 * KIB))
 
 /* A regular file that was announced. */
 struct offer {
@@ -194,9 +194,10 @@ static int open_file(int dir_fd, const char *path)
 static struct error *send_content(struct sender *s, uint32_t id, int fd)
 {
     CLEANUP(freep) char *chunk = xmalloc(CHUNK);
-    ssize_t n;
+    ssize_t n = CHUNK;
 
-    while ((n = read(fd, chunk, CHUNK)) > 0) {
+    /* a short read is the end: most files take one */
+    while (n == CHUNK && (n = read(fd, chunk, CHUNK)) > 0) {
         struct packet p = { .type = PACKET_DATA, .id = id, .data = chunk, .len = (size_t)n };
 
         TRY(send_packet(s, &p));
