@@ -175,6 +175,15 @@ static void settle(struct task *t, struct error *e)
         scope_cancel(g->scope, NULL);
 }
 
+static const char ENDED[] = "ended"; /* and not joined yet: not shown any more */
+
+static void set_wait_kind(struct task *t, const char *kind)
+{
+    pthread_mutex_lock(&t->note_lock);
+    t->wait_kind = kind;
+    pthread_mutex_unlock(&t->note_lock);
+}
+
 static void set_thread_name(const char *name)
 {
     char cut[16]; /* what the kernel takes */
@@ -205,6 +214,7 @@ static void *task_main(void *p)
     unlink_task(&g->running, t);
     link_task(&g->finished, t);
     atomic_fetch_sub(&thread_count, 1);
+    set_wait_kind(t, ENDED);
     self = NULL;
     if (--g->live == 0)
         pthread_cond_broadcast(&g->changed);
@@ -288,13 +298,6 @@ void group_cancel(struct group *g)
         scope_cancel(g->scope, NULL);
 }
 
-static void set_wait_kind(struct task *t, const char *kind)
-{
-    pthread_mutex_lock(&t->note_lock);
-    t->wait_kind = kind;
-    pthread_mutex_unlock(&t->note_lock);
-}
-
 struct error *group_join(struct group *g)
 {
     struct task *t = task_self();
@@ -353,6 +356,8 @@ static void log_task(struct task *t)
 
     memcpy(waiting, t->waiting, sizeof(waiting));
     pthread_mutex_unlock(&t->note_lock);
+    if (kind == ENDED)
+        return;
     snprintf(age, sizeof(age), "%.3fs", (double)(monotonic_ns() - t->started_ns) / (double)NS_PER_SEC);
     log_info("task", "task", t->name, "group", t->group != NULL ? t->group_name : NULL, "age", age, "state",
              kind != NULL ? kind : "runs", "waiting", waiting[0] != '\0' ? waiting : NULL);
