@@ -307,6 +307,8 @@ static struct error *start(struct container *ct)
     return e;
 }
 
+static void remove_ended(struct container *ct);
+
 struct error *container_start(struct container *ct)
 {
     int r = semaphore_acquire(&ct->operations, 1);
@@ -316,7 +318,7 @@ struct error *container_start(struct container *ct)
     struct error *e = start(ct);
     semaphore_release(&ct->operations, 1);
     if (e != NULL && e->kind != ERR_NOT_MODIFIED && json_get_bool(ct->host_config, "AutoRemove"))
-        log_err(LOG_WARN, container_remove(ct, true), "cannot remove a container that did not start");
+        remove_ended(ct);
     return e;
 }
 
@@ -372,6 +374,17 @@ static void finish(struct container *ct, int code, bool oom)
         semaphore_release(&ct->operations, 1);
 }
 
+/* Somebody may be removing it already. */
+static void remove_ended(struct container *ct)
+{
+    struct error *e = container_remove(ct, true);
+
+    if (err_is(e, ERR_CONFLICT) || err_is(e, ERR_NOT_FOUND))
+        err_free(e);
+    else
+        log_err(LOG_WARN, e, "cannot remove a container that has ended");
+}
+
 struct error *container_monitor(void *run)
 {
     struct run *r = run;
@@ -390,7 +403,7 @@ struct error *container_monitor(void *run)
     output_close(ct);
     finish(ct, code, oom);
     if (json_get_bool(ct->host_config, "AutoRemove"))
-        log_err(LOG_WARN, container_remove(ct, true), "cannot remove a container that has ended");
+        remove_ended(ct);
     shield_end(&shield);
     container_unref(ct);
     return e;

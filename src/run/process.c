@@ -171,10 +171,10 @@ static struct error *create(struct process *p, const struct run_spec *s)
         if (*message == '\0' || err_is(e, ERR_CANCELLED))
             return err_wrap(e, "failed to create task for container");
         err_free(e);
-        return err_new(
-            ERR_INTERNAL,
-            "failed to create task for container: failed to create shim task: OCI runtime create failed: %s",
-            message);
+        return err_new(ERR_INTERNAL,
+                       "failed to create task for container: failed to create shim task: OCI runtime create "
+                       "failed: %s create failed: %s",
+                       q->runtime->name, message);
     }
     TRY(adopt(p));
     find_memory_events(p);

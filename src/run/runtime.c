@@ -228,6 +228,35 @@ struct error *runtime_command(const struct runtime *rt, const char *command, con
     return err_new(ERR_INTERNAL, "OCI runtime %s failed: %s", command, buf_str(&err));
 }
 
+/* crun's words for a program that cannot be run, in those of runc, which clients look for ("executable file
+ * not found in $PATH", "permission denied"): they make exit codes 127 and 126 of them. */
+static char *in_runc_words(const char *message)
+{
+    static const char prefix[] = "unable to start container process: error during container init: exec";
+    static const char *const lower[][2] = {
+        { ": No such file or directory", ": no such file or directory" },
+        { ": Permission denied", ": permission denied" },
+        { ": Is a directory", ": is a directory" },
+        { ": Exec format error", ": exec format error" },
+        { "open executable: Operation not permitted",
+          "open executable: permission denied" }, /* a directory */
+    };
+    const char *name = str_skip_prefix(message, "executable file `");
+    const char *end = name != NULL ? strstr(name, "` not found in $PATH") : NULL;
+
+    if (end != NULL)
+        return xasprintf("%s: \"%.*s\": executable file not found in $PATH", prefix, (int)(end - name), name);
+    for (size_t i = 0; i < ARRAY_LEN(lower); i++) {
+        size_t head = strlen(message) - MIN(strlen(lower[i][0]), strlen(message));
+
+        if (str_has_suffix(message, lower[i][0]))
+            return xasprintf("%s%s%.*s%s", str_has_prefix(message, "open executable") ? prefix : "",
+                             str_has_prefix(message, "open executable") ? ": " : "", (int)head, message,
+                             lower[i][1]);
+    }
+    return xstrdup(message);
+}
+
 char *runtime_log_error(struct bundle *b)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
@@ -243,7 +272,7 @@ char *runtime_log_error(struct bundle *b)
         /* The last one sums up the others. */
         if (msg != NULL && level != NULL && (streq(level, "error") || streq(level, "fatal"))) {
             free(message);
-            message = xstrdup(msg);
+            message = in_runc_words(msg);
         }
         json_decref(o);
         line += len;
