@@ -9,8 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BUILDKIT_RELEASE "v0.34.2"
-
 /* ---- defaults ---- */
 
 static void set_default_paths(struct config *c)
@@ -30,7 +28,7 @@ static void set_default_paths(struct config *c)
                                             : "/etc/buildkit/buildkitd.toml");
     c->pidfile = xstrdup(dockerd ? "/var/run/docker.pid" : "");
     c->data_root = xstrdup(dockerd ? "/var/lib/docker" : "/var/lib/buildkit");
-    c->exec_root = xstrdup(dockerd ? "/var/run/docker" : "/run/buildkit");
+    c->exec_root = xstrdup(dockerd ? "/var/run/docker" : "");
     c->group = xstrdup(dockerd ? "docker" : "");
     c->tls_ca = dockerd ? path_join(dir, "ca.pem") : xstrdup("");
     c->tls_cert = dockerd ? path_join(dir, "cert.pem") : xstrdup("");
@@ -308,7 +306,7 @@ static void print_version(const struct config *c)
     if (c->face == FACE_DOCKERD)
         printf("Docker version %s, build minke-%s\n", ENGINE_VERSION, MINKE_VERSION);
     else
-        printf("buildkitd github.com/moby/buildkit %s minke-%s\n", BUILDKIT_RELEASE, MINKE_VERSION);
+        printf("buildkitd github.com/moby/buildkit %s minke-%s\n", BUILDKITD_VERSION, MINKE_VERSION);
 }
 
 /* As cobra and dockerd's main print it. */
@@ -408,6 +406,16 @@ static struct error *load_file(struct config *c, struct flag_state *states, bool
     return e;
 }
 
+/* buildkitd has no flag for it: beside the data where that was moved, so that two of them do not share it. */
+static void settle_exec_root(struct config *c)
+{
+    if (c->face != FACE_BUILDKITD)
+        return;
+    free(c->exec_root);
+    c->exec_root = streq(c->data_root, "/var/lib/buildkit") ? xstrdup("/run/buildkit/minke")
+                                                            : path_join(c->data_root, "exec");
+}
+
 /* buildkitd replaces its default list by what is given, dockerd has none to replace. */
 static struct error *settle(struct config *c, const struct flag_state *states, bool from_file)
 {
@@ -418,6 +426,7 @@ static struct error *settle(struct config *c, const struct flag_state *states, b
     settle_tls(c, states);
     if (c->face == FACE_BUILDKITD)
         TRY(settle_keepstorage(c, states));
+    settle_exec_root(c);
     if (c->data_root[0] == '\0' || c->exec_root[0] == '\0')
         return err_new(ERR_INVALID, "the data root and the exec root must not be empty");
     normalise_hosts(c);

@@ -15,6 +15,7 @@
 
 /* The Engine version that clients are told; behaviour follows its source. */
 #define ENGINE_VERSION "29.9.0"
+#define BUILDKITD_VERSION "v0.34.2"
 
 enum face {
     FACE_DOCKERD,   /* the Engine API, the builder behind it */

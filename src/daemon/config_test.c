@@ -254,6 +254,7 @@ static void buildkitd_reads_its_own(void **state)
 
     assert_true(c.debug);
     assert_string_equal(c.data_root, "/flag");
+    assert_string_equal(c.exec_root, "/flag/exec");
     assert_int_equal(c.entitlements.len, 1);
     assert_string_equal(c.entitlements.v[0], "security.insecure");
     assert_int_equal(c.hosts.len, 2);

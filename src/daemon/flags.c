@@ -358,7 +358,7 @@ static struct error *parse_shorthands(struct parse *p, const char *letters)
 }
 
 struct error *flag_table_parse(const struct flag_table *t, int argc, char **argv, struct config *c,
-                          struct flag_state *states, int *ret_first_positional)
+                               struct flag_state *states, int *ret_first_positional)
 {
     struct parse p = { .table = t, .config = c, .states = states, .argc = argc, .argv = argv, .at = 1 };
     int positional = argc;

@@ -65,7 +65,7 @@ struct flag_state {
 
 /* Parse argv[1..]. *ret_first_positional: index in argv of the first argument that is no flag, or argc. */
 struct error *flag_table_parse(const struct flag_table *t, int argc, char **argv, struct config *c,
-                          struct flag_state *states, int *ret_first_positional) MUST_CHECK;
+                               struct flag_state *states, int *ret_first_positional) MUST_CHECK;
 const struct flag_spec *flags_find(const struct flag_table *t, const char *name);
 /* Put one more value into the field; the message is the cause only, without the flag's name. */
 struct error *flag_set(const struct flag_spec *spec, const char *value, struct config *c) MUST_CHECK;

@@ -263,7 +263,8 @@ static struct error *start_tasks(struct daemon *d)
 
 static void log_start(const struct config *c)
 {
-    log_info("Starting up", "version", ENGINE_VERSION, "program", c->program, "data-root", c->data_root);
+    log_info("Starting up", "version", c->face == FACE_DOCKERD ? ENGINE_VERSION : BUILDKITD_VERSION,
+             "program", c->program, "data-root", c->data_root);
     for (size_t i = 0; i < c->without_effect.len; i++)
         log_info("accepted without effect", "option", c->without_effect.v[i]);
 }
