@@ -1,25 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writable children of snapshots.  work/<id>/fs is the upper folder, work/<id>/work overlayfs's own; commit
- * renames work/<id>. */
+/* Writable children of snapshots.  work/<id>/fs is the upper folder and becomes the layer's directory by a
+ * rename; overlayfs's own folder is work/<id>.w beside it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "io/path.h"
 #include "snapshot/internal.h"
-#include "task/task.h"
-
-#define CLEANUP_NS (10 * NS_PER_SEC)
 
 struct active {
     struct store *store;
     struct snapshot *parent; /* NULL: scratch */
     char id[LAYER_ID_LEN + 1];
-    int dir_fd; /* work/<id> */
+    char overlay_name[LAYER_ID_LEN + 3]; /* <id>.w */
     int upper_fd;
     int mount_fd;
     char *attached;
@@ -50,12 +47,12 @@ static int copy_root_metadata(struct active *a)
 static struct error *prepare(struct active *a)
 {
     int work_fd = store_work_fd(a->store);
-    a->dir_fd = make_dir(work_fd, a->id, 0700);
-    TRY_SYS(a->dir_fd, "create a writable layer");
-    a->upper_fd = make_dir(a->dir_fd, "fs", 0755);
+    CLEANUP(closep) int dir = make_dir(work_fd, a->id, 0700);
+    TRY_SYS(dir, "create a writable layer");
+    a->upper_fd = make_dir(dir, "fs", 0755);
     TRY_SYS(a->upper_fd, "create a writable layer");
     TRY_SYS(copy_root_metadata(a), "create a writable layer");
-    CLEANUP(closep) int overlay_work = make_dir(a->dir_fd, "work", 0700);
+    CLEANUP(closep) int overlay_work = make_dir(work_fd, a->overlay_name, 0700);
     TRY_SYS(overlay_work, "create a writable layer");
     return overlay_mount(a->store, a->parent, a->upper_fd, overlay_work, false, &a->mount_fd);
 }
@@ -67,8 +64,9 @@ struct error *active_begin(struct store *s, struct snapshot *parent, struct acti
     struct active *a = NEW(struct active);
     a->store = s;
     a->parent = snapshot_ref(parent);
-    a->dir_fd = a->upper_fd = a->mount_fd = -1;
+    a->upper_fd = a->mount_fd = -1;
     random_id(a->id, LAYER_ID_LEN);
+    snprintf(a->overlay_name, sizeof(a->overlay_name), "%s.w", a->id);
     struct error *e = prepare(a);
     if (e != NULL)
         active_abandon(a);
@@ -104,23 +102,17 @@ static void active_free(struct active *a)
     unmount(a);
     if (a->upper_fd >= 0)
         close(a->upper_fd);
-    if (a->dir_fd >= 0)
-        close(a->dir_fd);
     snapshot_unref(a->parent);
     free(a);
 }
 
 void active_abandon(struct active *a)
 {
-    struct deadline shield;
     if (a == NULL)
         return;
-    shield_begin(&shield, CLEANUP_NS);
     unmount(a);
-    int r = path_remove_all(store_work_fd(a->store), a->id);
-    if (r < 0)
-        log_warn("cannot remove a writable layer", "id", a->id);
-    shield_end(&shield);
+    store_discard(a->store, a->id);
+    store_discard(a->store, a->overlay_name);
     active_free(a);
 }
 
@@ -138,7 +130,6 @@ struct error *active_commit(struct active *a, const char *description, const cha
     int64_t size;
     unmount(a);
     TRY(settle(a, &size));
-    TRY_SYS(path_remove_all(a->dir_fd, "work"), "remove overlayfs's work folder");
     struct layer_row row = { .id = a->id,
                              .parent = (char *)snapshot_top(a->parent),
                              .size = size,
@@ -151,7 +142,9 @@ struct error *active_commit(struct active *a, const char *description, const cha
     if (e == NULL)
         e = snapshot_extend(a->store, a->parent, a->id, ret);
     lease_close(l);
-    if (e == NULL)
+    if (e == NULL) {
+        store_discard(a->store, a->overlay_name);
         active_free(a);
+    }
     return e;
 }

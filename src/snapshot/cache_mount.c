@@ -7,7 +7,6 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "io/path.h"
 #include "snapshot/internal.h"
 #include "task/task.h"
 
@@ -111,7 +110,7 @@ static struct error *make(struct store *s, const char *cache_id, enum cache_shar
     if (e == NULL)
         e = mount_row_put(s, id, id, cache_id, description);
     if (e != NULL) {
-        (void)!path_remove_all(store_work_fd(s), id);
+        store_discard(s, id);
         mount_release(s, id);
         give_back(id);
         return e;

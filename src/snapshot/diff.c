@@ -8,7 +8,6 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
-#include "io/path.h"
 #include "snapshot/internal.h"
 #include "task/task.h"
 
@@ -205,6 +204,6 @@ struct error *snapshot_diff(struct store *s, struct snapshot *lower, struct snap
     random_id(id, LAYER_ID_LEN);
     struct error *e = make_difference(s, lower, up, id, ret);
     if (e != NULL)
-        (void)!path_remove_all(store_work_fd(s), id);
+        store_discard(s, id);
     return e;
 }

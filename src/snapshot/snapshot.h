@@ -75,7 +75,7 @@ struct error *active_attach(struct active *a, const char *path) MUST_CHECK;
  * are for the ledger ("[2/3] RUN ..", "regular"). */
 struct error *active_commit(struct active *a, const char *description, const char *type,
                             struct snapshot **ret) MUST_CHECK;
-void active_abandon(struct active *a); /* NULL is fine; also after a failed commit. Shielded. */
+void active_abandon(struct active *a); /* NULL is fine; also after a failed commit. Never waits. */
 
 /* ---- layers and tar -------------------------------------------------------------------------------------- */
 

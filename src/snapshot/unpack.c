@@ -83,7 +83,7 @@ static void unpack_deinit(struct unpack *u)
         if (p->fs_fd >= 0) {
             close(p->fs_fd);
             if (p->id[0] != '\0')
-                (void)!path_remove_all(store_work_fd(u->store), p->id);
+                store_discard(u->store, p->id);
         }
         free(p->found);
         apply_result_deinit(&p->result);

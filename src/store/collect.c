@@ -11,7 +11,6 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "io/path.h"
 #include "store/internal.h"
 
 /* ---- dropping --------------------------------------------------------------------------------------------
@@ -55,11 +54,8 @@ struct error *trash_commit(struct store *s, struct trash *t, struct error *e)
     move_away(s, s->layers_fd, &t->layers, &moved);
     move_away(s, s->mounts_fd, &t->mounts, &moved);
     db_unlock(&s->db);
-    for (size_t i = 0; i < moved.len; i++) {
-        int r = path_remove_all(s->work_fd, moved.v[i]);
-        if (r < 0) /* gone from the ledger; the next start removes it */
-            log_warn("cannot remove", "path", moved.v[i]);
-    }
+    for (size_t i = 0; i < moved.len; i++)
+        store_discard(s, moved.v[i]);
     return NULL;
 }
 

@@ -29,6 +29,8 @@ struct store {
     struct map ingesting;    /* keys with a writer */
     struct map cache_bumps;  /* cache key -> struct bump, not written yet */
     struct map layer_bumps;  /* layer id -> struct bump */
+    struct strv discarded;   /* names in work/ for the background task */
+    bool running;            /* store_run is there to do it */
     bool unsynced;           /* rows wait for store_sync */
     uint64_t images_version; /* counts changes of names */
 };

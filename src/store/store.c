@@ -255,6 +255,7 @@ static void store_free(struct store *s)
     }
     cond_deinit(&s->changed);
     mutex_deinit(&s->lock);
+    strv_deinit(&s->discarded);
     free(s->root);
     free(s);
 }
@@ -365,23 +366,65 @@ struct error *store_sync(struct store *s)
     return e;
 }
 
+static void remove_work(struct store *s, const char *name)
+{
+    int r = path_remove_all(s->work_fd, name);
+    if (r < 0)
+        log_warn("cannot remove", "path", name, "error", strerror(-r));
+}
+
+void store_discard(struct store *s, const char *work_name)
+{
+    mutex_lock(&s->lock);
+    bool later = s->running;
+    if (later) {
+        strv_add(&s->discarded, work_name);
+        cond_broadcast(&s->changed);
+    }
+    mutex_unlock(&s->lock);
+    if (!later)
+        remove_work(s, work_name);
+}
+
+static void remove_discarded(struct store *s)
+{
+    mutex_lock(&s->lock);
+    struct strv names = s->discarded;
+    s->discarded = (struct strv){ 0 };
+    mutex_unlock(&s->lock);
+    for (size_t i = 0; i < names.len; i++)
+        remove_work(s, names.v[i]);
+    strv_deinit(&names);
+}
+
+static void set_running(struct store *s, bool running)
+{
+    mutex_lock(&s->lock);
+    s->running = running;
+    mutex_unlock(&s->lock);
+}
+
 struct error *store_run(void *store)
 {
     struct store *s = store;
     int r = 0;
     TRY(db_lock(&s->db));
     db_unlock(&s->db);
+    set_running(s, true);
     while (r == 0) {
         bool timed_out;
         mutex_lock(&s->lock);
         r = cond_wait_for(&s->changed, &s->lock, FLUSH_EVERY_NS, &timed_out);
         mutex_unlock(&s->lock);
         if (r == 0) {
+            remove_discarded(s);
             log_err(LOG_WARN, bumps_flush(s), "writing last uses");
             r = task_sleep(NS_PER_SEC / 2); /* a build publishes in bursts: one sync for all of it */
         }
         if (r == 0)
             log_err(LOG_WARN, store_sync(s), "syncing the store");
     }
+    set_running(s, false);
+    remove_discarded(s);
     return NULL;
 }

@@ -42,7 +42,9 @@ struct error *store_sync(struct store *s) MUST_CHECK;
 int store_root_fd(const struct store *s);      /* borrowed */
 const char *store_root(const struct store *s); /* borrowed */
 int store_work_fd(const struct store *s);      /* ROOT/work */
-struct sqlite3;
+/* Remove work/<name> soon: in the background while store_run runs, else now.  Removing directories waits for the
+ * filesystem's journal, and nobody has to wait for that.  Never fails: what cannot be removed goes at the next start. */
+void store_discard(struct store *s, const char *work_name);
 
 /* ---- leases: what a running job holds against garbage collection ----------------------------------------- */
 
