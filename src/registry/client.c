@@ -88,7 +88,8 @@ static struct error *send_authorized(struct registry *r, const struct registry_q
                                      struct exchange **ret)
 {
     CLEANUP(freep) char *origin = NULL;
-    CLEANUP(freep) char *scope = xasprintf("repository:%s:pull", q->ref->path);
+    CLEANUP(freep)
+    char *scope = *q->ref->path != '\0' ? xasprintf("repository:%s:pull", q->ref->path) : xstrdup("");
     CLEANUP(freep) char *authorization = NULL;
 
     TRY(exchange_url_origin(url, &origin));
@@ -160,7 +161,9 @@ static char *make_url(const struct registry_query *q, bool https)
     const struct endpoint *ep = q->endpoint;
     struct buf b = { 0 };
 
-    buf_addf(&b, "%s://%s%s/%s/%s", https ? "https" : "http", ep->host, ep->path, q->ref->path, q->path);
+    buf_addf(&b, "%s://%s%s/", https ? "https" : "http", ep->host, ep->path);
+    if (*q->ref->path != '\0')
+        buf_addf(&b, "%s/%s", q->ref->path, q->path);
     if (ep->mirror) {
         buf_adds(&b, "?ns=");
         buf_add_query_escaped(&b, q->ref->domain);
