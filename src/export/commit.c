@@ -166,7 +166,7 @@ static struct error *put_document(struct commit *c, json_t *j, const char *row, 
     json_decref(j);
     TRY(blob_put(c->context->store, c->lease, text.data, text.len, ret));
     id = xasprintf("%s %s", row, ret->s);
-    reporter_status(c->reporter, id, NULL, 0, 0, true);
+    reporter_status(c->reporter, id, "", 0, 0, true);
     *ret_size = (int64_t)text.len;
     return NULL;
 }
@@ -188,7 +188,7 @@ static struct error *put_config(struct commit *c, const struct export_ref *ref, 
     TRY(image_config_finish(c->exporter, ref, base_config(c, ref), l->diff_ids, l->count, &text));
     TRY(blob_put(c->context->store, c->lease, text.data, text.len, ret));
     id = xasprintf("exporting config %s", ret->s);
-    reporter_status(c->reporter, id, NULL, 0, 0, true);
+    reporter_status(c->reporter, id, "", 0, 0, true);
     *ret_len = text.len;
     return NULL;
 }
@@ -294,7 +294,7 @@ static struct error *commit_source(struct commit *c)
     if (!c->exporter->oci_types && (has_index_annotations(c->exporter) ||
                                     c->exporter->annotations[ANNOTATE_MANIFEST_DESCRIPTOR].len > 0))
         return err_new(ERR_INVALID, "cannot export annotations with \"oci-mediatypes=false\"");
-    reporter_status(c->reporter, "exporting layers", NULL, 0, 0, false);
+    reporter_status(c->reporter, "exporting layers", "", 0, 0, false);
     if (c->source->multi)
         return commit_many(c);
     if (has_index_annotations(c->exporter))
@@ -311,7 +311,7 @@ struct error *image_commit(struct exporter *e, const struct export_context *cont
     };
     struct error *err = commit_source(&c);
 
-    reporter_status(r, "exporting layers", NULL, 0, 0, true);
+    reporter_status(r, "exporting layers", "", 0, 0, true);
     return err;
 }
 

@@ -133,7 +133,7 @@ static void copied(void *ctx, int64_t bytes)
 {
     struct copying *c = ctx;
 
-    reporter_status(c->reporter, c->row, NULL, bytes, 0, false);
+    reporter_status(c->reporter, c->row, "", bytes, 0, false);
 }
 
 struct local_task {
@@ -157,7 +157,7 @@ static struct error *send_one(void *arg)
     c.row = t->split && t->ref->key != NULL ? xasprintf("copying files %s", t->ref->key)
                                             : xstrdup("copying files");
     e = session_send_tree(t->client, &o, v.fd, v.prefix, &v.filter, copied, &c);
-    reporter_status(t->reporter, c.row, NULL, 0, 0, true);
+    reporter_status(t->reporter, c.row, "", 0, 0, true);
     free(c.row);
     return e;
 }
@@ -202,7 +202,7 @@ static struct error *send_together(struct local_task *tasks, size_t count)
     if (e == NULL) {
         qsort(trees, count, sizeof(*trees), by_prefix);
         e = session_send_trees(tasks[0].client, &o, trees, count, copied, &c);
-        reporter_status(c.reporter, c.row, NULL, 0, 0, true);
+        reporter_status(c.reporter, c.row, "", 0, 0, true);
     }
     for (size_t i = 0; i < count; i++)
         view_deinit(&views[i]);
@@ -345,14 +345,14 @@ static struct error *export_tar(struct exporter *e, const struct export_context 
     TRY(session_send_begin(client, &o, &send, &out));
     if (send == NULL)
         return NULL;
-    reporter_status(r, "sending tarball", NULL, 0, 0, false);
+    reporter_status(r, "sending tarball", "", 0, 0, false);
     err = write_tar(e, c, src, split, out);
     stream_close(out);
     if (err != NULL)
         session_send_abandon(send);
     else
         err = session_send_finish(send);
-    reporter_status(r, "sending tarball", NULL, 0, 0, true);
+    reporter_status(r, "sending tarball", "", 0, 0, true);
     return err;
 }
 

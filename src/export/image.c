@@ -58,9 +58,9 @@ static struct error *put_name(const struct export_context *c, const char *name,
     CLEANUP(freep) char *row = xasprintf("naming to %s", name);
     struct error *e;
 
-    reporter_status(r, row, NULL, 0, 0, false);
+    reporter_status(r, row, "", 0, 0, false);
     e = image_put(c->store, name, target);
-    reporter_status(r, row, NULL, 0, 0, true);
+    reporter_status(r, row, "", 0, 0, true);
     if (e == NULL && c->named != NULL)
         c->named(c->ctx, name, target);
     return e;

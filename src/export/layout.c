@@ -249,12 +249,12 @@ static struct error *export_layout(struct exporter *e, const struct export_conte
         strmap_set(response, "image.name", joined);
     }
     image_response(&image, response);
-    reporter_status(r, "sending tarball", NULL, 0, 0, false);
+    reporter_status(r, "sending tarball", "", 0, 0, false);
     if (exporter_flag(e, "tar", true))
         err = send_tar(e, c, client, &image, &names, response);
     else
         err = send_blobs(c, client, &image);
-    reporter_status(r, "sending tarball", NULL, 0, 0, true);
+    reporter_status(r, "sending tarball", "", 0, 0, true);
     return err;
 }
 
