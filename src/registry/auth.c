@@ -172,13 +172,13 @@ static void collect_scopes(const struct auth_target *t, const struct challenge *
 {
     struct strv asked = { 0 };
     const char *actions = strrchr(t->scope, ':');
-    bool covered = false;
+    bool covered = actions == NULL; /* a login asks for no repository */
 
     strv_split(&asked, c->scope != NULL ? c->scope : "", ' ');
     for (size_t i = 0; i < asked.len; i++) {
         if (*asked.v[i] == '\0' || strv_has(out, asked.v[i]))
             continue;
-        covered |= strncmp(asked.v[i], t->scope, (size_t)(actions - t->scope) + 1) == 0;
+        covered = covered || strncmp(asked.v[i], t->scope, (size_t)(actions - t->scope) + 1) == 0;
         strv_add(out, asked.v[i]);
     }
     if (!covered)
@@ -349,8 +349,14 @@ static struct error *token_with_secret(const struct auth_target *t, const struct
 
     if (e == NULL || (status != 401 && status != 404 && status != 405))
         return e;
-    err_free(e);
-    return token_by_post(t, c, scopes, user, secret, ret_token, ret_seconds);
+    struct error *other = token_by_post(t, c, scopes, user, secret, ret_token, ret_seconds);
+
+    if (other == NULL) {
+        err_free(e);
+        return NULL;
+    }
+    err_free(other); /* what it said first is what it means */
+    return e;
 }
 
 static struct error *fetch_token(const struct auth_target *t, const struct challenge *c,

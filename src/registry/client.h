@@ -29,7 +29,7 @@ struct registry {
 
 struct registry_query {
     const struct endpoint *endpoint;
-    const struct reference *ref;
+    const struct reference *ref;      /* path "": the registry itself, "/v2/" */
     const struct registry_auth *auth; /* NULL: anonymous */
     const char *method;               /* "GET", "HEAD" */
     const char *path;                 /* "manifests/latest" */

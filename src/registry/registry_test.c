@@ -884,6 +884,44 @@ static void tokens_of_the_client(void **state)
     fake_close(&f);
 }
 
+/* /v2/ wants a token; the token server a password. */
+static bool login_server(struct fake *f, const struct request *q, struct buf *out)
+{
+    char headers[256];
+
+    if (str_has_prefix(q->path, "/token?")) {
+        static const char bad[] = "{\"details\":\"incorrect username or password\"}",
+                          good[] = "{\"token\":\"t\"}";
+
+        if (strstr(q->path, "scope=") != NULL || !streq(q->auth, BASIC))
+            return reply(out, "401 Unauthorized", "", bad, sizeof(bad) - 1, false);
+        return reply(out, "200 OK", "", good, sizeof(good) - 1, false);
+    }
+    if (streq(q->path, "/v2/") && streq(q->auth, "Bearer t"))
+        return reply(out, "200 OK", "", "{}", 2, false);
+    snprintf(headers, sizeof(headers),
+             "WWW-Authenticate: Bearer realm=\"http://localhost:%d/token\",service=\"s\"\r\n", f->port);
+    return reply(out, "401 Unauthorized", headers, "", 0, false);
+}
+
+static void login(void **state)
+{
+    struct fake f = { 0 };
+    struct client c;
+
+    fake_open(&f, login_server);
+    client_open(&c, &f);
+    CLEANUP(freep) char *url = xasprintf("http://localhost:%d/v1/", f.port);
+    CLEANUP(freep)
+    char *text =
+        xasprintf("Get \"https://localhost:%d/v2/\": unauthorized: incorrect username or password", f.port);
+
+    expect_ok(registry_login(c.registry, url, "u", "pass"));
+    expect_error(registry_login(c.registry, url, "u", "wrong"), ERR_UNAUTHORIZED, text);
+    client_close(&c);
+    fake_close(&f);
+}
+
 /* ---- other servers ---- */
 
 static bool to_the_other(struct fake *f, const struct request *q, struct buf *out)
@@ -1112,6 +1150,7 @@ int main(void)
         cmocka_unit_test(mirrors),
         cmocka_unit_test(private_ca),
         cmocka_unit_test(cancelled),
+        cmocka_unit_test(login),
     };
 
     setenv("no_proxy", "*", 1);

@@ -107,6 +107,12 @@ static void add_details(struct buf *b, const char *body)
     err_free(e); /* a body that is no JSON has no details */
     if (e != NULL)
         return;
+    const char *plain = json_string_value(json_object_get(doc, "details"));
+
+    if (plain != NULL) {
+        buf_addc(b, '\n');
+        add_printable(b, plain);
+    }
     json_array_foreach(json_object_get(doc, "errors"), i, one)
     {
         const char *code = json_string_value(json_object_get(one, "code"));
