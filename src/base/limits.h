@@ -53,7 +53,7 @@
 #define LIMIT_WORD_DEPTH 100                  /* ${a:-${b:-...}} in a Dockerfile word */
 #define LIMIT_WORD_BYTES (4 * MIB)            /* what variables may add to one Dockerfile word */
 #define LIMIT_DOCKERFILE_LINE (64 * KIB)      /* one physical line of a Dockerfile or .dockerignore, its end included */
-#define LIMIT_DOCKERFILE_STAGES 10000         /* FROM instructions of one Dockerfile */
+#define LIMIT_DOCKERFILE_STAGES 4000          /* FROM instructions of one Dockerfile */
 #define LIMIT_PATH_DEPTH 1024
 #define LIMIT_LLB_OPS 100000                  /* ops of one definition */
 #define LIMIT_LLB_DEPTH 20000                 /* longest chain of ops */
