@@ -119,14 +119,14 @@ struct send_stream {
     bool ended;           /* it did */
 };
 
-/* The client is not listening any more: for which reason? */
+/* The client is not listening any more: for which reason?  What it has already is as good as sent. */
 static int ended_early(struct send_stream *f)
 {
     if (!f->ended) {
         f->ended = true;
         f->status = rpc_finish(f->call);
     }
-    return err_is(f->status, ERR_EXISTS) ? -EEXIST : -EPIPE;
+    return err_is(f->status, ERR_EXISTS) ? 0 : -EPIPE;
 }
 
 static int flush(struct send_stream *f)
@@ -148,8 +148,11 @@ static ssize_t send_write(struct stream *s, const void *data, size_t len)
     struct send_stream *f = CONTAINER_OF(s, struct send_stream, stream);
     size_t n = MIN(len, SEND_BUFFER - f->pending.len);
 
-    if (f->ended)
-        return ended_early(f);
+    if (f->ended) {
+        int r = ended_early(f);
+
+        return r < 0 ? r : (ssize_t)len;
+    }
     buf_add(&f->pending, data, n);
     if (f->pending.len == SEND_BUFFER) {
         int r = flush(f);
@@ -205,6 +208,16 @@ void session_send_abandon(struct send_stream *f)
     buf_deinit(&f->pending);
     err_free(f->status);
     free(f);
+}
+
+struct error *session_send_fail(struct send_stream *f, struct error *e)
+{
+    if (f->ended && f->status != NULL && task_check_sys() == 0) {
+        err_free(e);
+        e = TAKE(f->status);
+    }
+    session_send_abandon(f);
+    return e;
 }
 
 static struct error *finish_stream(struct send_stream *f)

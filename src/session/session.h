@@ -113,14 +113,18 @@ struct sync_send_filter; /* see sync.h: mapping of uid/gid/mtime, prefix, exclud
 struct error *session_send_tree(struct session *s, const struct send_options *o, int dir_fd,
                                 const char *prefix, const struct sync_send_filter *filter,
                                 void (*progress)(void *ctx, int64_t bytes), void *ctx) MUST_CHECK;
-/* A byte stream (type=tar, oci, docker): write to *ret_stream, then session_send_finish (which half-closes,
- * waits for the client's OK and frees both) or session_send_abandon (which tells the client that it is not
- * whole).  stream_close on it does nothing. A client that has the target already ends the call with
- * ERR_EXISTS, which means "skip": writes fail with -EEXIST then, and session_send_finish returns success. */
+/* A byte stream (type=tar, oci, docker): write to *ret_stream, then one of the three ends, each of which
+ * frees both; stream_close on it does nothing.  A client that has the target already ends the call with
+ * ERR_EXISTS, which means "skip": writes go nowhere from then on and session_send_finish returns success.
+ * When it ends the call otherwise, writes fail with -EPIPE. */
 struct send_stream;
 struct error *session_send_begin(struct session *s, const struct send_options *o, struct send_stream **ret,
                                  struct stream **ret_stream) MUST_CHECK;
+/* Half-close and wait for the client's OK. */
 struct error *session_send_finish(struct send_stream *f) MUST_CHECK;
+/* Making the stream failed with `e` (taken): the client learns that it is not whole.  Returns `e`, or why the
+ * client had ended the call, if that is why. */
+struct error *session_send_fail(struct send_stream *f, struct error *e) MUST_CHECK;
 void session_send_abandon(struct send_stream *f);
 
 /* ---- secrets, auth, ssh, upload, content

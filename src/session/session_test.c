@@ -14,7 +14,7 @@ struct client {
     struct mutex lock;
     struct strv log; /* under lock */
     struct buf file; /* what FileSend brought */
-    bool have_it;
+    bool have_it, full;
     int dir; /* FileSend as a tree */
     EVP_PKEY *authority;
     bool forged, no_authority, health_fails;
@@ -57,6 +57,8 @@ static struct error *file_send(struct rpc_call *call, void *ctx)
     CLEANUP(stream_closep) struct stream *s = NULL;
 
     note_metadata(c, call);
+    if (c->full)
+        return err_new(ERR_UNKNOWN, "no space left on the client");
     if (c->have_it)
         return err_new(ERR_EXISTS, "target already exists");
     if (c->dir > 0) {
@@ -501,12 +503,20 @@ static void send_bytes(void **state)
     /* it has it already */
     f.client.have_it = true;
     expect_ok(session_send_begin(f.peer.session, &o, &s, &out));
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(stream_write_full(out, block, sizeof(block)), 0);
+    expect_ok(session_send_finish(s));
+    assert_int_equal(f.client.file.len, 50 * sizeof(block));
+
+    /* it cannot take it */
+    f.client.full = true;
+    expect_ok(session_send_begin(f.peer.session, &o, &s, &out));
     int r = 0;
 
     while (r == 0)
         r = stream_write_full(out, block, sizeof(block));
-    assert_int_equal(r, -EEXIST);
-    expect_ok(session_send_finish(s));
+    assert_int_equal(r, -EPIPE);
+    expect_error(session_send_fail(s, err_sys(-r, "write")), ERR_UNKNOWN, "no space left on the client");
     map_deinit(&md);
     fixture_deinit(&f);
 }
