@@ -343,15 +343,10 @@ static struct error *export_tar(struct exporter *e, const struct export_context 
     TRY(check_source(src));
     TRY(export_session(c, &client));
     TRY(session_send_begin(client, &o, &send, &out));
-    if (send == NULL)
-        return NULL;
     reporter_status(r, "sending tarball", "", 0, 0, false);
     err = write_tar(e, c, src, split, out);
     stream_close(out);
-    if (err != NULL)
-        session_send_abandon(send);
-    else
-        err = session_send_finish(send);
+    err = err != NULL ? session_send_fail(send, err) : session_send_finish(send);
     reporter_status(r, "sending tarball", "", 0, 0, true);
     return err;
 }

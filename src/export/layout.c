@@ -188,25 +188,10 @@ static struct error *send_tar(const struct exporter *e, const struct export_cont
     struct stream *out = NULL;
     struct error *err = session_send_begin(client, &o, &send, &out);
 
-    if (err_is(err, ERR_EXISTS)) { /* the client has it already */
-        err_free(err);
-        return NULL;
-    }
     TRY(err);
-    if (send == NULL)
-        return NULL;
     err = write_layout(e, c->store, out, i, names);
     stream_close(out);
-    if (err != NULL) {
-        session_send_abandon(send);
-        return err;
-    }
-    err = session_send_finish(send);
-    if (err_is(err, ERR_EXISTS)) {
-        err_free(err);
-        err = NULL;
-    }
-    return err;
+    return err != NULL ? session_send_fail(send, err) : session_send_finish(send);
 }
 
 static struct error *send_blobs(const struct export_context *c, struct session *client,
