@@ -20,7 +20,7 @@
 
 static struct error *ping(struct api_request *r)
 {
-    http_set_header(r->http, "Builder-Version", "2");
+    http_set_header(r->http, "Builder-Version", r->engine->config->classic_builder_preferred ? "1" : "2");
     http_set_header(r->http, "Swarm", "inactive");
     http_set_header(r->http, "Cache-Control", "no-cache, no-store, must-revalidate");
     http_set_header(r->http, "Pragma", "no-cache");

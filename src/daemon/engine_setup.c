@@ -222,6 +222,8 @@ void engine_setup_init(struct engine_setup *s, const struct config *c)
     e->insecure_registries = c->insecure_registries;
     e->registry_mirrors = c->registry_mirrors;
     e->experimental = c->experimental;
+    e->classic_builder_preferred =
+        strmap_get(&c->features, "buildkit") != NULL && streq(strmap_get(&c->features, "buildkit"), "false");
     set_runner(s, c);
     set_registry(s, c);
     set_builder(s, c);

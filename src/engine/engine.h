@@ -33,6 +33,7 @@ struct engine_config {
     const char *server_version;                        /* the Engine version we answer to */
     struct strv insecure_registries, registry_mirrors; /* as configured, for /info */
     bool experimental;
+    bool classic_builder_preferred; /* the feature "buildkit" is off: /_ping names builder 1 */
 };
 
 struct engine {
