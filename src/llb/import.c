@@ -146,7 +146,9 @@ struct error *llb_from_def(struct llb_builder *b, struct llb_def *def, struct ll
     }
     for (size_t i = 0; i < def->op_count; i++)
         map_set(&import->ops, def->ops[i].digest.s, &def->ops[i]);
+    pthread_mutex_lock(&b->lock);
     ptrv_add(&b->imports, import);
+    pthread_mutex_unlock(&b->lock);
     n = import_node(b, import, graph->result.vertex->raw);
     platform = op_platform(b, graph->result.vertex);
     *ret = llb_new_state(node_output(b, n, graph->result.index, platform));

@@ -107,9 +107,9 @@ static struct error *load_image(const struct load *l, const char *ref)
     o.log_name = log;
     TRY(dockerui_resolve_image(l->ui, full, &o, &image));
     TRY(use_image(l,
-                     llb_image(l->b, image.ref, LLB_RESOLVE_DEFAULT,
-                               &(struct llb_options){ .custom_name = name, .platform = l->nc->platform }),
-                     &image.config));
+                  llb_image(l->b, image.ref, LLB_RESOLVE_DEFAULT,
+                            &(struct llb_options){ .custom_name = name, .platform = l->nc->platform }),
+                  &image.config));
     str_replace(&l->image->created, NULL);
     return NULL;
 }
@@ -181,6 +181,7 @@ static struct error *read_excludes(const struct load *l, const char *local, stru
     CLEANUP(freep) char *hint = xasprintf("context:%s-.dockerignore", l->nc->key);
     CLEANUP(freep) char *name = xasprintf("[context %s] load .dockerignore", l->nc->key);
     CLEANUP(strv_deinit) struct strv names = { 0 };
+    CLEANUP(llb_builder_freep) struct llb_builder *b = llb_builder_new(); /* the other is shared by tasks */
     CLEANUP(llb_def_unrefp) struct llb_def *def = NULL;
     CLEANUP(buf_deinit) struct buf text = { 0 };
     struct llb_local_options o = { .session_id = dockerui_local_session(l->ui, local),
@@ -192,8 +193,7 @@ static struct error *read_excludes(const struct load *l, const char *local, stru
     struct error *e;
 
     strv_add(&names, ".dockerignore");
-    TRY(llb_marshal(l->b, llb_local(l->b, local, &o, &(struct llb_options){ .custom_name = name }), NULL,
-                    &def));
+    TRY(llb_marshal(b, llb_local(b, local, &o, &(struct llb_options){ .custom_name = name }), NULL, &def));
     TRY(ops->solve(l->ui->bridge, def, &ref));
     def = NULL; /* taken */
     TRY(ops->evaluate(l->ui->bridge, ref));
