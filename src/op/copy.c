@@ -18,6 +18,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -33,6 +34,7 @@ struct frame {
     struct stat st;
     bool included; /* by itself: its metadata is copied */
     bool created, set_meta, restore_time;
+    bool plain; /* created, and new files in it are root's */
     bool *include, *exclude;
 };
 
@@ -219,8 +221,30 @@ static struct file_owner wanted_owner(const struct copier *c, const struct stat 
     return c->o->owner != NULL ? *c->o->owner : (struct file_owner){ st->st_uid, st->st_gid };
 }
 
-/* Owner, mode, times and attributes of something that has a descriptor. */
-static struct error *set_meta_fd(const struct copier *c, int src_fd, int dst_fd, const struct stat *st)
+static mode_t known_umask;
+
+static void read_umask(void)
+{
+    CLEANUP(buf_deinit) struct buf status = { 0 };
+    const char *line =
+        file_read("/proc/self/status", &status, 64 * KIB) < 0 ? NULL : strstr(buf_str(&status), "\nUmask:");
+
+    known_umask = line == NULL ? 0777 : (mode_t)strtoul(line + 7, NULL, 8); /* unknown: always chmod */
+}
+
+/* What the process takes from the mode of new files; nobody changes it after start. */
+static mode_t process_umask(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, read_umask);
+    return known_umask;
+}
+
+/* Owner, mode, times and attributes of something that has a descriptor.  `made_mode` >= 0: it was just made
+ * with these permission bits, where new files are root's, so that most of it need not be said again. */
+static struct error *set_meta_fd(const struct copier *c, int src_fd, int dst_fd, const struct stat *st,
+                                 int made_mode)
 {
     struct file_owner owner = wanted_owner(c, st);
     struct timespec t[2];
@@ -228,9 +252,9 @@ static struct error *set_meta_fd(const struct copier *c, int src_fd, int dst_fd,
 
     TRY(wanted_mode(c, st, &mode));
     wanted_times(c, st, t);
-    if (fchown(dst_fd, owner.uid, owner.gid) < 0)
+    if ((made_mode < 0 || owner.uid != 0 || owner.gid != 0) && fchown(dst_fd, owner.uid, owner.gid) < 0)
         return dst_err(c, -errno, "lchown");
-    if (fchmod(dst_fd, mode) < 0)
+    if ((made_mode < 0 || ((mode_t)made_mode & ~process_umask()) != mode) && fchmod(dst_fd, mode) < 0)
         return dst_err(c, -errno, "chmod");
     if (flistxattr(src_fd, NULL, 0) > 0) {
         int r = copy_xattrs(src_fd, dst_fd);
@@ -303,6 +327,7 @@ static struct error *make_dir(struct copier *c, size_t level)
     f->dst_fd = openat(above, f->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (f->dst_fd < 0)
         return dst_err(c, -errno, "open");
+    f->plain = f->created && geteuid() == 0 && fstat(f->dst_fd, &st) == 0 && (st.st_mode & S_ISGID) == 0;
     /* The destination itself, when it was there, keeps what it has but its time; a directory that is only on
      * the way to something keeps all but its mode. */
     f->set_meta = f->created || (level > 0 && f->included);
@@ -340,7 +365,7 @@ static struct error *leave_dir(struct copier *c)
 
     buf_truncate(&c->path, f->path_len);
     if (f->dst_fd >= 0 && f->set_meta) {
-        e = set_meta_fd(c, f->src_fd, f->dst_fd, &f->st);
+        e = set_meta_fd(c, f->src_fd, f->dst_fd, &f->st, -1);
     } else if (f->dst_fd >= 0 && f->restore_time) {
         wanted_times(c, &f->st, t);
         if (futimens(f->dst_fd, t) < 0)
@@ -405,28 +430,25 @@ static int copy_small(struct copier *c, int from, int to, size_t size)
     return 0;
 }
 
-static struct error *copy_file(struct copier *c, int src_dir, const char *src, int dst_dir, const char *dst,
-                               const struct stat *st)
+/* `from` is open on a regular file of that status. `plain`: new files in dst_dir are root's. */
+static struct error *copy_file(struct copier *c, int from, int dst_dir, const char *dst,
+                               const struct stat *st, bool plain)
 {
-    CLEANUP(closep) int from = openat(src_dir, src, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     CLEANUP(closep) int to = -1;
-    struct stat now;
+    mode_t mode;
     int r;
 
-    if (from < 0)
-        return src_err(c, -errno, "open");
-    if (fstat(from, &now) < 0 || !S_ISREG(now.st_mode))
-        return src_err(c, -EINVAL, "open");
-    to = openat(dst_dir, dst, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    TRY(wanted_mode(c, st, &mode));
+    to = openat(dst_dir, dst, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode & 0777);
     if (to < 0)
         return dst_err(c, -errno, "open");
-    if (now.st_size > 0) {
-        r = now.st_size <= (off_t)SMALL_FILE ? copy_small(c, from, to, (size_t)now.st_size)
-                                             : copy_content(from, to, now.st_size);
+    if (st->st_size > 0) {
+        r = st->st_size <= (off_t)SMALL_FILE ? copy_small(c, from, to, (size_t)st->st_size)
+                                             : copy_content(from, to, st->st_size);
         if (r < 0)
             return dst_err(c, r, "write");
     }
-    return set_meta_fd(c, from, to, st);
+    return set_meta_fd(c, from, to, st, plain ? (int)(mode & 0777) : -1);
 }
 
 /* Another name of a file that was copied before: a link there, too. */
@@ -535,22 +557,23 @@ static struct error *filter(struct copier *c, bool **include, bool **exclude, bo
     return NULL;
 }
 
-static struct error *copy_leaf(struct copier *c, int src_dir, const char *src, int dst_dir, const char *dst,
-                               const struct stat *st, bool fresh)
+static struct error *copy_regular(struct copier *c, int from, int dst_dir, const char *dst,
+                                  const struct stat *st, bool plain)
 {
     const struct link *l;
 
-    if (!fresh)
-        TRY(clear_target(c, dst_dir, dst, false));
-    if (S_ISREG(st->st_mode)) {
-        if (st->st_nlink <= 1)
-            return copy_file(c, src_dir, src, dst_dir, dst, st);
+    if (st->st_nlink > 1) {
         l = find_link(c, st);
         if (l != NULL)
             return copy_link(c, l, dst_dir, dst);
         note_link(c, st);
-        return copy_file(c, src_dir, src, dst_dir, dst, st);
     }
+    return copy_file(c, from, dst_dir, dst, st, plain);
+}
+
+static struct error *copy_leaf(struct copier *c, int src_dir, const char *src, int dst_dir, const char *dst,
+                               const struct stat *st)
+{
     if (S_ISLNK(st->st_mode))
         TRY(copy_symlink(c, src_dir, src, dst_dir, dst));
     else
@@ -558,21 +581,43 @@ static struct error *copy_leaf(struct copier *c, int src_dir, const char *src, i
     return set_meta_at(c, src_dir, src, dst_dir, dst, st);
 }
 
+/* Look at the entry; a regular file is opened, too: *ret_fd.  `type` is what the directory says of it (a
+ * hint: it saves a call). */
+static struct error *look(struct copier *c, int dir, const char *name, unsigned char type, struct stat *st,
+                          int *ret_fd)
+{
+    *ret_fd = -1;
+    if (type != DT_REG) {
+        if (fstatat(dir, name, st, AT_SYMLINK_NOFOLLOW) < 0)
+            return src_err(c, -errno, "lstat");
+        if (!S_ISREG(st->st_mode))
+            return NULL;
+    }
+    *ret_fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (*ret_fd < 0)
+        return src_err(c, -errno, "open");
+    if (fstat(*ret_fd, st) < 0 || !S_ISREG(st->st_mode))
+        return src_err(c, -EINVAL, "open");
+    return NULL;
+}
+
 /* `src` in src_dir to `dst` below the last frame (or the destination's parent). */
-static struct error *copy_entry(struct copier *c, int src_dir, const char *src, const char *dst)
+static struct error *copy_entry(struct copier *c, int src_dir, const char *src, const char *dst,
+                                unsigned char type)
 {
     CLEANUP(freep) bool *include = NULL;
     CLEANUP(freep) bool *exclude = NULL;
+    CLEANUP(closep) int from = -1;
+    bool in, skip, plain;
     struct stat st;
-    bool in, skip;
+    int dst_dir;
 
     if ((++c->seen & 63) == 0)
         TRY(task_check());
     TRY(filter(c, &include, &exclude, &in, &skip));
-    if (skip)
+    if (skip || (!in && type != DT_DIR && type != DT_UNKNOWN))
         return NULL;
-    if (fstatat(src_dir, src, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return src_err(c, -errno, "lstat");
+    TRY(look(c, src_dir, src, type, &st, &from));
     if (S_ISDIR(st.st_mode)) {
         if (in && c->o->always_replace) {
             TRY(make_parents(c));
@@ -583,8 +628,12 @@ static struct error *copy_entry(struct copier *c, int src_dir, const char *src, 
     if (!in)
         return NULL;
     TRY(make_parents(c));
-    return copy_leaf(c, src_dir, src, above_fd(c, c->depth), dst, &st,
-                     c->depth > 0 && c->frames[c->depth - 1].created);
+    dst_dir = above_fd(c, c->depth);
+    plain = c->depth > 0 && c->frames[c->depth - 1].plain;
+    if (c->depth == 0 || !c->frames[c->depth - 1].created)
+        TRY(clear_target(c, dst_dir, dst, false));
+    return from >= 0 ? copy_regular(c, from, dst_dir, dst, &st, plain)
+                     : copy_leaf(c, src_dir, src, dst_dir, dst, &st);
 }
 
 static struct error *walk(struct copier *c)
@@ -607,7 +656,7 @@ static struct error *walk(struct copier *c)
         if (c->path.len > 0)
             buf_addc(&c->path, '/');
         buf_adds(&c->path, d->d_name);
-        TRY(copy_entry(c, f->src_fd, d->d_name, d->d_name));
+        TRY(copy_entry(c, f->src_fd, d->d_name, d->d_name, d->d_type));
     }
     return NULL;
 }
@@ -716,7 +765,7 @@ struct error *copy_path(int src_root, const char *src, int dst_root, const char 
     TRY(make_dest(dst_root, dst, o));
     TRY(open_source(src_root, src, o->follow_links, &src_dir, &name, &st));
     TRY(open_dest(&c, src, dst, &st));
-    TRY(copy_entry(&c, src_dir, name, c.dst_name));
+    TRY(copy_entry(&c, src_dir, name, c.dst_name, DT_UNKNOWN));
     return walk(&c);
 }
 
