@@ -417,8 +417,8 @@ static struct error *fill(const struct spec *s, json_t *root)
     json_t *fs = json_object();
 
     json_object_set_new(root, "ociVersion", json_string("1.0.2"));
-    TRY(process(s, root));
     json_object_set_new(root, "root", fs);
+    TRY(process(s, root));
     TRY(set_string(fs, "path", s->root_path));
     json_object_set_new(fs, "readonly", json_boolean(s->root_readonly));
     if (s->hostname != NULL)

@@ -63,10 +63,10 @@ void testing_fill_root(const char *root)
 {
     static const char *const dirs[] = { "bin", "etc", "proc", "sys", "dev", "tmp", "run", "mnt", "root" };
     static const char *const programs[] = {
-        "sh",    "ls",   "cat",  "echo",   "id",    "grep", "stat",   "mount", "unshare", "true",     "sleep",
-        "touch", "mv",   "ln",   "mkdir",  "mknod", "head", "wc",     "tr",    "env",     "hostname", "ip",
-        "ping",  "sed",  "nc",   "setsid", "kill",  "test", "printf", "pwd",   "httpd",   "tail",     "seq",
-        "ps",    "wget", "stty", "tty",    "rm",    "date", "trap",   "yes"
+        "sh",    "ls",  "cat",  "echo",   "id",    "grep", "stat",   "mount", "unshare", "true",     "sleep",
+        "touch", "mv",  "ln",   "mkdir",  "mknod", "head", "wc",     "tr",    "env",     "hostname", "ip",
+        "ping",  "sed", "nc",   "setsid", "kill",  "test", "printf", "pwd",   "httpd",   "tail",     "mktemp",
+        "seq",   "ps",  "wget", "stty",   "tty",   "rm",   "date",   "trap",  "yes"
     };
 
     for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
