@@ -146,6 +146,8 @@ struct error *engine_background(void *engine)
 
 void engine_settle(struct engine *e)
 {
-    if (builder_active(e->builder) == 0)
-        malloc_trim(64 * 1024);
+    if (builder_active(e->builder) > 0)
+        return;
+    registry_trim(e->registry);
+    malloc_trim(64 * 1024);
 }

@@ -206,7 +206,7 @@ struct exchange_pool *exchange_pool_new(const char *user_agent)
 void exchange_pool_trim(struct exchange_pool *c)
 {
     mutex_lock(&c->lock);
-    struct exchange_conn *old = take_old_locked(c, IDLE_NS);
+    struct exchange_conn *old = take_old_locked(c, 0);
 
     mutex_unlock(&c->lock);
     free_list(c->curl, old);

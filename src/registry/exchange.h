@@ -19,7 +19,7 @@
 struct exchange_pool;                                            /* the pool */
 struct exchange_pool *exchange_pool_new(const char *user_agent); /* NULL: "minke" */
 void exchange_pool_free(struct exchange_pool *c);
-/* Close connections that nobody has used for a while. */
+/* Close the connections that nobody uses. */
 void exchange_pool_trim(struct exchange_pool *c);
 
 /* How to trust the server and what to show it. */

@@ -77,7 +77,7 @@ struct error *registry_open(struct registry *r, const struct reference *ref, con
                             const struct registry_progress *p, struct stream **ret) MUST_CHECK;
 /* Why a read of that stream failed; NULL when none did.  The caller owns it. */
 struct error *registry_stream_error(struct stream *s) MUST_CHECK;
-/* Close connections that have been idle for a while. */
+/* Close the connections that are kept for the next request: nothing is under way. */
 void registry_trim(struct registry *r);
 
 /* POST /auth: try the credentials at the registry's /v2/.  `server` is a host or a URL as clients send it.
