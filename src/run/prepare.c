@@ -272,6 +272,46 @@ static struct error *cgroup_path(const struct runner *r, const struct run_spec *
     return NULL;
 }
 
+/* Is this controller here, so that a limit of it can be set? */
+static bool has_controller(const char *name)
+{
+    CLEANUP(freep) char *v1 = xasprintf("/sys/fs/cgroup/%s", name);
+    CLEANUP(buf_deinit) struct buf list = { 0 };
+    CLEANUP(strv_deinit) struct strv words = { 0 };
+
+    if (cgroup_layout() != CGROUP_V2)
+        return access(v1, F_OK) == 0;
+    if (file_read("/sys/fs/cgroup/cgroup.controllers", &list, 4096) < 0)
+        return false;
+    for (size_t i = 0; i < list.len; i++)
+        if (list.data[i] == '\n')
+            list.data[i] = ' ';
+    strv_split(&words, buf_str(&list), ' ');
+    return strv_has(&words, name);
+}
+
+/* Better no step than one without the limit that was asked for. */
+static struct error *check_limits(const struct run_resources *r)
+{
+    const struct {
+        const char *controller, *what;
+        bool wanted;
+    } limits[] = {
+        { "memory", "memory limits", r->memory != 0 || r->memory_swap != 0 || r->memory_reservation != 0 },
+        { "cpu", "CPU limits", r->cpu_quota != 0 || r->cpu_period != 0 || r->cpu_shares != 0 },
+        { "cpuset", "CPU sets",
+          (r->cpuset_cpus != NULL && *r->cpuset_cpus != '\0') ||
+              (r->cpuset_mems != NULL && *r->cpuset_mems != '\0') },
+        { "pids", "PID limits", r->pids_limit != 0 },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(limits); i++)
+        if (limits[i].wanted && !has_controller(limits[i].controller))
+            return err_new(ERR_INVALID, "your kernel does not support %s, or the %s cgroup is not mounted",
+                           limits[i].what, limits[i].controller);
+    return NULL;
+}
+
 static struct error *acquire_network(struct runner *r, const struct run_spec *s, struct prepared *p,
                                      const char **ret_path)
 {
@@ -354,6 +394,7 @@ static struct error *fill(struct runner *r, const struct run_spec *s, struct pre
         return err_new(ERR_INVALID, "no command specified");
     if (c.seccomp && p->runtime->is_crun)
         c.seccomp_bpf = keep(p, seccomp_compiled(c.caps));
+    TRY(check_limits(&s->resources));
     TRY(check_root(s->rootfs_fd));
     TRY(find_user(s, u));
     c.uid = u->uid;
