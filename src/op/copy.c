@@ -28,6 +28,7 @@
 
 struct frame {
     int src_fd, dst_fd; /* dst_fd -1: not made yet */
+    int overlay_fd;     /* dst_fd is in the upper folder, this the same directory in the overlay; else -1 */
     DIR *dir;           /* owns src_fd */
     char *name;         /* in the frame above; "" components of path are cut at path_len */
     size_t path_len;    /* of copier.path */
@@ -55,6 +56,7 @@ struct copier {
     struct buf path; /* of the current entry below the source; "" the source itself */
     struct frame *frames;
     size_t depth, cap;
+    size_t upper_from; /* frames from this level on are in the upper folder; SIZE_MAX: none */
     struct link *links;
     size_t link_count, link_cap;
     char *chunk;
@@ -310,6 +312,27 @@ static struct error *not_a_dir(const struct copier *c)
     return err_new(ERR_INVALID, "cannot copy to non-directory: %s", name);
 }
 
+/* A directory just made has nothing below it: what is put there need not go through the overlay. */
+static struct error *enter_upper(struct copier *c, size_t level)
+{
+    struct frame *f = &c->frames[level];
+    CLEANUP(freep) char *rest = NULL;
+    CLEANUP(freep) char *path = NULL;
+    int fd;
+
+    if (c->o->upper_root == NULL || !f->created || c->upper_from <= level)
+        return NULL;
+    rest = xstrndup(buf_str(&c->path), f->path_len);
+    path = path_join(c->dst_path, rest);
+    fd = path_open(*c->o->upper_root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+    if (fd < 0)
+        return dst_err(c, fd, "open");
+    f->overlay_fd = f->dst_fd;
+    f->dst_fd = fd;
+    c->upper_from = level;
+    return NULL;
+}
+
 /* The counterpart of frame `level`, whose parents are there. */
 static struct error *make_dir(struct copier *c, size_t level)
 {
@@ -327,6 +350,7 @@ static struct error *make_dir(struct copier *c, size_t level)
     f->dst_fd = openat(above, f->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (f->dst_fd < 0)
         return dst_err(c, -errno, "open");
+    TRY(enter_upper(c, level));
     f->plain = f->created && geteuid() == 0 && fstat(f->dst_fd, &st) == 0 && (st.st_mode & S_ISGID) == 0;
     /* The destination itself, when it was there, keeps what it has but its time; a directory that is only on
      * the way to something keeps all but its mode. */
@@ -352,6 +376,7 @@ static void frame_deinit(struct frame *f)
     else
         closep(&f->src_fd);
     closep(&f->dst_fd);
+    closep(&f->overlay_fd);
     free(f->name);
     free(f->include);
     free(f->exclude);
@@ -360,15 +385,19 @@ static void frame_deinit(struct frame *f)
 static struct error *leave_dir(struct copier *c)
 {
     struct frame *f = &c->frames[--c->depth];
+    int fd = f->overlay_fd >= 0 ? f->overlay_fd : f->dst_fd;
     struct error *e = NULL;
     struct timespec t[2];
 
+    if (c->upper_from == c->depth)
+        c->upper_from = SIZE_MAX;
+
     buf_truncate(&c->path, f->path_len);
     if (f->dst_fd >= 0 && f->set_meta) {
-        e = set_meta_fd(c, f->src_fd, f->dst_fd, &f->st, -1);
+        e = set_meta_fd(c, f->src_fd, fd, &f->st, -1);
     } else if (f->dst_fd >= 0 && f->restore_time) {
         wanted_times(c, &f->st, t);
-        if (futimens(f->dst_fd, t) < 0)
+        if (futimens(fd, t) < 0)
             e = dst_err(c, -errno, "utimes");
     }
     frame_deinit(f);
@@ -381,6 +410,7 @@ static struct error *enter_dir(struct copier *c, int src_dir, const char *src, c
     struct frame f = {
         .src_fd = openat(src_dir, src, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
         .dst_fd = -1,
+        .overlay_fd = -1,
         .name = xstrdup(dst),
         .path_len = c->path.len,
         .st = *st,
@@ -472,7 +502,8 @@ static void note_link(struct copier *c, const struct stat *st)
 static struct error *copy_link(struct copier *c, const struct link *l, int dst_dir, const char *dst)
 {
     CLEANUP(freep) char *base = NULL;
-    CLEANUP(closep) int dir = path_open_parent(c->dst_root, l->path, false, 0, &base);
+    int root = c->upper_from < c->depth ? *c->o->upper_root : c->dst_root; /* on the side where dst_dir is */
+    CLEANUP(closep) int dir = path_open_parent(root, l->path, false, 0, &base);
 
     if (dir < 0 || linkat(dir, base, dst_dir, dst, 0) < 0)
         return dst_err(c, dir < 0 ? dir : -errno, "link");
@@ -497,6 +528,8 @@ static struct error *copy_special(struct copier *c, int dst_dir, const char *dst
 {
     mode_t mode = st->st_mode;
 
+    if (S_ISCHR(mode) && st->st_rdev == 0)
+        return dst_err(c, -EPERM, "mknod"); /* a whiteout: overlayfs refuses it, the upper folder would not */
     if (S_ISSOCK(mode))
         mode = (mode & 07777) | S_IFREG; /* a stub */
     if (mknodat(dst_dir, dst, mode, S_ISCHR(mode) || S_ISBLK(mode) ? st->st_rdev : 0) < 0)
@@ -753,7 +786,8 @@ static struct error *open_dest(struct copier *c, const char *src, const char *ds
 struct error *copy_path(int src_root, const char *src, int dst_root, const char *dst,
                         const struct copy_options *o)
 {
-    CLEANUP(copier_deinit) struct copier c = { .o = o, .dst_dir = -1, .dst_root = dst_root };
+    CLEANUP(copier_deinit)
+    struct copier c = { .o = o, .dst_dir = -1, .dst_root = dst_root, .upper_from = SIZE_MAX };
     CLEANUP(closep) int src_dir = -1;
     CLEANUP(freep) char *name = NULL;
     CLEANUP(freep) char *shown = path_join("/", src);

@@ -25,6 +25,9 @@ struct copy_options {
     const char *mode_text;          /* symbolic ("u+x,go-w") or octal; NULL or "": `mode` */
     bool dir_contents, follow_links, always_replace;
     const struct strv *include, *exclude; /* patterns relative to the source; may be NULL */
+    /* The destination is an overlay, and this its upper folder (active_upper_fd): directories that the copy
+     * makes are filled there, at half the cost.  NULL: it is not. */
+    const int *upper_root;
 };
 
 /* `src` below src_root to `dst` below dst_root; missing directories of `dst` are made. */

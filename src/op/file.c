@@ -275,7 +275,8 @@ static struct error *copy_one(int from, const char *src, int to, const char *dst
     return unpacked ? NULL : copy_path(from, src, to, dst, o);
 }
 
-static struct error *do_copy(struct file_run *f, int root, int64_t secondary, const Pb__FileActionCopy *a)
+static struct error *do_copy(struct file_run *f, struct active *live, int64_t secondary,
+                             const Pb__FileActionCopy *a)
 {
     CLEANUP(freep) char *src = copy_clean(a->src);
     CLEANUP(freep) char *dst = copy_clean(a->dest);
@@ -283,6 +284,7 @@ static struct error *do_copy(struct file_run *f, int root, int64_t secondary, co
     CLEANUP(strv_deinit) struct strv exclude = { 0 };
     CLEANUP(strv_deinit) struct strv paths = { 0 };
     CLEANUP(closep) int empty = -1;
+    int root = active_fd(live), upper = active_upper_fd(live);
     struct file_owner owner;
     struct copy_options o = {
         .timestamp_ns = a->timestamp,
@@ -293,6 +295,7 @@ static struct error *do_copy(struct file_run *f, int root, int64_t secondary, co
         .always_replace = a->always_replace_existing_dest_paths,
         .include = &include,
         .exclude = &exclude,
+        .upper_root = &upper,
     };
     struct stat st;
     bool set;
@@ -327,8 +330,10 @@ static struct error *do_copy(struct file_run *f, int root, int64_t secondary, co
     return NULL;
 }
 
-static struct error *do_action(struct file_run *f, int root, const Pb__FileAction *a)
+static struct error *do_action(struct file_run *f, struct active *live, const Pb__FileAction *a)
 {
+    int root = active_fd(live);
+
     switch (a->action_case) {
     case PB__FILE_ACTION__ACTION_MKDIR:
         return do_mkdir(f, root, a->mkdir);
@@ -339,7 +344,7 @@ static struct error *do_action(struct file_run *f, int root, const Pb__FileActio
     case PB__FILE_ACTION__ACTION_RM:
         return do_rm(root, a->rm);
     case PB__FILE_ACTION__ACTION_COPY:
-        return do_copy(f, root, a->secondary_input, a->copy);
+        return do_copy(f, live, a->secondary_input, a->copy);
     default:
         return err_new(ERR_INVALID, "invalid action type");
     }
@@ -420,7 +425,7 @@ static struct error *run_action(struct file_run *f, const Pb__FileAction *a, siz
 
     TRY(slot_rw(f, a->input, &root));
     f->slots[slot].live = root; /* abandoned with it */
-    e = do_action(f, active_fd(root), a);
+    e = do_action(f, root, a);
     return e;
 }
 

@@ -16,7 +16,7 @@
 
 struct error *op_settle(struct op_context *c, struct snapshot *s, struct snapshot **ret)
 {
-    static const struct copy_options all = { .timestamp_ns = -1, .mode = -1, .dir_contents = true };
+    struct copy_options all = { .timestamp_ns = -1, .mode = -1, .dir_contents = true };
     CLEANUP(closep) int from = -1;
     struct active *a;
     struct error *e;
@@ -27,6 +27,9 @@ struct error *op_settle(struct op_context *c, struct snapshot *s, struct snapsho
     }
     TRY(snapshot_mount_ro(s, &from));
     TRY(active_begin(c->store, NULL, &a));
+    int upper = active_upper_fd(a);
+
+    all.upper_root = &upper;
     e = copy_path(from, "/", active_fd(a), "/", &all);
     if (e == NULL)
         e = active_commit(a, c->vertex->name, "regular", ret);

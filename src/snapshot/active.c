@@ -80,6 +80,11 @@ int active_fd(const struct active *a)
     return a->mount_fd;
 }
 
+int active_upper_fd(const struct active *a)
+{
+    return a->upper_fd;
+}
+
 struct error *active_attach(struct active *a, const char *path)
 {
     if (move_mount(a->mount_fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0)

@@ -68,6 +68,9 @@ struct error *snapshot_mount_rw(struct snapshot *s, const char *upper, const cha
 struct active;
 struct error *active_begin(struct store *s, struct snapshot *parent, struct active **ret) MUST_CHECK;
 int active_fd(const struct active *a); /* mount descriptor of the writable root, borrowed */
+/* The folder that takes the changes, borrowed: fit for filling a directory that was just made through active_fd() (so that nothing
+ * lies below it) without the overlay's cost for every file.  Nothing else may be written there. */
+int active_upper_fd(const struct active *a);
 /* Attach at an absolute path (for a runtime's bundle rootfs); detached again by commit/abandon. */
 struct error *active_attach(struct active *a, const char *path) MUST_CHECK;
 /* Unmount, settle the new layer, write its row.  There is always a new layer, an empty one when nothing
