@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* commit.c - a build's result as manifest or index in the store; layers are where they already are */
-#include "export/gojson.h"
+#include "oci/gojson.h"
 #include "export/internal.h"
 
 #include "base/bytes.h"

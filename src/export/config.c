@@ -5,7 +5,7 @@
  * The outcome equals BuildKit's for the same input: members of the document by name, rootfs and history in
  * the order of Go's structs, a history row for every layer, times for every row, `created` from the last row.
  */
-#include "export/gojson.h"
+#include "oci/gojson.h"
 #include "export/internal.h"
 
 #include "base/bytes.h"

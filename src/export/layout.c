@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* layout.c - exporters oci and docker: an OCI layout to the client, as one tar or blob by blob into a folder
  */
-#include "export/gojson.h"
+#include "oci/gojson.h"
 #include "export/internal.h"
 
 #include "base/bytes.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "export/gojson.h"
+#include "oci/gojson.h"
 
 struct writer {
     struct buf *out;

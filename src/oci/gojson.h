@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gojson.h - JSON written as Go's encoding/json writes it, so that equal documents have equal digests */
-#ifndef MINKE_EXPORT_GOJSON_H
-#define MINKE_EXPORT_GOJSON_H
+#ifndef MINKE_OCI_GOJSON_H
+#define MINKE_OCI_GOJSON_H
 
 #include "base/buf.h"
 
