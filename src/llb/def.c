@@ -266,7 +266,7 @@ struct error *llb_def_head(const struct llb_def *def, struct digest *ret, int64_
     last = &def->ops[def->op_count - 1];
     TRY(err_wrap(pb_unpack(&pb__op__descriptor, last->bytes, last->len, &arena, &op),
                  "failed to parse llb proto op"));
-    if (op->n_inputs == 0)
+    if (op == NULL || op->n_inputs == 0)
         return err_new(ERR_INVALID, "invalid LLB with no inputs on last vertex");
     if (digest_parse(op->inputs[0]->digest, ret) < 0)
         return err_new(ERR_INVALID, "invalid missing input digest %s", op->inputs[0]->digest);

@@ -89,7 +89,7 @@ void import_dependencies(struct llb_node *n, struct ptrv *ret)
     struct error *e = pb_unpack(&pb__op__descriptor, n->def.op->bytes, n->def.op->len, &arena, &op);
 
     /* llb_from_def has loaded the definition: it decodes and misses nothing. */
-    assert(e == NULL);
+    assert(e == NULL && op != NULL);
     for (size_t i = 0; i < op->n_inputs; i++) {
         struct llb_node *input =
             find_node(n->builder, n->def.import, op->inputs[i]->digest, op->inputs[i]->index);

@@ -8,6 +8,7 @@
 #include "frontend/dockerfile/convert.h"
 #include "frontend/dockerfile/directive.h"
 #include "frontend/dockerfile/dockerui.h"
+#include "frontend/dockerfile/subrequest.h"
 #include "task/task.h"
 
 #define SYNTAX_ARG "build-arg:BUILDKIT_SYNTAX"
@@ -164,7 +165,9 @@ static struct error *forward(struct dockerui *ui, const char *source, const char
     strmap_copy(&opts, &ui->opts);
     strmap_set(&opts, "cmdline", cmdline);
     strmap_set(&opts, "source", source);
-    return ui->bridge->ops->solve_frontend(ui->bridge, "gateway.v0", &opts, ui->inputs, ret);
+    struct error *e = ui->bridge->ops->solve_frontend(ui->bridge, "gateway.v0", &opts, ui->inputs, ret);
+
+    return e;
 }
 
 static bool has_sources(const struct error *e)
@@ -204,13 +207,19 @@ static struct error *try_syntax(struct dockerui *ui, const struct dockerui_sourc
 }
 
 /* Questions about the file instead of a build of it. */
-static struct error *handle_subrequest(struct dockerui *ui, bool *ret_done)
+static struct error *handle_subrequest(struct dockerui *ui, const struct dockerui_source *src,
+                                       struct frontend_result *ret, bool *ret_done)
 {
     const char *request = dockerui_opt(ui, "requestid");
 
     *ret_done = request != NULL;
     if (request == NULL)
         return NULL;
+    bool known;
+    struct error *e = subrequest_answer(ui, src, request, ret, &known);
+
+    if (e != NULL || known)
+        return add_sources(e, src);
     return with_name_detail(err_new(ERR_UNIMPLEMENTED, "unsupported request %s", request),
                             "github.com/moby/buildkit/errdefs.Subrequest+json", request);
 }
@@ -385,7 +394,9 @@ static struct error *build(struct dockerui *ui, struct dockerui_source *src, str
         return NULL;
     if (missing != NULL)
         return TAKE(missing);
-    TRY(handle_subrequest(ui, &done));
+    TRY(handle_subrequest(ui, src, ret, &done));
+    if (done)
+        return NULL;
     return convert_all(ui, src, ret);
 }
 

@@ -38,7 +38,9 @@ struct error *dockerui_read_file(struct dockerui *ui, struct ref *ref, const cha
     file_stat_deinit(&st);
     if (huge)
         return too_large(name);
-    TRY(ops->read_file(ui->bridge, ref, name, &o, ret));
+    e = ops->read_file(ui->bridge, ref, name, &o, ret);
+    if (e != NULL)
+        return e;
     return ret->len > LIMIT_CONTROL_FILE ? too_large(name) : NULL;
 }
 
@@ -198,7 +200,10 @@ static struct error *load_ignore(struct dockerui *ui, struct buf *ret)
     state = llb_local(b, ui->context_name, &local,
                       &(struct llb_options){ .custom_name = "[internal] load " DOCKERIGNORE });
     TRY(llb_marshal(b, state, NULL, &def));
-    TRY(ui->bridge->ops->solve(ui->bridge, def, &ref));
+    struct error *e = ui->bridge->ops->solve(ui->bridge, def, &ref);
+
+    if (e != NULL)
+        return e;
     def = NULL; /* taken */
     return read_optional(ui, ref, DOCKERIGNORE, ret, &found);
 }

@@ -371,29 +371,28 @@ static struct error *add_all(struct copy *x)
 }
 
 /* --link: the files become a layer of their own, merged onto what is below; shown as one step. */
-static void link_files(struct copy *x, struct llb_options *o)
+static void link_files(struct copy *x, const struct llb_options *o)
 {
     struct convert *c = x->c;
     struct build_stage *s = x->s;
     CLEANUP(freep) char *group = NULL, *text = NULL, *name = NULL;
     struct llb_state sides[2] = { s->state };
+    struct llb_options files = *o, merge = *o;
     char id[26];
 
     random_id(id, sizeof(id) - 1);
     s->cmd_index--;
     group = step_name(s, x->text, c->ui->multi_platform, s->platform, s->state.env);
-    o->group_id = id;
-    o->group_name = group;
-    o->group_weak = true;
-    o->platform = s->platform;
-    sides[1] = llb_file(c->b, llb_scratch(), x->actions, o);
+    files.group_id = merge.group_id = id;
+    files.group_name = merge.group_name = group;
+    files.group_weak = true;
+    files.platform = s->platform;
+    sides[1] = llb_file(c->b, llb_scratch(), x->actions, &files);
     s->cmd_index--;
     text = xasprintf("LINK %s", x->text);
     name = step_name(s, text, c->ui->multi_platform, s->platform, s->state.env);
-    o->custom_name = name;
-    o->group_weak = false;
-    o->platform = NULL;
-    s->state = llb_with_output(s->state, llb_merge(c->b, sides, 2, o).out);
+    merge.custom_name = name;
+    s->state = llb_with_output(s->state, llb_merge(c->b, sides, 2, &merge).out);
 }
 
 static struct error *copy(struct copy *x)

@@ -223,7 +223,6 @@ static struct error *parse_unsigned(struct dockerui *ui, const char *key, uint64
 static struct error *check_cpus(const char *part)
 {
     CLEANUP(freep) char *quoted = str_quote(part);
-    CLEANUP(strv_deinit) struct strv ends = { 0 };
     int64_t low = -1, high = -1;
     char *dash = strchr(part, '-');
     CLEANUP(freep) char *first = xstrndup(part, dash != NULL ? (size_t)(dash - part) : strlen(part));

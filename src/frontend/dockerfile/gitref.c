@@ -182,11 +182,11 @@ static struct error *set_once(char **field, const char *what, const char *value)
     return NULL;
 }
 
-/* `value` NULL: given without one, which means true. */
+/* Without a value ("") it means true. */
 static struct error *parse_flag(const char *name, const char *value, bool *ret)
 {
     *ret = true;
-    if (value != NULL && parse_bool(value, ret) < 0) {
+    if (*value != '\0' && parse_bool(value, ret) < 0) {
         CLEANUP(freep) char *quoted = str_quote(value);
 
         return err_new(ERR_INVALID, "invalid %s value: %s", name, quoted);
@@ -285,7 +285,7 @@ static struct error *load_query(struct git_ref *g, const char *query)
 
             return err_new(ERR_INVALID, "query %s has no value", quoted);
         }
-        TRY(load_param(g, key, *value != '\0' ? value : NULL, &tag, &branch));
+        TRY(load_param(g, key, value, &tag, &branch));
     }
     if (tag != NULL)
         TRY(load_named(g, tag, "refs/tags/"));

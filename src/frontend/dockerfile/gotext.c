@@ -7,14 +7,13 @@
 #include <ctype.h>
 #include <errno.h>
 
-/* A fraction without its last zeros, then the unit. */
+/* A fraction (of 0, 3, 6 or 9 decimals) without its last zeros, then the unit. */
 static void add_scaled(struct buf *b, uint64_t v, unsigned decimals, const char *unit)
 {
-    uint64_t scale = 1;
+    static const uint64_t scales[] = { [0] = 1, [3] = 1000, [6] = 1000000, [9] = 1000000000 };
+    uint64_t scale = scales[decimals];
     char digits[20];
 
-    for (unsigned i = 0; i < decimals; i++)
-        scale *= 10;
     buf_addf(b, "%llu", (unsigned long long)(v / scale));
     v %= scale;
     if (v > 0) {

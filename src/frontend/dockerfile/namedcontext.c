@@ -194,7 +194,9 @@ static struct error *read_excludes(const struct load *l, const char *local, stru
 
     strv_add(&names, ".dockerignore");
     TRY(llb_marshal(b, llb_local(b, local, &o, &(struct llb_options){ .custom_name = name }), NULL, &def));
-    TRY(ops->solve(l->ui->bridge, def, &ref));
+    e = ops->solve(l->ui->bridge, def, &ref);
+    if (e != NULL)
+        return e;
     def = NULL; /* taken */
     TRY(ops->evaluate(l->ui->bridge, ref));
     e = dockerui_read_file(l->ui, ref, ".dockerignore", &text);

@@ -62,7 +62,7 @@ bool ospath_is_abs(const char *path, const char *os)
     CLEANUP(freep) char *clean = NULL;
     CLEANUP(err_freep) struct error *e = ospath_strip_drive(path, os, false, &clean);
 
-    return e == NULL && gopath_is_abs(clean);
+    return e == NULL && clean != NULL && gopath_is_abs(clean);
 }
 
 struct error *ospath_normalize(const char *parent, const char *path, const char *os, bool keep_slash,
@@ -74,6 +74,7 @@ struct error *ospath_normalize(const char *parent, const char *path, const char 
 
     TRY(err_wrap(ospath_strip_drive(*dir != '\0' ? dir : "/", os, keep_slash, &base),
                  "removing drive letter"));
+    assert(base != NULL);
     if (!ospath_is_abs(base, os)) {
         char *rooted = gopath_join("/", base);
 
@@ -82,6 +83,7 @@ struct error *ospath_normalize(const char *parent, const char *path, const char 
     }
     TRY(err_wrap(ospath_strip_drive(*orig != '\0' ? orig : base, os, keep_slash, &p),
                  "removing drive letter"));
+    assert(p != NULL);
     joined = ospath_is_abs(p, os) ? TAKE(p) : gopath_join(base, p);
     if (keep_slash && str_has_suffix(orig, "/") && !str_has_suffix(joined, "/"))
         *ret = xasprintf("%s/", joined);
