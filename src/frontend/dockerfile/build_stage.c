@@ -395,6 +395,8 @@ void stages_reachable(struct convert *c, struct build_stage *target, struct ptrv
         ((struct build_stage *)c->stages.v[i])->reached = false;
     /* The list is the queue: what it holds is looked at in turn. */
     reach(target, ret);
+    for (size_t i = 0; c->o->all_stages && i < c->stages.len; i++)
+        reach(c->stages.v[i], ret);
     for (size_t i = 0; i < ret->len; i++) {
         struct build_stage *s = ret->v[i];
 

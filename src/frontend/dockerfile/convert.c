@@ -190,6 +190,8 @@ static struct error *finish(struct convert *c, struct build_stage *target, const
     for (size_t i = 0; i < c->ui->labels.len; i++)
         strmap_set(&target->image.labels, c->ui->labels.entries[i].key, c->ui->labels.entries[i].value);
     TRY(lint_error(&c->lint));
+    if (c->o->only_check)
+        return NULL;
     used_paths(ctx_paths, &paths);
     TRY(dockerui_main_context(c->ui, c->b, &paths, &context));
     llb_output_bind(c->context, context);

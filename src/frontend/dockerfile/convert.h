@@ -24,6 +24,8 @@ struct convert_options {
     const struct platform *target; /* NULL: the build platform, or what the base image has */
     void (*warn)(void *ctx, const struct lint_warning *w); /* NULL: no checks */
     void *warn_ctx;
+    bool all_stages; /* every stage of the file is looked at, not only those that the target needs */
+    bool only_check; /* end behind the checks: nothing is marshalled, the result stays empty */
 };
 
 struct convert_result {
