@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The world of the behaviour tests: a real daemon, a real registry, real clients, all below one temporary folder.
 
-    env = World(binary)           # starts a docker-registry with base images, no daemon yet
+    env = World(build)            # starts a docker-registry with base images, no daemon yet
     d = env.daemon()              # a minked with an empty store on a socket of its own
     d.docker("build", ".", ...)   # the docker CLI with buildx against it -> Result(code, out, err)
 
@@ -31,6 +31,20 @@ TOP = HERE.parent.parent
 
 class Failure(AssertionError):
     pass
+
+
+def own(fn):
+    """Marks a test that the real engines are not asked."""
+    fn.own = True
+    return fn
+
+
+def weight(n):
+    """Marks a test that takes long: heavy ones start first."""
+    def mark(fn):
+        fn.weight = n
+        return fn
+    return mark
 
 
 def check(condition, text):
@@ -85,6 +99,12 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def prepare():
+    """Fetch the clients and build our own programs on BuildKit's client, once; -> the folder of the clients."""
+    folder = pathlib.Path(subprocess.run([TOP / "tests/clients/setup"], check=True, stdout=subprocess.PIPE).stdout.decode().strip())
+    return folder
 
 
 # ---- images ------------------------------------------------------------------------------------------------------------
@@ -217,16 +237,22 @@ class Daemon:
         self.start()
 
     def command(self):
+        peer = self.world.peer
         if self.name == "buildkitd":
-            return [self.world.binary("buildkitd"), "--root", self.root, "--addr", f"unix://{self.socket}", "--debug", *self.args]
+            (self.folder / "buildkitd.toml").write_text(
+                f'[registry."docker.io"]\n  mirrors = ["{self.world.registry.host}"]\n[registry."{self.world.registry.host}"]\n  http = true\n')
+            return [self.world.binary("buildkitd"), "--root", self.root, "--addr", f"unix://{self.socket}", "--debug", "--config",
+                    self.folder / "buildkitd.toml", "--allow-insecure-entitlement", "network.host",
+                    *(["--containerd-worker=false", "--oci-worker-net=host", "--oci-worker-gc=false"] if peer else []), *self.args]
         (self.folder / "daemon.json").write_text(json.dumps(self.config or {"registry-mirrors": [f"http://{self.world.registry.host}"]}))
         return [self.world.binary("dockerd"), "--data-root", self.root, "--exec-root", self.folder / "exec", "--pidfile",
-                self.folder / "pid", "-H", f"unix://{self.socket}", "--config-file", self.folder / "daemon.json", "--debug", *self.args]
+                self.folder / "pid", "-H", f"unix://{self.socket}", "--config-file", self.folder / "daemon.json", "--debug",
+                *(["--userland-proxy=false", "--feature", "containerd-snapshotter=true"] if peer else []), *self.args]
 
     def start(self):
         self.log = open(self.logfile, "ab")
         self.process = subprocess.Popen([str(a) for a in self.command()], stdout=self.log, stderr=self.log,
-                                        env={**os.environ, **self.extra_env})
+                                        env={**os.environ, "PATH": f"{self.world.build}:{os.environ['PATH']}", **self.extra_env})
         wait_for(self._accepts, f"{self.name} (see {self.logfile})")
 
     def _accepts(self):
@@ -301,11 +327,11 @@ class Daemon:
 class World:
     """Registry with base images, clients, a temporary folder; daemons on demand."""
 
-    def __init__(self, build):
-        self.build = pathlib.Path(build).resolve()
+    def __init__(self, build, peer=False):
+        self.build, self.peer = pathlib.Path(build).resolve(), peer
         self.tmp = pathlib.Path(tempfile.mkdtemp(prefix="mb."))
         os.chmod(self.tmp, 0o755)
-        self.clients = pathlib.Path(subprocess.run([TOP / "tests/clients/setup"], check=True, capture_output=True).stdout.decode().strip())
+        self.clients = prepare()
         self.registry = Registry(self.tmp / "registry")
         self.serial = 0
         self.daemons = []
