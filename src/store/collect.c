@@ -150,6 +150,15 @@ static struct error *mark_blob(void *ctx, sqlite3_stmt *row)
     return NULL;
 }
 
+/* A pulled layer is exported from the registry's blob: its directory alone need not give the same bytes. */
+static struct error *mark_layer_blob(void *ctx, sqlite3_stmt *row)
+{
+    struct marks *m = ctx;
+    if (map_has(&m->layers, db_column(row, 1)))
+        map_set(&m->images.blobs, db_column(row, 0), (void *)1);
+    return NULL;
+}
+
 static struct error *drop_rows(struct marks *m)
 {
     struct db *db = &m->s->db;
@@ -177,6 +186,11 @@ static struct error *mark_and_drop(struct marks *m)
     TRY(db_query(&m->s->db, take_snapshot, m,
                  "SELECT layers FROM snapshots WHERE id IN (SELECT result FROM cache)", ""));
     TRY(db_query(&m->s->db, mark_layer, m, "SELECT id, coalesce(diff_id, ''), record, size FROM layers", ""));
+    TRY(db_query(
+        &m->s->db, mark_layer_blob, m,
+        "SELECT d.digest, l.id FROM diff_id_blobs d JOIN layers l ON l.diff_id = d.diff_id WHERE NOT EXISTS "
+        "(SELECT 1 FROM blobs b WHERE b.digest = l.diff_id AND coalesce(b.layer, '') <> '')",
+        ""));
     TRY(db_query(&m->s->db, mark_blob, m, "SELECT digest, size, layer FROM blobs", ""));
     return drop_rows(m);
 }
