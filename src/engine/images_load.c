@@ -297,8 +297,8 @@ static struct error *put_manifest(struct load *l, const json_t *entry, struct de
     json_t *layers = json_array(), *path, *manifest;
     CLEANUP(freep) char *text = NULL;
     struct error *e = NULL;
-    struct digest d;
-    int64_t size;
+    struct digest d = { 0 };
+    int64_t size = 0;
     size_t i;
 
     if (config == NULL)

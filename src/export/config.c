@@ -228,7 +228,7 @@ struct error *image_config_finish(const struct exporter *e, const struct export_
                                   const struct frontend_metadata *base, const struct digest *diff_ids,
                                   size_t count, struct buf *out)
 {
-    json_t *j, *rows, *history, *h, *base_config = NULL;
+    json_t *j = NULL, *rows, *history, *h, *base_config = NULL;
     size_t i;
 
     TRY(parse_config(ref, &j));

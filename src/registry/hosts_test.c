@@ -22,7 +22,7 @@ static struct endpoints of(const struct registry_config *config, const char *dom
 static void hub_and_mirrors(void **state)
 {
     char *mirrors[] = { (char *)"http://localhost:5000", (char *)"mirror.example/some/prefix/",
-                        "https://m.example/v2", NULL };
+                        (char *)"https://m.example/v2", NULL };
     struct registry_host_config hub = { .host = (char *)"docker.io",
                                         .mirrors = { .v = mirrors, .len = 3, .cap = 3 } };
     struct registry_config config = { .hosts = &hub, .host_count = 1, .certs_dir = (char *)"/nonexistent" };
