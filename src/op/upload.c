@@ -11,11 +11,14 @@
 #include <unistd.h>
 
 #define URL_PREFIX "http://build-context-"
+#define SESSION_PREFIX "http://buildkit-session/"
+#define STASH_KEEP_NS (60 * NS_PER_SEC) /* between resolving a session's upload and running its source */
 
 struct upload {
     char *url;
     int fd; /* unlinked file */
     struct digest digest;
+    int64_t stashed_ns; /* monotonic; 0: closed by upload_close */
     struct upload *next;
 };
 
@@ -46,25 +49,34 @@ static struct error *receive(struct stream *body, int fd, struct digest *ret)
     return NULL;
 }
 
-struct error *upload_receive(struct store *s, struct stream *body, struct upload **ret)
+/* Keep `body` in a file and list it under `url` (taken). */
+static struct error *keep(struct store *s, struct stream *body, char *url, int64_t stashed_ns,
+                          struct upload **ret)
 {
+    CLEANUP(freep) char *name = url;
     CLEANUP(closep) int fd = openat(store_work_fd(s), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     struct digest d;
     struct upload *u;
-    char id[26];
 
     if (fd < 0)
         return err_sys(errno, "keep the build context");
     TRY(receive(body, fd, &d));
-    random_id(id, 25);
     u = NEW(struct upload);
-    *u = (struct upload){ .url = xasprintf(URL_PREFIX "%s", id), .fd = TAKE_FD(fd), .digest = d };
+    *u = (struct upload){ .url = TAKE(name), .fd = TAKE_FD(fd), .digest = d, .stashed_ns = stashed_ns };
     mutex_lock(&lock);
     u->next = uploads;
     uploads = u;
     mutex_unlock(&lock);
     *ret = u;
     return NULL;
+}
+
+struct error *upload_receive(struct store *s, struct stream *body, struct upload **ret)
+{
+    char id[26];
+
+    random_id(id, 25);
+    return keep(s, body, xasprintf(URL_PREFIX "%s", id), 0, ret);
 }
 
 const char *upload_url(const struct upload *u)
@@ -105,11 +117,53 @@ static int find(const char *url, struct digest *ret)
     return fd;
 }
 
+/* Stashes whose build never ran them: nobody will ask again. */
+static void drop_stale(void)
+{
+    int64_t before = monotonic_ns() - STASH_KEEP_NS;
+    struct upload *stale = NULL;
+
+    mutex_lock(&lock);
+    for (struct upload **p = &uploads; *p != NULL;) {
+        struct upload *u = *p;
+        if (u->stashed_ns == 0 || u->stashed_ns > before) {
+            p = &u->next;
+            continue;
+        }
+        *p = u->next;
+        u->next = stale;
+        stale = u;
+    }
+    mutex_unlock(&lock);
+    while (stale != NULL) {
+        struct upload *next = stale->next;
+        close(stale->fd);
+        free(stale->url);
+        free(stale);
+        stale = next;
+    }
+}
+
+/* `docker build -`: the client holds the context and hands it over once (protocol.md 4.4). */
+static struct error *pull_upload(const struct op_context *c, const char *url)
+{
+    CLEANUP(stream_closep) struct stream *s = NULL;
+    struct upload *u;
+
+    drop_stale();
+    TRY(session_upload_open(&c->sessions, url + strlen(SESSION_PREFIX) - 1, &s));
+    return keep(c->store, s, xstrdup(url), monotonic_ns(), &u);
+}
+
 static struct error *open_upload(const struct op_context *c, int *ret_fd, struct digest *ret_digest)
 {
     const char *url = c->vertex->op->source->identifier;
 
     *ret_fd = find(url, ret_digest);
+    if (*ret_fd < 0 && str_has_prefix(url, SESSION_PREFIX)) {
+        TRY(pull_upload(c, url));
+        *ret_fd = find(url, ret_digest);
+    }
     if (*ret_fd >= 0)
         return NULL;
     if (str_has_prefix(url, URL_PREFIX))
