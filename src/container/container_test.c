@@ -653,7 +653,6 @@ static void test_no_leaks(void **state)
 
 static void make_image(void)
 {
-    CLEANUP(freep) char *src = xasprintf("%s/src", base_dir);
     struct active *a = NULL;
     struct snapshot *empty = snapshot_empty(store);
     char target[32];

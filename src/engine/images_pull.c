@@ -146,7 +146,6 @@ static bool is_current(struct pull *u)
 static struct error *pull_run(struct pull *u, const struct platform *platform, const struct image_progress *p)
 {
     struct image_resolve_options o = { .mode = "pull", .platform = platform };
-    CLEANUP(freep) char *digest = NULL;
     bool current;
 
     TRY(say(p, u->ref.tag != NULL ? u->ref.tag : u->ref.digest, xasprintf("Pulling from %s", u->ref.path)));

@@ -220,7 +220,7 @@ struct progress_reader *progress_read_open(struct progress *p)
 ssize_t progress_read(struct progress_reader *r, const struct progress_event **events, size_t cap)
 {
     struct progress *p = r->p;
-    CLEANUP(mutex_unlockp) struct mutex *l = mutex_guard(&p->lock);
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&p->lock);
     size_t n;
 
     while (r->next == p->events.len && !p->closed) {

@@ -82,7 +82,6 @@ static void scan_flag(struct flag_scan *f)
 /* Take the words in front that begin with "--"; a lone "--" ends them.  Answers where the arguments begin. */
 static size_t scan_flags(const char *s, size_t len, char escape, struct strv *flags)
 {
-    CLEANUP(buf_deinit) struct buf word = { 0 };
     struct flag_scan f = { .s = s, .len = len, .escape = escape };
 
     for (;;) {
