@@ -537,7 +537,7 @@ static json_t *read_json(const char *path)
 
     if (!read_whole(path, &text))
         return NULL;
-    j = json_loadb(text.data, text.len, 0, &je);
+    j = json_loadb(text.data, text.len, JSON_ALLOW_NUL, &je);
     if (j == NULL) {
         fprintf(stderr, "%s: %s\n", path, je.text);
         exit(1);

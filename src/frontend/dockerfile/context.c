@@ -4,11 +4,13 @@
 
 #include "base/limits.h"
 #include "frontend/dockerfile/ignore.h"
+#include "frontend/dockerfile/remote_context.h"
 #include "llb/gopath.h"
 
 #define DEFAULT_CONTEXT "context"
 #define DEFAULT_DOCKERFILE "dockerfile"
 #define DOCKERIGNORE ".dockerignore"
+#define REMOTE_STEP "[internal] load remote build context"
 
 const char *dockerui_local_session(const struct dockerui *ui, const char *local)
 {
@@ -67,6 +69,32 @@ static struct llb_def *take_input(const struct dockerui *ui, const char *name)
     return def != NULL ? llb_def_ref(def) : NULL;
 }
 
+/* A download: an archive is unpacked, anything else is the Dockerfile itself. */
+static struct error *locate_download(struct dockerui *ui, const char *url)
+{
+    CLEANUP(llb_builder_freep) struct llb_builder *b = llb_builder_new();
+    CLEANUP(llb_def_unrefp) struct llb_def *def = NULL;
+    CLEANUP(buf_deinit) struct buf head = { 0 };
+    const struct bridge_ops *ops = ui->bridge->ops;
+    struct read_file_options o = { .length = 1024 };
+    struct ref *ref = NULL;
+    struct error *e;
+
+    TRY(err_wrap(llb_marshal(b, remote_file(b, url, REMOTE_STEP), NULL, &def),
+                 "failed to marshal httpcontext"));
+    e = ops->solve(ui->bridge, def, &ref);
+    if (e != NULL)
+        return err_wrap(e, "failed to resolve httpcontext");
+    def = NULL; /* taken */
+    e = ops->read_file(ui->bridge, ref, "context", &o, &head);
+    if (e != NULL)
+        return err_wrap(e, "failed to read downloaded context");
+    ui->context_kind = is_archive(head.data, head.len) ? CONTEXT_ARCHIVE : CONTEXT_FILE;
+    if (ui->context_kind == CONTEXT_FILE)
+        str_replace(&ui->filename, "context");
+    return NULL;
+}
+
 static struct error *locate(struct dockerui *ui)
 {
     const char *key = dockerui_opt(ui, "contextkey"), *v, *url;
@@ -80,17 +108,44 @@ static struct error *locate(struct dockerui *ui)
     v = dockerui_opt(ui, "filename");
     ui->filename = xstrdup(v != NULL ? v : "Dockerfile");
     url = dockerui_opt(ui, key != NULL ? key : DEFAULT_CONTEXT);
-    TRY(git_ref_parse(url != NULL ? url : "", &git, &is_git));
-    if (is_git)
-        return err_new(ERR_UNIMPLEMENTED, "git build contexts are not supported yet: %s", url);
-    if (url != NULL && (str_has_prefix(url, "http://") || str_has_prefix(url, "https://")))
-        return err_new(ERR_UNIMPLEMENTED, "http build contexts are not supported yet: %s", url);
+    ui->context_url = xstrdup(url != NULL ? url : "");
+    v = dockerui_opt(ui, "contextsubdir");
+    if (v != NULL)
+        ui->context_subdir = xstrdup(v);
+    TRY(git_ref_parse(ui->context_url, &git, &is_git));
+    if (is_git) {
+        ui->context_kind = CONTEXT_GIT;
+        return NULL;
+    }
+    if (is_http_url(ui->context_url))
+        return locate_download(ui, url);
     if (!ui->force_local_dockerfile)
         ui->dockerfile_input = take_input(ui, ui->dockerfile_name);
     ui->context_input = take_input(ui, DEFAULT_CONTEXT);
-    v = dockerui_opt(ui, "contextsubdir");
-    if (ui->context_input != NULL && v != NULL)
-        ui->context_subdir = xstrdup(v);
+    ui->context_kind = ui->context_input != NULL ? CONTEXT_INPUT : CONTEXT_LOCAL;
+    return NULL;
+}
+
+/* The context where it is no folder of the client, whole. */
+static struct error *fetched_context(struct dockerui *ui, struct llb_builder *b, struct llb_state *ret)
+{
+    bool is_git;
+
+    switch (ui->context_kind) {
+    case CONTEXT_GIT:
+        return remote_git(ui, b, ui->context_url, true, ret, &is_git);
+    case CONTEXT_FILE:
+        *ret = remote_file(b, ui->context_url, REMOTE_STEP);
+        return NULL;
+    case CONTEXT_ARCHIVE:
+        *ret = remote_archive(b, ui->context_url, REMOTE_STEP);
+        return NULL;
+    case CONTEXT_INPUT:
+        return llb_from_def(b, llb_def_ref(ui->context_input), ret);
+    case CONTEXT_LOCAL:
+        break;
+    }
+    assert(false);
     return NULL;
 }
 
@@ -109,6 +164,8 @@ static struct error *dockerfile_state(struct dockerui *ui, struct llb_builder *b
 
     if (ui->dockerfile_input != NULL)
         return llb_from_def(b, llb_def_ref(ui->dockerfile_input), ret);
+    if (!ui->force_local_dockerfile && ui->context_kind != CONTEXT_LOCAL && ui->context_kind != CONTEXT_INPUT)
+        return fetched_context(ui, b, ret);
     strv_add(&names, ui->filename);
     strv_addf(&names, "%s.dockerignore", ui->filename);
     if (streq(base, "Dockerfile"))
@@ -249,18 +306,18 @@ static struct error *ignore_patterns(struct dockerui *ui, struct strv *ret)
 
 struct error *dockerui_ignore_patterns(struct dockerui *ui, struct strv *ret)
 {
-    return ui->context_input != NULL ? NULL : ignore_patterns(ui, ret);
+    return ui->context_kind != CONTEXT_LOCAL ? NULL : ignore_patterns(ui, ret);
 }
 
 /* ---- the main context
  * -------------------------------------------------------------------------------------------------- */
 
-static struct error *input_context(struct dockerui *ui, struct llb_builder *b, struct llb_state *ret)
+static struct error *scoped_context(struct dockerui *ui, struct llb_builder *b, struct llb_state *ret)
 {
     struct llb_copy_info info = { .dir_contents_only = true };
     struct llb_state whole;
 
-    TRY(llb_from_def(b, llb_def_ref(ui->context_input), &whole));
+    TRY(fetched_context(ui, b, &whole));
     *ret = whole;
     if (ui->context_subdir != NULL)
         *ret = llb_file(b, llb_scratch(), llb_copy(b, NULL, whole, ui->context_subdir, "/", &info), NULL);
@@ -276,8 +333,8 @@ struct error *dockerui_main_context(struct dockerui *ui, struct llb_builder *b, 
                                        .exclude_patterns = &excludes,
                                        .follow_paths = paths };
 
-    if (ui->context_input != NULL)
-        return input_context(ui, b, ret);
+    if (ui->context_kind != CONTEXT_LOCAL)
+        return scoped_context(ui, b, ret);
     TRY(err_wrap(ignore_patterns(ui, &excludes), "failed to read dockerignore patterns"));
     *ret = llb_local(b, ui->context_name, &local,
                      &(struct llb_options){ .custom_name = "[internal] load build context" });
@@ -320,6 +377,27 @@ static struct resolve_entry *find_entry_locked(struct dockerui *ui, const char *
     return e;
 }
 
+/* What a registry answers is shown bare, whatever kind it is: clients print the name of other kinds in front.
+ */
+static struct error *resolve_error(struct error *e, const char *ref)
+{
+    if (e == NULL)
+        return NULL;
+    switch (e->kind) {
+    case ERR_NOT_FOUND:
+    case ERR_UNAUTHORIZED:
+    case ERR_FORBIDDEN:
+    case ERR_EXHAUSTED:
+    case ERR_UNAVAILABLE:
+    case ERR_DATA_LOSS:
+        e->kind = ERR_UNKNOWN;
+        break;
+    default:
+        break;
+    }
+    return err_wrap(e, "failed to resolve source metadata for %s", ref);
+}
+
 struct error *dockerui_resolve_image(struct dockerui *ui, const char *ref,
                                      const struct resolve_image_options *o, struct resolved_image *ret)
 {
@@ -333,7 +411,7 @@ struct error *dockerui_resolve_image(struct dockerui *ui, const char *ref,
     entry = find_entry_locked(ui, key, &mine);
     if (mine) {
         mutex_unlock(&ui->lock);
-        e = ui->bridge->ops->resolve_image(ui->bridge, ref, o, &entry->image);
+        e = resolve_error(ui->bridge->ops->resolve_image(ui->bridge, ref, o, &entry->image), ref);
         mutex_lock(&ui->lock);
         entry->error = e;
         entry->done = true;

@@ -433,6 +433,7 @@ void dockerui_deinit(struct dockerui *ui)
     free(ui->dockerfile_name);
     free(ui->filename);
     free(ui->context_subdir);
+    free(ui->context_url);
     llb_def_unref(ui->context_input);
     llb_def_unref(ui->dockerfile_input);
     buf_deinit(&ui->ignore);

@@ -57,6 +57,8 @@ struct dockerui {
     char *context_name, *dockerfile_name; /* local sources */
     char *filename;
     bool force_local_dockerfile;
+    enum { CONTEXT_LOCAL, CONTEXT_INPUT, CONTEXT_GIT, CONTEXT_FILE, CONTEXT_ARCHIVE } context_kind;
+    char *context_url; /* of a repository or a download */
     struct llb_def *context_input,
         *dockerfile_input; /* frontend inputs instead of local sources; references */
     char *context_subdir;  /* of a context that is no local source, or NULL */

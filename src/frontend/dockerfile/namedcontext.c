@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "base/rune.h"
 #include "frontend/dockerfile/ignore.h"
+#include "frontend/dockerfile/remote_context.h"
 #include "oci/reference.h"
 
 #include <jansson.h>
@@ -276,6 +277,25 @@ static struct error *load_input(const struct load *l, const char *name)
     return NULL;
 }
 
+/* ---- remote
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+/* A git repository; `http`: or else a download, as it is. */
+static struct error *load_remote(const struct load *l, bool http)
+{
+    CLEANUP(freep) char *name = xasprintf("[context %s] %s", l->nc->key, l->nc->input);
+    bool is_git;
+
+    TRY(remote_git(l->ui, l->b, l->nc->input, false, l->ret, &is_git));
+    if (is_git)
+        return NULL;
+    if (!http)
+        return err_new(ERR_INVALID, "invalid git context %s", l->nc->input);
+    *l->ret = remote_file(l->b, l->nc->input, name);
+    return NULL;
+}
+
 /* ---- all
  * ---------------------------------------------------------------------------------------------------------------
  */
@@ -301,7 +321,6 @@ struct error *named_context_load(struct dockerui *ui, struct llb_builder *b, con
         return load_input(&l, colon + 1);
     if (streq(scheme, "git") || str_has_prefix(scheme, "git@") || streq(scheme, "http") ||
         streq(scheme, "https"))
-        return err_new(ERR_UNIMPLEMENTED, "%s contexts are not supported yet: %s",
-                       str_has_prefix(scheme, "git") ? "git" : "http", nc->input);
+        return load_remote(&l, !str_has_prefix(scheme, "git"));
     return err_new(ERR_INVALID, "unsupported context source %s for %s", scheme, nc->key);
 }

@@ -128,7 +128,8 @@ func (c *fakeClient) ResolveImageConfig(ctx context.Context, ref string, opt sou
 		img, ok = c.images[ref]
 	}
 	if !ok {
-		return "", "", nil, fmt.Errorf("%s: not found", ref)
+		// The bridge below a real frontend adds the first part.
+		return "", "", nil, fmt.Errorf("failed to resolve source metadata for %s: %s: not found", ref, ref)
 	}
 	return ref, digest.Digest(img.Digest), []byte(img.Config), nil
 }

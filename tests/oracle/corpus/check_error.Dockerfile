@@ -1,4 +1,3 @@
 # check=error=true
 FROM busybox
 CMD y
-MAINTAINER z

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "frontend/dockerfile/remote_context.h"
+
+#include "frontend/dockerfile/gitref.h"
+
+struct error *remote_git(const struct dockerui *ui, struct llb_builder *b, const char *url, bool main,
+                         struct llb_state *ret, bool *ret_is_git)
+{
+    CLEANUP(git_ref_deinit) struct git_ref g = { 0 };
+    CLEANUP(freep) char *name = xasprintf("[internal] load git source %s", url), *full = NULL;
+    const char *keep = dockerui_opt(ui, "build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR");
+    const char *epoch = dockerui_opt(ui, "build-arg:SOURCE_DATE_EPOCH");
+    bool keep_git_dir = false;
+
+    TRY(git_ref_parse(url, &g, ret_is_git));
+    if (!*ret_is_git)
+        return NULL;
+    if (main && keep != NULL && parse_bool(keep, &keep_git_dir) < 0)
+        keep_git_dir = false; /* anything else is no answer */
+    full = g.local_looking ? xasprintf("https://%s", g.remote) : xstrdup(g.remote);
+    *ret = llb_git(b,
+                   &(struct llb_git_options){
+                       .remote = full,
+                       .scheme = g.scheme,
+                       .host = g.host,
+                       .path = g.path,
+                       .ref = g.ref,
+                       .subdir = g.subdir,
+                       .checksum = g.checksum,
+                       .mtime = *g.mtime != '\0'                          ? g.mtime
+                                : main && epoch != NULL && *epoch != '\0' ? "commit"
+                                                                          : NULL,
+                       .keep_git_dir = keep_git_dir || (g.keep_git_dir_set && g.keep_git_dir),
+                       .skip_submodules = g.submodules_set && !g.submodules,
+                       .advice = ui->git_advice,
+                       .fetch_by_commit = g.fetch_by_commit,
+                   },
+                   &(struct llb_options){ .custom_name = name });
+    return NULL;
+}
+
+struct llb_state remote_file(struct llb_builder *b, const char *url, const char *name)
+{
+    return llb_http(b, url, &(struct llb_http_options){ .filename = "context" },
+                    &(struct llb_options){ .custom_name = name });
+}
+
+struct llb_state remote_archive(struct llb_builder *b, const char *url, const char *name)
+{
+    struct llb_copy_info info = { .attempt_unpack = true };
+    struct llb_state file = remote_file(b, url, name);
+
+    return llb_file(b, llb_scratch(), llb_copy(b, NULL, file, "/context", "/", &info), NULL);
+}
+
+/* The header's checksum agrees: the sum of its bytes, those of the checksum itself counted as blanks. */
+static bool is_tar(const unsigned char *h, size_t len)
+{
+    unsigned sum = 0, want = 0;
+
+    if (len < 512 || h[0] == '\0')
+        return false;
+    for (size_t i = 0; i < 512; i++)
+        sum += i >= 148 && i < 156 ? ' ' : h[i];
+    for (size_t i = 148; i < 156; i++) {
+        if (h[i] >= '0' && h[i] <= '7')
+            want = want << 3 | (unsigned)(h[i] - '0');
+        else if (h[i] != ' ' && h[i] != '\0')
+            return false;
+    }
+    return sum == want;
+}
+
+bool is_archive(const void *head, size_t len)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } magics[] = { { "BZh", 3 },
+                   { "\x1f\x8b\x08", 3 },
+                   { "\xfd"
+                     "7zXZ",
+                     6 },
+                   { "\x28\xb5\x2f\xfd", 4 } };
+    const unsigned char *h = head;
+
+    for (size_t i = 0; i < ARRAY_LEN(magics); i++) {
+        if (len >= magics[i].len && memcmp(head, magics[i].bytes, magics[i].len) == 0)
+            return true;
+    }
+    /* a skippable frame of zstd */
+    if (len >= 8 && (h[0] & 0xf0) == 0x50 && h[1] == 0x2a && h[2] == 0x4d && h[3] == 0x18)
+        return true;
+    return is_tar(head, len);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * remote_context.h - build contexts that the builder fetches: git repositories and downloads
+ */
+#ifndef MINKE_FRONTEND_DOCKERFILE_REMOTE_CONTEXT_H
+#define MINKE_FRONTEND_DOCKERFILE_REMOTE_CONTEXT_H
+
+#include "frontend/dockerfile/dockerui.h"
+
+static inline bool is_http_url(const char *s)
+{
+    return str_has_prefix(s, "http://") || str_has_prefix(s, "https://");
+}
+
+/* The repository that `url` names.  `main`: the main context, which build arguments may change further.
+ * *ret_is_git is false, and nothing else done, when it names none. */
+struct error *remote_git(const struct dockerui *ui, struct llb_builder *b, const char *url, bool main,
+                         struct llb_state *ret, bool *ret_is_git) MUST_CHECK;
+/* A download as the file "context". */
+struct llb_state remote_file(struct llb_builder *b, const char *url, const char *name);
+/* The same unpacked. */
+struct llb_state remote_archive(struct llb_builder *b, const char *url, const char *name);
+/* Does a file with this beginning count as an archive (gzip, bzip2, xz, zstd, tar)? */
+bool is_archive(const void *head, size_t len);
+
+#endif
