@@ -152,7 +152,7 @@ static int listen_on(int family, const char *ip, uint16_t port)
 
 static uint16_t bound_port(int fd)
 {
-    struct sockaddr_in6 a;
+    struct sockaddr_in6 a = { 0 };
     socklen_t len = sizeof(a);
 
     return getsockname(fd, (struct sockaddr *)&a, &len) == 0 ? ntohs(a.sin6_port)
@@ -390,14 +390,13 @@ json_t *ports_summary(const struct port_bindings *p, const json_t *config)
     json_object_foreach(json_object_get(config, "ExposedPorts"), spec, v)
     {
         CLEANUP(freep) char *protocol = NULL;
-        uint16_t port;
+        uint16_t port = 0;
         bool bound = false;
-        struct error *e = parse_container_port(spec, &port, &protocol);
 
-        err_free(e);
-        for (size_t i = 0; e == NULL && i < p->count; i++)
+        err_free(parse_container_port(spec, &port, &protocol)); /* an image may expose nonsense */
+        for (size_t i = 0; protocol != NULL && i < p->count; i++)
             bound |= p->v[i].port == port && streq(p->v[i].protocol, protocol);
-        if (e == NULL && !bound)
+        if (protocol != NULL && !bound)
             json_array_append_new(list, json_pack("{s:i, s:s}", "PrivatePort", port, "Type", protocol));
     }
     return list;

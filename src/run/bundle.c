@@ -177,7 +177,7 @@ static struct error *clone_tree(int fd, bool readonly, int *ret_fd)
 
 struct error *bundle_set_root(struct bundle *b, int root_fd)
 {
-    int fd;
+    int fd = -1;
 
     TRY(clone_tree(root_fd, false, &fd));
     b->root.borrowed = fd < 0;

@@ -453,7 +453,7 @@ static struct netns *pool_take(struct network *n)
 struct error *network_fill(struct network *n)
 {
     for (size_t i = 0; i < n->pool_size; i++) {
-        struct netns *ns;
+        struct netns *ns = NULL;
 
         TRY(task_check());
         TRY(netns_new(n, &ns));

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "io/path.h"
 #include "run/internal.h"
+#include "run/strays.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +21,7 @@
 
 #define CONSOLE_TIMEOUT (10 * NS_PER_SEC)
 #define FREE_TIMEOUT (30 * NS_PER_SEC)
-#define END_TIMEOUT (10 * NS_PER_SEC)
+#define STRAY_AGE (10 * NS_PER_SEC) /* nobody who waits leaves an ended child that long */
 
 struct process {
     struct prepared prepared;
@@ -296,6 +297,7 @@ void process_free(struct process *p)
     free(p->memory_events);
     mutex_deinit(&p->lock);
     free(p);
+    (void)strays_reap(STRAY_AGE);
 }
 
 /* ---- what the runner knows

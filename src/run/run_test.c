@@ -9,7 +9,9 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "io/path.h"
+#include "io/spawn.h"
 #include "run/network.h"
+#include "run/strays.h"
 #include "run/testing.h"
 #include "task/task.h"
 
@@ -21,6 +23,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -660,6 +663,25 @@ static void test_two_networks(void **state)
     assert_null(strstr(own + 1, "minke"));
 }
 
+/* A grandchild whose parent goes becomes ours; when it ends nobody waits for it. */
+static void test_strays(void **state)
+{
+    static const char *const argv[] = { "/bin/busybox", "sh", "-c", "(exec /bin/busybox sleep 0.01) & exit 0",
+                                        NULL };
+    struct spawn_options o = { .argv = argv, .netns_fd = -1 };
+    int status;
+
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
+    assert_null(spawn_run(&o, NULL, NULL, NULL, 0, &status));
+    size_t reaped = 0;
+    for (int i = 0; i < 5000 && reaped == 0; i++) {
+        assert_int_equal(strays_reap(INT64_MAX), 0); /* too young */
+        reaped = strays_reap(0);
+        assert_int_equal(task_sleep(NS_PER_MS), 0);
+    }
+    assert_int_equal(reaped, 1);
+}
+
 static int set_up(void **state)
 {
     snprintf(base_dir, sizeof(base_dir), "/tmp/minke-run-XXXXXX");
@@ -714,6 +736,7 @@ int main(void)
         cmocka_unit_test(test_hostile_root),
         cmocka_unit_test(test_parallel),
         cmocka_unit_test(test_two_networks),
+        cmocka_unit_test(test_strays),
         cmocka_unit_test(test_no_leaks),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

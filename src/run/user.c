@@ -297,7 +297,7 @@ struct error *run_user_find(int root_fd, const char *spec, struct run_user *ret)
 struct error *run_user_add_group(int root_fd, struct run_user *u, const char *group)
 {
     CLEANUP(buf_deinit) struct buf groups = { 0 };
-    uint32_t gid;
+    uint32_t gid = 0;
 
     TRY(read_database(root_fd, "/etc/group", &groups));
     TRY(find_group(&groups, group, &gid));

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * strays.h - reap orphans that fell to us and that nobody waits for
+ *
+ * A subreaper inherits the processes that lose their parents below it: those of a container that shares the
+ * host's process namespace, or of a runtime that was killed.  Children that somebody waits for are reaped
+ * within moments of their end, so that a zombie that was there at an earlier look, a good while ago, is a
+ * stray.  Thread-safe.
+ */
+#ifndef MINKE_RUN_STRAYS_H
+#define MINKE_RUN_STRAYS_H
+
+#include "base/base.h"
+
+/* Look at our zombies and reap those that were seen before and are older than `age_ns`.  Returns how many
+ * were reaped. */
+size_t strays_reap(int64_t age_ns);
+
+#endif
