@@ -1,3 +1,3 @@
 FROM busybox
 run x
-cp a b
+expoze 1
