@@ -67,9 +67,12 @@ static struct error *epoch_from_source(struct convert *c, const char *value)
 {
     CLEANUP(freep) char *opt = xasprintf("context:%s", value);
 
-    if (streq(value, "context"))
+    bool fetched = c->ui->context_kind != CONTEXT_LOCAL && c->ui->context_kind != CONTEXT_INPUT;
+
+    if (streq(value, "context") && !fetched)
         return NULL;
-    if (dockerui_opt(c->ui, opt) != NULL || dockerfile_find_stage(&c->file, value) >= 0)
+    if (streq(value, "context") || dockerui_opt(c->ui, opt) != NULL ||
+        dockerfile_find_stage(&c->file, value) >= 0)
         return err_new(ERR_UNIMPLEMENTED, "SOURCE_DATE_EPOCH from a remote source is not supported yet: %s",
                        value);
     return err_new(ERR_INVALID, "invalid SOURCE_DATE_EPOCH: %s", value);
