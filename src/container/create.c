@@ -124,7 +124,7 @@ static struct error *create(struct container *ct, const struct container_request
     table_add(ct->all, ct);
     TRY(table_name(ct->all, ct, r->name));
     TRY(make_files(ct));
-    return container_save(ct);
+    return container_save(ct, true);
 }
 
 struct error *container_create(struct containers *c, const struct container_request *r, json_t **ret)

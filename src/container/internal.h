@@ -102,8 +102,8 @@ char *container_name(struct container *ct); /* new string */
 /* Load what is on disk. */
 void table_load(struct containers *c);
 struct error *container_discard_files(struct container *ct) MUST_CHECK;
-/* Write container.json. Takes ct->lock. */
-struct error *container_save(struct container *ct) MUST_CHECK;
+/* Write container.json. Takes ct->lock. `durable`: it survives a power cut. */
+struct error *container_save(struct container *ct, bool durable) MUST_CHECK;
 /* Publish an event with the usual attributes; key and value may be NULL. */
 void container_event(struct container *ct, const char *action, const char *key, const char *value);
 

@@ -263,7 +263,7 @@ static struct error *try_start(struct container *ct)
     struct error *e = begin_run(r, &s, &ports);
     stdio_deinit(&s); /* the container has its ends, and only it */
     if (e == NULL) {
-        e = container_save(ct);
+        e = container_save(ct, false);
         if (e == NULL)
             e = group_spawn(&ct->all->group, "container", container_monitor, r);
     }
@@ -303,7 +303,7 @@ static struct error *start(struct container *ct)
     }
     e = judge_failure(ct, e);
     output_close(ct);
-    log_err(LOG_WARN, container_save(ct), "cannot save a container's state");
+    log_err(LOG_WARN, container_save(ct, false), "cannot save a container's state");
     return e;
 }
 
@@ -368,7 +368,7 @@ static void finish(struct container *ct, int code, bool oom)
     int r = semaphore_acquire(&ct->operations, 1);
 
     mark_exited(ct, code, oom);
-    log_err(LOG_WARN, container_save(ct), "cannot save a container's state");
+    log_err(LOG_WARN, container_save(ct, false), "cannot save a container's state");
     announce_exit(ct, code, oom);
     if (r == 0)
         semaphore_release(&ct->operations, 1);
@@ -536,6 +536,9 @@ struct error *container_stop(struct container *ct, const char *signal, const int
         return err_new(ERR_NOT_MODIFIED, "container is already stopped");
     shield_begin(&d, INT64_MAX);
     struct error *e = stop(ct, number, stop_timeout(ct, timeout_s));
+    /* Its end is announced before the stop that brought it. */
+    if (semaphore_acquire(&ct->operations, 1) == 0)
+        semaphore_release(&ct->operations, 1);
     shield_end(&d);
     if (e == NULL)
         container_event(ct, "stop", NULL, NULL);
@@ -578,7 +581,7 @@ struct error *container_rename(struct container *ct, const char *name)
     if (streq(old, name))
         return err_new(ERR_INVALID, "Renaming a container with the same name as its current name");
     TRY(err_wrap(table_name(ct->all, ct, name), "Error when allocating new name"));
-    TRY(container_save(ct));
+    TRY(container_save(ct, true));
     container_event(ct, "rename", "oldName", shown);
     return NULL;
 }
@@ -588,8 +591,6 @@ static struct error *remove_stopped(struct container *ct)
     mutex_lock(&ct->lock);
     ct->state.dead = true;
     mutex_unlock(&ct->lock);
-    /* A crash from here on ends in its removal at the next start. */
-    TRY(container_save(ct));
     TRY(err_wrap(container_discard_files(ct), "unable to remove filesystem"));
     table_remove(ct->all, ct);
     mutex_lock(&ct->lock);

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #define STATE_FILE "container.json"
@@ -324,7 +325,30 @@ static json_t *to_json(struct container *ct, const char *name)
     return j;
 }
 
-struct error *container_save(struct container *ct)
+/* Replaces the file at once, so that a killed daemon leaves the old or the new state.  What a power cut may
+ * cost is the last change of a container that it ended anyway: no disk is waited for, but when the container
+ * is made or named. */
+static int write_state(int dir_fd, const char *text, bool durable)
+{
+    static const char temporary[] = STATE_FILE ".new";
+
+    if (durable)
+        return file_write_atomic(dir_fd, STATE_FILE, text, strlen(text), 0600);
+    CLEANUP(closep)
+    int fd = openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    for (size_t done = 0, len = strlen(text); done < len;) {
+        ssize_t n = write(fd, text + done, len - done);
+
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return renameat(dir_fd, temporary, dir_fd, STATE_FILE) < 0 ? -errno : 0;
+}
+
+struct error *container_save(struct container *ct, bool durable)
 {
     CLEANUP(freep) char *name = container_name(ct);
     CLEANUP(freep) char *text = NULL;
@@ -337,7 +361,7 @@ struct error *container_save(struct container *ct)
     mutex_unlock(&ct->lock);
     text = json_dumps(j, JSON_COMPACT);
     json_decref(j);
-    TRY_SYS(file_write_atomic(dir, STATE_FILE, text, strlen(text), 0600), "write %s/" STATE_FILE, ct->dir);
+    TRY_SYS(write_state(dir, text, durable), "write %s/" STATE_FILE, ct->dir);
     return NULL;
 }
 
@@ -404,12 +428,17 @@ static struct error *load_one(struct containers *c, const char *entry)
     if (ct->state.dead || (json_get_bool(ct->host_config, "AutoRemove") && ct->state.started_ns != 0))
         return container_discard_files(ct);
     table_add(c, ct);
-    return container_save(ct);
+    return container_save(ct, false);
 }
 
+/* Under a hidden name first: a removal that is cut off is finished at the next start. */
 struct error *container_discard_files(struct container *ct)
 {
-    TRY_SYS(path_remove_all(AT_FDCWD, ct->dir), "remove %s", ct->dir);
+    CLEANUP(freep) char *hidden = xasprintf("%s/.%s", ct->all->config->root, ct->id);
+
+    if (rename(ct->dir, hidden) < 0)
+        return err_sys(errno, "rename %s", ct->dir);
+    TRY_SYS(path_remove_all(AT_FDCWD, hidden), "remove %s", hidden);
     return NULL;
 }
 
@@ -421,8 +450,13 @@ void table_load(struct containers *c)
     struct dirent *entry;
 
     while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] == '.')
+        if (streq(entry->d_name, ".") || streq(entry->d_name, ".."))
             continue;
+        if (entry->d_name[0] == '.') {
+            if (path_remove_all(dirfd(dir), entry->d_name) < 0)
+                log_warn("cannot remove what is left of a container", "id", entry->d_name);
+            continue;
+        }
         struct error *e = load_one(c, entry->d_name);
         if (err_is(e, ERR_NOT_FOUND) && e->errnum == ENOENT) {
             err_free(e);

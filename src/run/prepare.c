@@ -312,6 +312,14 @@ static struct error *check_limits(const struct run_resources *r)
     return NULL;
 }
 
+/* Without privileges nobody can change what the next one would find. */
+static bool leaves_network_clean(const struct run_spec *s)
+{
+    const struct run_extra *x = s->extra;
+
+    return !s->insecure && (x == NULL || (!x->privileged && x->caps_add == 0 && x->sysctl_count == 0));
+}
+
 static struct error *acquire_network(struct runner *r, const struct run_spec *s, struct prepared *p,
                                      const char **ret_path)
 {
@@ -321,7 +329,7 @@ static struct error *acquire_network(struct runner *r, const struct run_spec *s,
     if (s->network != RUN_NET_BRIDGE || r->network == NULL)
         return NULL;
     TRY(network_acquire(r->network, &p->netns));
-    p->netns_clean = !s->insecure && s->extra == NULL;
+    p->netns_clean = leaves_network_clean(s);
     *ret_path = keep(p, xasprintf("/proc/%d/fd/%d", (int)getpid(), netns_fd(p->netns)));
     return NULL;
 }
