@@ -124,7 +124,7 @@ def main():
                     print("  want", x.decode(errors="replace"))
                     print("  got ", y.decode(errors="replace"))
                     break
-    print(f"{len(cases)} cases, {bad} differences")
+    print(f"{len(cases) - bad} passed, {bad} failed")
     sys.exit(1 if bad or rc1 or rc2 else 0)
 
 
