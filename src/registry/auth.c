@@ -56,7 +56,8 @@ static char *cache_key(const struct auth_target *t)
         return NULL;
     CLEANUP(freep) char *who = t->auth != NULL ? strv_join(t->auth->identity, " ") : xstrdup("");
 
-    return xasprintf("%s\n%s\n%s", t->origin, who, t->scope);
+    return xasprintf("%s\n%s\n%s %s", t->origin, who, t->scope,
+                     t->second_scope != NULL ? t->second_scope : "");
 }
 
 char *auth_find(const struct auth_target *t)
@@ -183,6 +184,8 @@ static void collect_scopes(const struct auth_target *t, const struct challenge *
     }
     if (!covered)
         strv_add(out, t->scope);
+    if (t->second_scope != NULL && !strv_has(out, t->second_scope))
+        strv_add(out, t->second_scope);
     strv_sort(out);
     strv_deinit(&asked);
 }

@@ -35,6 +35,7 @@ struct auth_target {
     const char *origin;               /* "https://registry-1.docker.io" */
     const char *host;                 /* "registry-1.docker.io" */
     const char *scope;                /* "repository:library/busybox:pull" */
+    const char *second_scope;         /* of a repository to mount a blob from; NULL */
     const struct registry_auth *auth; /* NULL: anonymous */
     int64_t retry_ns;
 };

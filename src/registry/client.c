@@ -10,9 +10,12 @@
 
 /* ---- one authorised request through its redirects ---- */
 
-static bool is_redirect(int status)
+/* The others turn a request that writes into one that reads: no registry means that. */
+static bool is_redirect(const struct registry_query *q, int status)
 {
-    return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+    bool reads = streq(q->method, "GET") || streq(q->method, "HEAD");
+
+    return status == 307 || status == 308 || (reads && (status == 301 || status == 302 || status == 303));
 }
 
 static struct error *next_hop(const struct endpoint *ep, const char *url, const struct exchange *x,
@@ -47,22 +50,30 @@ static struct error *send_following(struct registry *r, const struct registry_qu
     foreign.cert_file = foreign.key_file = NULL;
     TRY(exchange_url_origin(url, &home));
     for (int hop = 0; hop <= LIMIT_REGISTRY_REDIRECTS; hop++) {
+        CLEANUP(stream_closep) struct stream *body = NULL;
         CLEANUP(exchange_closep) struct exchange *x = NULL;
         CLEANUP(strv_deinit) struct strv headers = { 0 };
         CLEANUP(freep) char *origin = NULL;
         CLEANUP(freep) char *next = NULL;
 
         TRY(exchange_url_origin(url, &origin));
-        bool at_home = streq(origin, home);
+        bool at_home = streq(origin, home) && !q->foreign;
         struct exchange_request one = { .method = q->method,
                                         .url = url,
                                         .headers = &headers,
+                                        .upload_size = q->body_size,
+                                        .sent = q->sent,
+                                        .sent_ctx = q->body_ctx,
                                         .tls = at_home ? &q->endpoint->tls : &foreign,
-                                        .redirected = hop > 0 };
+                                        .redirected = hop > 0 || q->foreign };
 
         headers_for(q, at_home ? authorization : NULL, &headers);
+        if (q->open_body != NULL)
+            TRY(q->open_body(q->body_ctx, &body));
+        one.upload = body;
         TRY(exchange_open(r->client, &one, &x));
-        if (!is_redirect(exchange_status(x))) {
+        exchange_forget_upload(x);
+        if (!is_redirect(q, exchange_status(x))) {
             *ret_home = at_home;
             *ret = TAKE(x);
             return NULL;
@@ -89,7 +100,11 @@ static struct error *send_authorized(struct registry *r, const struct registry_q
 {
     CLEANUP(freep) char *origin = NULL;
     CLEANUP(freep)
-    char *scope = *q->ref->path != '\0' ? xasprintf("repository:%s:pull", q->ref->path) : xstrdup("");
+    char *scope = *q->ref->path != '\0'
+                      ? xasprintf("repository:%s:%s", q->ref->path, q->push ? "pull,push" : "pull")
+                      : xstrdup("");
+    CLEANUP(freep)
+    char *mount_scope = q->mount_from != NULL ? xasprintf("repository:%s:pull", q->mount_from) : NULL;
     CLEANUP(freep) char *authorization = NULL;
 
     TRY(exchange_url_origin(url, &origin));
@@ -99,10 +114,12 @@ static struct error *send_authorized(struct registry *r, const struct registry_q
                              .origin = origin,
                              .host = q->endpoint->host,
                              .scope = scope,
+                             .second_scope = mount_scope,
                              .auth = q->auth,
                              .retry_ns = r->config->retry_ns };
 
-    authorization = auth_find(&t);
+    if (!q->foreign)
+        authorization = auth_find(&t);
     for (int answers = 0;; answers++) {
         CLEANUP(exchange_closep) struct exchange *x = NULL;
         CLEANUP(challenge_deinit) struct challenge c = { 0 };
@@ -120,9 +137,9 @@ static struct error *send_authorized(struct registry *r, const struct registry_q
         if (answers > 0 && c.error != NULL)
             return err_new(
                 ERR_UNAUTHORIZED,
-                "pull access denied, repository does not exist or may require authorization: server message: "
+                "%s access denied, repository does not exist or may require authorization: server message: "
                 "%.256s: authorization failed",
-                c.error);
+                q->push ? "push" : "pull", c.error);
         free(authorization);
         authorization = NULL;
         if (answers < CHALLENGE_ANSWERS)
@@ -183,6 +200,8 @@ static bool wrong_scheme(const struct error *e, const struct exchange *x, bool h
 static struct error *send_any_scheme(struct registry *r, const struct registry_query *q,
                                      struct exchange **ret)
 {
+    if (q->url != NULL)
+        return send_authorized(r, q, q->url, ret);
     const struct endpoint *ep = q->endpoint;
     bool https = ep->schemes[1] && !(ep->http_first && ep->schemes[0]);
     bool both = ep->schemes[0] && ep->schemes[1];
@@ -236,11 +255,10 @@ struct error *registry_send(struct registry *r, const struct registry_query *q, 
 struct error *registry_refusal(struct exchange *x, const struct registry_query *q)
 {
     CLEANUP(buf_deinit) struct buf body = { 0 };
-    CLEANUP(freep) char *url = make_url(q, q->endpoint->schemes[1] && !q->endpoint->http_first);
     struct error *e = exchange_read_body(x, 64 * KIB, &body);
 
     if (err_is(e, ERR_CANCELLED) || err_is(e, ERR_DEADLINE))
         return e;
     err_free(e); /* the status says enough */
-    return exchange_refusal(x, q->method, url, e == NULL ? buf_str(&body) : NULL);
+    return exchange_refusal(x, q->method, exchange_url(x), e == NULL ? buf_str(&body) : NULL);
 }

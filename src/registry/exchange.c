@@ -46,7 +46,12 @@ struct exchange {
     struct exchange_conn *conn;
     CURL *easy;
     struct curl_slist *send_headers;
-    char *request_body, *ca_pem;
+    char *request_body, *url;
+    struct stream *upload; /* borrowed */
+    int64_t upload_left, upload_size;
+    int upload_error; /* what reading it failed with */
+    void (*sent)(void *ctx, int64_t bytes);
+    void *sent_ctx;
     struct strv headers;
     size_t header_bytes;
     int status;
@@ -265,6 +270,30 @@ static size_t on_body(char *data, size_t one, size_t len, void *ctx)
     return len;
 }
 
+/* The body that we send.  A stream that ends early must not become a shorter body. */
+static size_t on_upload(char *buf, size_t one, size_t cap, void *ctx)
+{
+    struct exchange *x = ctx;
+    size_t want = (size_t)MIN((int64_t)(one * cap), x->upload_left);
+
+    if (want == 0)
+        return 0;
+    if (x->upload == NULL) {
+        x->upload_error = -ECANCELED;
+        return CURL_READFUNC_ABORT;
+    }
+    ssize_t n = stream_read(x->upload, buf, want);
+
+    if (n <= 0) {
+        x->upload_error = n < 0 ? (int)n : -EPIPE;
+        return CURL_READFUNC_ABORT;
+    }
+    x->upload_left -= n;
+    if (x->sent != NULL)
+        x->sent(x->sent_ctx, x->upload_size - x->upload_left);
+    return (size_t)n;
+}
+
 static bool link_local(const struct sockaddr *a)
 {
     if (a->sa_family == AF_INET) {
@@ -322,6 +351,21 @@ static void set_tls(const struct curl_api *curl, struct exchange *x, const struc
     }
 }
 
+static void set_upload(const struct curl_api *curl, struct exchange *x, const struct exchange_request *q)
+{
+    CURL *e = x->easy;
+
+    x->upload = q->upload;
+    x->upload_left = x->upload_size = q->upload_size;
+    x->sent = q->sent;
+    x->sent_ctx = q->sent_ctx;
+    curl->easy_setopt(e, CURLOPT_UPLOAD, 1L);
+    curl->easy_setopt(e, CURLOPT_READFUNCTION, on_upload);
+    curl->easy_setopt(e, CURLOPT_READDATA, x);
+    curl->easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t)q->upload_size);
+    curl->easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 256L * 1024);
+}
+
 static void set_request(const struct curl_api *curl, struct exchange *x, const struct exchange_request *q)
 {
     CURL *e = x->easy;
@@ -329,6 +373,8 @@ static void set_request(const struct curl_api *curl, struct exchange *x, const s
     curl->easy_setopt(e, CURLOPT_URL, q->url);
     if (streq(q->method, "HEAD")) {
         curl->easy_setopt(e, CURLOPT_NOBODY, 1L);
+    } else if (streq(q->method, "PUT")) {
+        set_upload(curl, x, q);
     } else if (streq(q->method, "POST")) {
         x->request_body = xstrdup(q->body != NULL ? q->body : "");
         curl->easy_setopt(e, CURLOPT_POSTFIELDS, x->request_body);
@@ -479,6 +525,8 @@ static struct error *failed(const struct exchange *x, const struct exchange_requ
         why = "refusing to follow a redirect to a link-local address";
     else if (x->too_many_headers)
         why = "the answer's header is too large";
+    else if (x->upload_error < 0)
+        return task_error(x->upload_error, "read what is sent to %s", url);
     e = err_new(ERR_UNAVAILABLE, "failed to do request: %s %s: %s", q->method, url, why);
     e->errnum = failure_class(x);
     return e;
@@ -506,6 +554,7 @@ struct error *exchange_open(struct exchange_pool *c, const struct exchange_reque
     x->client = c;
     x->curl = curl;
     x->redirected = q->redirected;
+    x->url = xstrdup(q->url);
     x->conn = pool_get(c, curl, origin);
     x->easy = curl->easy_init();
     if (x->easy == NULL)
@@ -533,6 +582,16 @@ struct error *exchange_open(struct exchange_pool *c, const struct exchange_reque
 int exchange_status(const struct exchange *x)
 {
     return x->status;
+}
+
+void exchange_forget_upload(struct exchange *x)
+{
+    x->upload = NULL;
+}
+
+const char *exchange_url(const struct exchange *x)
+{
+    return x->url;
 }
 
 const char *exchange_status_line(const struct exchange *x)
@@ -626,6 +685,7 @@ void exchange_close(struct exchange *x)
     buf_deinit(&x->body);
     free(x->status_line);
     free(x->request_body);
+    free(x->url);
     free(x);
 }
 

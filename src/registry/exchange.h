@@ -5,7 +5,8 @@
  * No policy: redirects are not followed, nothing is retried, no credentials are added.  The body is read by
  * the caller at the caller's pace; while nobody reads, at most EXCHANGE_READ_AHEAD bytes are held and the
  * peer is stopped by flow control. A connection goes back to the pool when its exchange was read to the end.
- * The client is thread-safe; an exchange belongs to one task.  Every wait is a wait point.
+ * The client is thread-safe; an exchange belongs to one task.  Every wait is a wait point.  A body that is
+ * sent is read in the same task, so its stream may only wait for disk or CPU.
  */
 #ifndef MINKE_REGISTRY_EXCHANGE_H
 #define MINKE_REGISTRY_EXCHANGE_H
@@ -13,6 +14,7 @@
 #include "base/base.h"
 #include "base/error.h"
 #include "base/vec.h"
+#include "io/stream.h"
 
 #define EXCHANGE_READ_AHEAD ((size_t)256 * 1024)
 
@@ -31,10 +33,14 @@ struct exchange_tls {
 void exchange_tls_deinit(struct exchange_tls *t);
 
 struct exchange_request {
-    const char *method; /* "GET", "HEAD", "POST" */
+    const char *method; /* "GET", "HEAD", "POST", "PUT" */
     const char *url;
-    const struct strv *headers;     /* "Name: value"; NULL */
-    const char *body;               /* POST; NULL */
+    const struct strv *headers; /* "Name: value"; NULL */
+    const char *body;           /* POST; NULL */
+    struct stream *upload;      /* PUT: the body, of exactly upload_size bytes; read while it is sent */
+    int64_t upload_size;
+    void (*sent)(void *ctx, int64_t bytes); /* upload: bytes taken so far; may be NULL */
+    void *sent_ctx;
     const struct exchange_tls *tls; /* NULL: the system's roots */
     bool redirected; /* an address that a server chose: link-local ones are refused (security.md C6) */
 };
@@ -46,6 +52,9 @@ struct exchange;
 struct error *exchange_open(struct exchange_pool *c, const struct exchange_request *q,
                             struct exchange **ret) MUST_CHECK;
 int exchange_status(const struct exchange *x);
+/* The upload's stream is going away: what was not read of it will not be sent. */
+void exchange_forget_upload(struct exchange *x);
+const char *exchange_url(const struct exchange *x); /* what was asked. Borrowed. */
 /* "401 Unauthorized". Borrowed. */
 const char *exchange_status_line(const struct exchange *x);
 /* First value of a header, any case, or NULL; exchange_header_next continues behind *pos (start with 0).

@@ -8,6 +8,7 @@
 #include "registry/retry.h"
 
 #define DEFAULT_DOWNLOADS 3
+#define DEFAULT_UPLOADS 5
 
 struct registry *registry_new(const struct registry_config *config)
 {
@@ -17,6 +18,7 @@ struct registry *registry_new(const struct registry_config *config)
     r->client = exchange_pool_new(config->user_agent);
     r->tokens = auth_cache_new();
     semaphore_init(&r->downloads, config->max_downloads > 0 ? config->max_downloads : DEFAULT_DOWNLOADS);
+    semaphore_init(&r->uploads, config->max_uploads > 0 ? config->max_uploads : DEFAULT_UPLOADS);
     mutex_init(&r->lock);
     return r;
 }
@@ -28,6 +30,7 @@ void registry_free(struct registry *r)
     exchange_pool_free(r->client);
     auth_cache_free(r->tokens);
     semaphore_deinit(&r->downloads);
+    semaphore_deinit(&r->uploads);
     map_deinit(&r->plain_hosts);
     mutex_deinit(&r->lock);
     free(r);

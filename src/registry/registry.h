@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * registry.h - the OCI distribution API: resolve, fetch, pull (push is the next issue)
+ * registry.h - the OCI distribution API: resolve, fetch, pull; push.h has the other way
  *
  * HTTP by libcurl, which is loaded at the first use.  A registry host's mirrors and plain-HTTP rules come
  * from the configuration; credentials from a callback (the build's session, or X-Registry-Auth).  Credentials
@@ -27,6 +27,7 @@ struct registry_config {
     char *user_agent;                /* NULL: "minke" */
     char *certs_dir;                 /* DIR/HOST/ holds certificates; NULL: /etc/docker/certs.d */
     int max_downloads;               /* at once, daemon-wide; 0: 3 as dockerd */
+    int max_uploads;                 /* the same; 0: 5 as dockerd */
     int64_t retry_ns;                /* first pause before trying again, doubled each time; 0: 1 s */
 };
 
