@@ -335,7 +335,7 @@ class World:
         self.registry = Registry(self.tmp / "registry")
         self.serial = 0
         self.daemons = []
-        self._shared = None
+        self._shared = self._builder = None
         self.push_bases()
 
     def binary(self, name):
@@ -369,6 +369,14 @@ class World:
         if self._shared is None or self._shared.process.poll() is not None:
             self._shared = self.daemon()
         return self._shared
+
+    def face(self, name):
+        """The shared daemon as dockerd or as buildkitd."""
+        if name == "dockerd":
+            return self.shared()
+        if self._builder is None or self._builder.process.poll() is not None:
+            self._builder = self.daemon(name="buildkitd")
+        return self._builder
 
     def context(self, dockerfile=None, **files):
         """A build context; names with dots and slashes as a dict: context("FROM..", **{"a/b.txt": "x"}). Values: text, bytes, or (text, mode)."""
