@@ -102,7 +102,7 @@ static void put_varint(struct buf *out, uint64_t value)
     buf_addc(out, (char)value);
 }
 
-void packet_encode(const struct packet *p, struct buf *out)
+void packet_encode_head(const struct packet *p, struct buf *out)
 {
     if (p->type != 0) {
         buf_addc(out, 1 << 3);
@@ -115,6 +115,11 @@ void packet_encode(const struct packet *p, struct buf *out)
     if (p->len > 0) {
         buf_addc(out, 4 << 3 | WIRE_BYTES);
         put_varint(out, p->len);
-        buf_add(out, p->data, p->len);
     }
+}
+
+void packet_encode(const struct packet *p, struct buf *out)
+{
+    packet_encode_head(p, out);
+    buf_add(out, p->data, p->len);
 }

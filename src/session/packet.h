@@ -24,5 +24,8 @@ struct packet {
 int packet_decode(const void *data, size_t len, struct packet *ret) MUST_CHECK;
 /* Append the encoded packet (without a stat). */
 void packet_encode(const struct packet *p, struct buf *out);
+/* All of it but the bytes at `data`, which follow: at most PACKET_HEAD bytes. */
+#define PACKET_HEAD 32
+void packet_encode_head(const struct packet *p, struct buf *out);
 
 #endif

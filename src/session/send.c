@@ -33,6 +33,7 @@ struct sender {
     void *ctx;
     int64_t sent_bytes;
     struct buf out; /* of the writer */
+    char *chunk;    /* of the writer */
     struct mutex lock;
     struct cond changed;
     /* under lock */
@@ -191,16 +192,27 @@ static int open_file(int dir_fd, const char *path)
     return open(proc, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 }
 
+/* The content lies behind room for the packet's head, so that it is copied only once, by the stream. */
+static struct error *send_chunk(struct sender *s, uint32_t id, char *chunk, size_t n)
+{
+    struct packet p = { .type = PACKET_DATA, .id = id, .len = n };
+
+    buf_clear(&s->out);
+    packet_encode_head(&p, &s->out);
+    assert(s->out.len <= PACKET_HEAD);
+    memcpy(chunk + PACKET_HEAD - s->out.len, s->out.data, s->out.len);
+    return rpc_send_raw(s->call, chunk + PACKET_HEAD - s->out.len, s->out.len + n);
+}
+
 static struct error *send_content(struct sender *s, uint32_t id, int fd)
 {
-    CLEANUP(freep) char *chunk = xmalloc(CHUNK);
     ssize_t n = CHUNK;
 
+    if (s->chunk == NULL)
+        s->chunk = xmalloc(PACKET_HEAD + CHUNK);
     /* a short read is the end: most files take one */
-    while (n == CHUNK && (n = read(fd, chunk, CHUNK)) > 0) {
-        struct packet p = { .type = PACKET_DATA, .id = id, .data = chunk, .len = (size_t)n };
-
-        TRY(send_packet(s, &p));
+    while (n == CHUNK && (n = read(fd, s->chunk + PACKET_HEAD, CHUNK)) > 0) {
+        TRY(send_chunk(s, id, s->chunk, (size_t)n));
         s->sent_bytes += n;
         if (s->progress != NULL)
             s->progress(s->ctx, s->sent_bytes);
@@ -337,6 +349,7 @@ static void sender_deinit(struct sender *s)
     free(s->offers);
     free(s->asked);
     buf_deinit(&s->out);
+    free(s->chunk);
     cond_deinit(&s->changed);
     mutex_deinit(&s->lock);
 }
