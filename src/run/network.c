@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "io/path.h"
 #include "run/firewall.h"
 #include "run/netlink.h"
 #include "task/task.h"
@@ -212,10 +213,15 @@ static struct error *claim_subnet(struct network *n, const char *cidr)
  * ---------------------------------------------------------------------------------------------------------------
  */
 
-static struct error *write_switch(const char *path)
+/* Already on, it need not be writable (in a container /proc/sys is not). */
+static struct error *switch_on(const char *path)
 {
-    CLEANUP(closep) int fd = open(path, O_WRONLY | O_CLOEXEC);
+    CLEANUP(closep) int fd = -1;
+    CLEANUP(buf_deinit) struct buf now = { 0 };
 
+    if (file_read(path, &now, 16) == 0 && buf_str(&now)[0] == '1')
+        return NULL;
+    fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, "1", 1) < 0)
         return err_sys(errno, "write %s", path);
     return NULL;
@@ -233,7 +239,7 @@ static struct error *make_bridge(struct network *n)
     TRY_SYS(netlink_address_add(n->netlink, n->bridge_index, n->self, n->prefix), "set the address of %s",
             n->bridge);
     TRY_SYS(netlink_link_up(n->netlink, n->bridge_index), "start bridge %s", n->bridge);
-    TRY(write_switch("/proc/sys/net/ipv4/ip_forward"));
+    TRY(switch_on("/proc/sys/net/ipv4/ip_forward"));
     return firewall_open(n->bridge, n->subnet);
 }
 

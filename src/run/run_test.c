@@ -663,6 +663,32 @@ static void test_two_networks(void **state)
     assert_null(strstr(own + 1, "minke"));
 }
 
+/* Somebody kills the runtime under its running container (the kernel, for memory): the container must not
+ * stay. */
+static void test_killed_runtime(void **state)
+{
+    const char *const args[] = { "/bin/sh", "-c", "touch /ready; exec sleep 54322", NULL };
+    struct outcome o = { 0 };
+    struct group g;
+    struct root r;
+
+    root_new(&r);
+    CLEANUP(freep) char *ready = path_join(r.path, "ready");
+    struct run_spec s = spec_for(&r, args);
+    struct cancel_args a = { NULL, &s, &o };
+    group_open(&g, 0);
+    assert_null(group_spawn(&g, "run", run_cancelled, &a));
+    while (access(ready, F_OK) != 0 || testing_count_processes("54322") == 0)
+        assert_int_equal(task_sleep(NS_PER_MS), 0);
+    assert_true(testing_kill_parent_of("54322"));
+    assert_null(group_join(&g));
+    assert_null(o.error);
+    assert_int_equal(o.code, 128 + SIGKILL);
+    assert_int_equal(testing_count_processes("54322"), 0);
+    outcome_deinit(&o);
+    root_drop(&r);
+}
+
 /* A grandchild whose parent goes becomes ours; when it ends nobody waits for it. */
 static void test_strays(void **state)
 {
@@ -736,6 +762,7 @@ int main(void)
         cmocka_unit_test(test_hostile_root),
         cmocka_unit_test(test_parallel),
         cmocka_unit_test(test_two_networks),
+        cmocka_unit_test(test_killed_runtime),
         cmocka_unit_test(test_strays),
         cmocka_unit_test(test_no_leaks),
     };

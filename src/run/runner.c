@@ -130,6 +130,9 @@ struct error *runner_ready(struct runner *r)
     if (wait < 0)
         return task_error(wait, "wait for the OCI runtime's probe");
     if (mine) {
+        /* Before anything of ours is in the state directories. */
+        for (size_t i = 0; i < r->runtime_count; i++)
+            runtime_clean_state(&r->runtimes[i]);
         struct error *e = runner_probe(r);
 
         if (e == NULL && r->network == NULL && r->network_failure == NULL)
@@ -148,8 +151,6 @@ struct error *runner_warm_up(void *runner)
 {
     struct runner *r = runner;
 
-    for (size_t i = 0; i < r->runtime_count; i++)
-        runtime_clean_state(&r->runtimes[i]);
     TRY(runner_ready(r));
     if (r->network != NULL)
         TRY(network_fill(r->network));
@@ -242,6 +243,9 @@ static struct error *run_process(struct prepared *p, const struct run_spec *s, i
         return task_error(r, "wait for the OCI runtime");
     }
     child_deinit(&child);
+    /* A runtime that was itself killed may have left its container behind. */
+    if (runtime_has_state(p->runtime, p->id))
+        runtime_kill(p->runtime, &child, p->id);
     if (exit_code(status) != 0)
         show_runtime_error(p, s);
     *ret_code = exit_code(status);

@@ -360,7 +360,7 @@ void runtime_kill(const struct runtime *rt, struct child *c, const char *id)
     int r = -1;
 
     shield_begin(&shield, KILL_PATIENCE + COMMAND_TIMEOUT);
-    while (r != 0 && monotonic_ns() < give_up) {
+    while (c->pid > 0 && r != 0 && monotonic_ns() < give_up) {
         kill_children(c->pid);
         deadline_begin(&pause, KILL_PAUSE);
         r = spawn_wait(c, NULL);

@@ -56,7 +56,8 @@ struct error *runtime_create(const struct runtime *rt, struct bundle *b, const c
  * ("--force"). */
 struct error *runtime_command(const struct runtime *rt, const char *command, const char *flag,
                               const char *id) MUST_CHECK;
-/* Kill the container of a runtime_start() child and wait for both; never leaves a process.  Shielded. */
+/* Kill the container of a runtime_start() child (which may have ended) and wait for both; never leaves a
+ * process.  Shielded. */
 void runtime_kill(const struct runtime *rt, struct child *c, const char *id);
 /* Remove what earlier daemons left in the state directory, running containers too. */
 void runtime_clean_state(const struct runtime *rt);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -144,4 +145,26 @@ size_t testing_count_processes(const char *needle)
     if (d != NULL)
         closedir(d);
     return count;
+}
+
+bool testing_kill_parent_of(const char *needle)
+{
+    DIR *d = opendir("/proc");
+    struct dirent *entry;
+    bool killed = false;
+
+    while (d != NULL && !killed && (entry = readdir(d)) != NULL) {
+        CLEANUP(buf_deinit) struct buf stat = { 0 };
+        CLEANUP(freep) char *path = xasprintf("/proc/%s/stat", entry->d_name);
+        int parent = 0;
+
+        if (entry->d_name[0] < '1' || entry->d_name[0] > '9' || !has_argument(entry->d_name, needle) ||
+            file_read(path, &stat, 4096) < 0)
+            continue;
+        const char *p = strrchr(buf_str(&stat), ')');
+        killed = p != NULL && sscanf(p, ") %*c %d", &parent) == 1 && parent > 1 && kill(parent, SIGKILL) == 0;
+    }
+    if (d != NULL)
+        closedir(d);
+    return killed;
 }

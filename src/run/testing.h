@@ -20,5 +20,6 @@ void testing_remove_at(int dir_fd, const char *name);
 size_t testing_count_entries(const char *dir);
 size_t testing_count_processes(
     const char *needle); /* whose command line holds `needle` as one argument; zombies are not counted */
+bool testing_kill_parent_of(const char *needle); /* SIGKILL to the parent of the process with that argument */
 
 #endif
