@@ -127,8 +127,8 @@ static struct error *cache(struct op_context *c, struct exec_mounts *m, size_t i
     const Pb__Mount *mount = c->vertex->op->exec->mounts[i];
     CLEANUP(freep) char *args = joined_args(c);
     CLEANUP(freep) char *what = NULL;
-    CLEANUP(freep) char *id = NULL;
     struct cache_mount *cm;
+    const char *id;
 
     if (mount->cache_opt == NULL)
         return err_new(ERR_INVALID, "missing cache mount options");
@@ -137,14 +137,7 @@ static struct error *cache(struct op_context *c, struct exec_mounts *m, size_t i
             xasprintf("cached mount %s from exec %s with id \"%s\"", mount->dest, args, mount->cache_opt->id);
     else
         what = xasprintf("cached mount %s from exec %s", mount->dest, args);
-    id = xstrdup(mount->cache_opt->id[0] != '\0' ? mount->cache_opt->id : mount->dest);
-    if (in != NULL) { /* one that began with other files is another one */
-        struct digest d = digest_of(snapshot_id(in), strlen(snapshot_id(in)));
-        char *longer = xasprintf("%s:%.24s", id, digest_hex(&d));
-
-        free(id);
-        id = longer;
-    }
+    id = mount->cache_opt->id[0] != '\0' ? mount->cache_opt->id : mount->dest;
     enum cache_sharing sharing = mount->cache_opt->sharing == PB__CACHE_SHARING__LOCKED    ? CACHE_LOCKED
                                  : mount->cache_opt->sharing == PB__CACHE_SHARING__PRIVATE ? CACHE_PRIVATE
                                                                                            : CACHE_SHARED;

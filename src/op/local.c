@@ -276,8 +276,8 @@ static struct error *sync_slot(struct op_context *c, const struct local_attrs *a
     free(row.id);
     if (e == NULL)
         e = slot_save(s);
-    else
-        (void)!empty_slot(s); /* the next build finds no index and empties it again */
+    if (e != NULL)
+        cache_mount_discard(TAKE(s->mount)); /* what is there is in no known state */
     return e;
 }
 

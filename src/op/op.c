@@ -4,6 +4,26 @@
 #include "op/impl.h"
 #include "op/upload.h"
 
+/* A step that ignores the cache begins with empty cache mounts. */
+static struct error *forget_mounts(void *ctx, const struct llb_graph *g)
+{
+    const struct op_config *c = ctx;
+
+    for (size_t i = 0; i < g->vertex_count; i++) {
+        const struct llb_vertex *v = &g->vertices[i];
+
+        if (!v->meta->ignore_cache || v->op->op_case != PB__OP__OP_EXEC)
+            continue;
+        for (size_t k = 0; k < v->op->exec->n_mounts; k++) {
+            const Pb__Mount *m = v->op->exec->mounts[k];
+
+            if (m->mount_type == PB__MOUNT_TYPE__CACHE && m->cache_opt != NULL)
+                TRY(cache_mount_forget(c->store, m->cache_opt->id[0] != '\0' ? m->cache_opt->id : m->dest));
+        }
+    }
+    return NULL;
+}
+
 void op_register_all(struct solver *s, const struct op_config *c)
 {
     static const struct {
@@ -24,4 +44,5 @@ void op_register_all(struct solver *s, const struct op_config *c)
 
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         solver_register(s, all[i].op_case, all[i].scheme, all[i].impl, (void *)c);
+    solver_on_load(s, forget_mounts, (void *)c);
 }

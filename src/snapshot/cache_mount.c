@@ -207,3 +207,18 @@ void cache_mount_discard(struct cache_mount *c)
     log_err(LOG_WARN, mount_remove(c->store, c->id), "removing a cache mount");
     cache_mount_release(c);
 }
+
+struct error *cache_mount_forget(struct store *s, const char *id)
+{
+    CLEANUP(strv_deinit) struct strv ids = { 0 };
+
+    TRY(mount_row_forget(s, id, &ids));
+    for (size_t i = 0; i < ids.len; i++) {
+        mutex_lock(&lock);
+        bool used = map_has(&users, ids.v[i]);
+        mutex_unlock(&lock);
+        if (!used) /* nobody can begin to use it any more */
+            TRY(mount_remove(s, ids.v[i]));
+    }
+    return NULL;
+}

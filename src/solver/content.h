@@ -33,7 +33,7 @@ struct error *content_walk(const struct content_view *v, const char *path, conte
                            void *ctx) MUST_CHECK;
 /* SHA-256 of a regular file's bytes. */
 struct error *content_of(const struct content_view *v, const char *path, uint8_t ret[32]) MUST_CHECK;
-/* Extended attributes, as text that tells them apart; nothing for an index. */
+/* Extended attributes that count, as text that tells them apart; appended. */
 struct error *content_xattrs(const struct content_view *v, const char *path, struct buf *out) MUST_CHECK;
 
 #endif

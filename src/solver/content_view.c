@@ -363,16 +363,51 @@ static bool counts(const char *name)
     return !str_has_prefix(name, "trusted.overlay.") && !streq(name, "security.selinux");
 }
 
+static uint32_t le32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static void add_xattr(struct buf *out, const char *name, size_t name_len, const void *value, size_t len)
+{
+    buf_add(out, name, name_len);
+    buf_addf(out, "=%zu:", len);
+    buf_add(out, value, len);
+}
+
+/* As session.h packs them; they are sorted there. */
+static void index_xattrs(const struct sync_entry *e, struct buf *out)
+{
+    const uint8_t *p = e == NULL ? NULL : e->xattrs;
+    size_t left = p == NULL ? 0 : e->xattrs_len;
+
+    while (left >= 8) {
+        size_t name = le32(p), value;
+
+        if (name > left - 8)
+            return;
+        value = le32(p + 4 + name);
+        if (value > left - 8 - name)
+            return;
+        add_xattr(out, (const char *)p + 4, name, p + 8 + name, value);
+        p += 8 + name + value;
+        left -= 8 + name + value;
+    }
+}
+
 struct error *content_xattrs(const struct content_view *v, const char *path, struct buf *out)
 {
     CLEANUP(closep) int fd = -1;
     CLEANUP(freep) char *names = NULL;
     CLEANUP(freep) char *value = NULL;
+    CLEANUP(strv_deinit) struct strv sorted = { 0 };
     char proc[32];
     ssize_t n;
 
-    if (v->index != NULL)
+    if (v->index != NULL) {
+        index_xattrs(index_get(v->index, path), out);
         return NULL;
+    }
     fd = path_open(v->root_fd, path[0] == '\0' ? "/" : path, O_PATH | O_NOFOLLOW, 0);
     TRY_SYS(fd, "open /%s", path);
     fd_path(proc, fd);
@@ -381,15 +416,17 @@ struct error *content_xattrs(const struct content_view *v, const char *path, str
         return NULL; /* none, or a filesystem or file type without any */
     names = xmalloc((size_t)n);
     n = listxattr(proc, names, (size_t)n);
-    for (const char *p = names; n > 0 && p < names + n; p += strlen(p) + 1) {
-        ssize_t len = counts(p) ? getxattr(proc, p, NULL, 0) : -1;
+    for (const char *p = names; n > 0 && p < names + n; p += strlen(p) + 1)
+        if (counts(p))
+            strv_add(&sorted, p);
+    strv_sort(&sorted);
+    for (size_t i = 0; i < sorted.len; i++) {
+        ssize_t len = getxattr(proc, sorted.v[i], NULL, 0);
 
-        if (len < 0)
-            continue;
-        value = xrealloc(value, (size_t)len + 1);
-        len = getxattr(proc, p, value, (size_t)len);
-        buf_addf(out, "%s=%zd:", p, len);
-        buf_add(out, value, (size_t)MAX(len, 0));
+        value = xrealloc(value, (size_t)MAX(len, (ssize_t)0) + 1);
+        len = len < 0 ? -1 : getxattr(proc, sorted.v[i], value, (size_t)len);
+        if (len >= 0)
+            add_xattr(out, sorted.v[i], strlen(sorted.v[i]), value, (size_t)len);
     }
     return NULL;
 }

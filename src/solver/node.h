@@ -107,6 +107,8 @@ struct solver {
     struct solver_config config;
     struct impl_entry *impls;
     size_t impl_count;
+    struct error *(*on_load)(void *ctx, const struct llb_graph *g); /* may be NULL */
+    void *on_load_ctx;
     struct group group; /* of the tasks at work */
     int log_dir_fd;     /* whole logs of clipped steps; -1: none */
 
@@ -130,6 +132,7 @@ struct ref {
     struct job *job;
     struct graph_box *box;
     struct node **nodes; /* as box->graph->vertices, made at the first solve; under solver.lock */
+    bool loaded;         /* on_load has seen it; under solver.lock */
 };
 
 struct job {

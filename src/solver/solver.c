@@ -68,6 +68,12 @@ void solver_register(struct solver *s, int op_case, const char *scheme, const st
     s->impls[s->impl_count++] = (struct impl_entry){ op_case, xstrdup(scheme), impl, op_ctx };
 }
 
+void solver_on_load(struct solver *s, struct error *(*fn)(void *ctx, const struct llb_graph *g), void *ctx)
+{
+    s->on_load = fn;
+    s->on_load_ctx = ctx;
+}
+
 struct graph_box *graph_box_ref(struct graph_box *b)
 {
     atomic_fetch_add(&b->refs, 1);
@@ -233,12 +239,31 @@ static struct error *vertex_error(const struct ref *r, const struct error *cause
     return e;
 }
 
+/* Solves of one ref that begin together may both do it: it is no harm twice. */
+static struct error *load(struct ref *r)
+{
+    struct solver *s = r->job->solver;
+    bool loaded;
+
+    mutex_lock(&s->lock);
+    loaded = r->loaded;
+    mutex_unlock(&s->lock);
+    if (loaded || s->on_load == NULL)
+        return NULL;
+    TRY(s->on_load(s->on_load_ctx, r->box->graph));
+    mutex_lock(&s->lock);
+    r->loaded = true;
+    mutex_unlock(&s->lock);
+    return NULL;
+}
+
 struct error *ref_result(struct ref *r, struct snapshot **ret)
 {
     struct solver *s = r->job->solver;
     struct demand d = { 0 };
     struct error *e;
 
+    TRY(load(r));
     cond_init(&d.wake);
     mutex_lock(&s->lock);
     e = demand_enter_locked(&d, r);

@@ -94,6 +94,10 @@ void solver_free(struct solver *s); /* all jobs are closed; cancels and joins wh
 void solver_register(struct solver *s, int op_case, const char *scheme, const struct op_impl *impl,
                      void *op_ctx);
 
+/* Called with the graph of every definition before it is solved for the first time (from the task that
+ * solves); an error fails the solve.  One; before the first job. */
+void solver_on_load(struct solver *s, struct error *(*fn)(void *ctx, const struct llb_graph *g), void *ctx);
+
 /* ---- jobs
  * ---------------------------------------------------------------------------------------------------------------------
  */

@@ -63,6 +63,8 @@ struct error *snapshot_row_get(struct store *s, const char *id,
 /* Cache mounts: directories ROOT/mounts/<id>/fs. */
 struct error *mount_row_list(struct store *s, const char *cache_id,
                              struct strv *ret_ids) MUST_CHECK; /* oldest first */
+/* The mounts of that cache id and of it over any base lose the id: nobody finds them again. Their ids. */
+struct error *mount_row_forget(struct store *s, const char *cache_id, struct strv *ret_ids) MUST_CHECK;
 struct error *mount_row_put(struct store *s, const char *work_name, const char *id, const char *cache_id,
                             const char *description) MUST_CHECK;
 struct error *mount_row_used(struct store *s, const char *id, int64_t size) MUST_CHECK;
