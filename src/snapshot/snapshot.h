@@ -71,6 +71,10 @@ int active_fd(const struct active *a); /* mount descriptor of the writable root,
 /* The folder that takes the changes, borrowed: fit for filling a directory that was just made through active_fd() (so that nothing
  * lies below it) without the overlay's cost for every file.  Nothing else may be written there. */
 int active_upper_fd(const struct active *a);
+/* The file open as `to_fd` below active_fd() was made empty on purpose: commit puts a hard link to the file open as `from_fd`
+ * in its place, which must lie in the store and never change in place, with the metadata that `to_fd` has or will have.
+ * False: no more of these, write the content. */
+bool active_link_later(struct active *a, int to_fd, int from_fd);
 /* Attach at an absolute path (for a runtime's bundle rootfs); detached again by commit/abandon. */
 struct error *active_attach(struct active *a, const char *path) MUST_CHECK;
 /* Unmount, settle the new layer, write its row.  There is always a new layer, an empty one when nothing
@@ -119,6 +123,8 @@ struct error *cache_mount_acquire(struct store *s, const char *id, enum cache_sh
                                   struct cache_mount **ret) MUST_CHECK;
 int cache_mount_fd(const struct cache_mount *c); /* directory, borrowed */
 void cache_mount_release(struct cache_mount *c);
+/* Whoever asks for this id from now on, with any base, gets a new one; those in use stay as long as they are. */
+struct error *cache_mount_forget(struct store *s, const char *id) MUST_CHECK;
 /* Release and delete: what is in it is not to be seen again. */
 void cache_mount_discard(struct cache_mount *c);
 
