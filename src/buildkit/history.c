@@ -415,8 +415,9 @@ static Bk__BuildHistoryRecord *message_locked(struct pb_arena *a, const struct h
     if (r->external_error.digest.s[0] != '\0')
         m->external_error =
             descriptor(a, ERROR_MEDIA_TYPE, r->external_error.digest.s, r->external_error.size);
-    if (r->result.media_type != NULL) {
+    if (r->completed_ns != 0 && r->error == NULL) /* clients look into it without asking */
         m->result = PB_NEW(a, bk__build_result_info);
+    if (r->result.media_type != NULL && m->result != NULL) {
         m->result->result_deprecated =
             descriptor(a, r->result.media_type, r->result.digest.s, r->result.size);
         m->result->results = pb_array(a, 1);
