@@ -24,7 +24,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#define SMALL_FILE (64 * KIB) /* up to here two system calls beat the clever ways */
+#define LINK_LATER_MIN ((off_t)MIB) /* smaller files are copied as fast */
+#define SMALL_FILE (64 * KIB)       /* up to here two system calls beat the clever ways */
 
 struct frame {
     int src_fd, dst_fd; /* dst_fd -1: not made yet */
@@ -460,6 +461,20 @@ static int copy_small(struct copier *c, int from, int to, size_t size)
     return 0;
 }
 
+/* May the copy be the very same file?  Only if nothing about it is to differ. */
+static bool may_share(const struct copier *c, const struct stat *st, mode_t mode)
+{
+    struct file_owner owner = wanted_owner(c, st);
+
+    return c->o->share && c->o->timestamp_ns < 0 && owner.uid == st->st_uid && owner.gid == st->st_gid &&
+           mode == (st->st_mode & 07777) && st->st_size > 0;
+}
+
+static bool share_now(const struct copier *c, int from, int dst_dir, const char *dst)
+{
+    return c->upper_from < c->depth && linkat(from, "", dst_dir, dst, AT_EMPTY_PATH) == 0;
+}
+
 /* `from` is open on a regular file of that status. `plain`: new files in dst_dir are root's. */
 static struct error *copy_file(struct copier *c, int from, int dst_dir, const char *dst,
                                const struct stat *st, bool plain)
@@ -469,10 +484,13 @@ static struct error *copy_file(struct copier *c, int from, int dst_dir, const ch
     int r;
 
     TRY(wanted_mode(c, st, &mode));
+    if (may_share(c, st, mode) && share_now(c, from, dst_dir, dst))
+        return NULL;
     to = openat(dst_dir, dst, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode & 0777);
     if (to < 0)
         return dst_err(c, -errno, "open");
-    if (st->st_size > 0) {
+    if (st->st_size > 0 && !(st->st_size >= LINK_LATER_MIN && may_share(c, st, mode) &&
+                             c->o->link_later != NULL && c->o->link_later(c->o->link_ctx, to, from))) {
         r = st->st_size <= (off_t)SMALL_FILE ? copy_small(c, from, to, (size_t)st->st_size)
                                              : copy_content(from, to, st->st_size);
         if (r < 0)

@@ -28,6 +28,13 @@ struct copy_options {
     /* The destination is an overlay, and this its upper folder (active_upper_fd): directories that the copy
      * makes are filled there, at half the cost.  NULL: it is not. */
     const int *upper_root;
+    /* Files whose owner, mode and time stay as they are may share their content with the source, which never
+     * changes in place (a layer, a synced context): a hard link instead of a copy. */
+    bool share;
+    /* Where a link cannot be made at once (in the overlay itself): the file was made empty, put a link to
+     * `from_fd` there later.  `to_fd` is open on it.  True: it will be.  NULL: copy. */
+    bool (*link_later)(void *ctx, int to_fd, int from_fd);
+    void *link_ctx;
 };
 
 /* `src` below src_root to `dst` below dst_root; missing directories of `dst` are made. */

@@ -73,7 +73,8 @@ static struct error *slot_ro(struct file_run *f, int64_t i, int *ret_fd)
 
     TRY(settle_slot(f, s));
     if (s->ro_fd < 0)
-        TRY(op_mount_ro(f->c, s->snapshot, &s->ro_fd));
+        TRY(s->snapshot != NULL && snapshot_is_tree(s->snapshot) ? snapshot_open_tree(s->snapshot, &s->ro_fd)
+                                                                 : op_mount_ro(f->c, s->snapshot, &s->ro_fd));
     *ret_fd = s->ro_fd;
     return NULL;
 }
@@ -275,6 +276,11 @@ static struct error *copy_one(int from, const char *src, int to, const char *dst
     return unpacked ? NULL : copy_path(from, src, to, dst, o);
 }
 
+static bool link_later(void *ctx, int to_fd, int from_fd)
+{
+    return active_link_later(ctx, to_fd, from_fd);
+}
+
 static struct error *do_copy(struct file_run *f, struct active *live, int64_t secondary,
                              const Pb__FileActionCopy *a)
 {
@@ -296,6 +302,11 @@ static struct error *do_copy(struct file_run *f, struct active *live, int64_t se
         .include = &include,
         .exclude = &exclude,
         .upper_root = &upper,
+        /* one source, one action: nothing later in this step may look at the file, or link it a second time
+         */
+        .share = f->c->vertex->op->file->n_actions == 1,
+        .link_later = link_later,
+        .link_ctx = live,
     };
     struct stat st;
     bool set;

@@ -9,8 +9,19 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/limits.h"
 #include "base/log.h"
+#include "io/copy.h"
+#include "io/path.h"
 #include "snapshot/internal.h"
+
+#define LINKS_LATER 64 /* descriptors that wait for a commit */
+
+/* A file to be replaced by a link once the overlay is gone. */
+struct later {
+    char *path; /* in the upper folder */
+    int from_fd;
+};
 
 struct active {
     struct store *store;
@@ -20,6 +31,8 @@ struct active {
     int upper_fd;
     int mount_fd;
     char *attached;
+    struct later later[LINKS_LATER];
+    size_t later_count;
 };
 
 static int make_dir(int dir_fd, const char *name, mode_t mode)
@@ -102,8 +115,87 @@ static void unmount(struct active *a)
         close(TAKE_FD(a->mount_fd));
 }
 
+bool active_link_later(struct active *a, int to_fd, int from_fd)
+{
+    char name[32], path[LIMIT_PATH];
+    struct stat to, from;
+    ssize_t n;
+    int fd;
+
+    if (a->later_count == LINKS_LATER || fstat(from_fd, &from) < 0 || fstat(a->upper_fd, &to) < 0 ||
+        from.st_dev != to.st_dev)
+        return false;
+    fd_path(name, to_fd);
+    n = readlink(name, path, sizeof(path) - 1);
+    if (n <= 0 || path[0] != '/')
+        return false;
+    path[n] = '\0';
+    /* a detached mount's files are named from its root: believe it only if that is the file */
+    CLEANUP(closep) int again = path_open(a->mount_fd, path, O_PATH | O_NOFOLLOW, 0);
+    struct stat st;
+    if (again < 0 || fstat(again, &st) < 0 || fstat(to_fd, &to) < 0 || st.st_ino != to.st_ino ||
+        st.st_dev != to.st_dev)
+        return false;
+    fd = fcntl(from_fd, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0)
+        return false;
+    a->later[a->later_count++] = (struct later){ xstrdup(path), fd };
+    return true;
+}
+
+static void drop_later(struct active *a)
+{
+    while (a->later_count > 0) {
+        struct later *l = &a->later[--a->later_count];
+        free(l->path);
+        close(l->from_fd);
+    }
+}
+
+/* Where a link cannot be made (too many of that file): the content after all. */
+static int write_content(int parent, const char *base, int from_fd)
+{
+    CLEANUP(closep) int to = openat(parent, base, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    char name[32];
+    struct stat st;
+    int r;
+
+    if (to < 0 || fstat(to, &st) < 0)
+        return -errno;
+    fd_path(name, from_fd);
+    CLEANUP(closep) int from = open(name, O_RDONLY | O_CLOEXEC);
+    if (from < 0)
+        return -errno;
+    r = copy_content(from, to, -1);
+    struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, st.st_mtim };
+    return r == 0 && futimens(to, times) < 0 ? -errno : r;
+}
+
+/* The overlay is unmounted: the upper folder is an ordinary tree of ours. */
+static struct error *link_now(struct active *a)
+{
+    for (size_t i = 0; i < a->later_count; i++) {
+        const struct later *l = &a->later[i];
+        CLEANUP(freep) char *base = NULL;
+        CLEANUP(closep) int parent = path_open_parent(a->upper_fd, l->path, false, 0, &base);
+        char temporary[32] = ".minke-";
+        int r = 0;
+
+        TRY_SYS(parent, "settle \"%s\"", l->path);
+        random_hex(temporary + 7, 8);
+        if (linkat(l->from_fd, "", parent, temporary, AT_EMPTY_PATH) < 0)
+            r = write_content(parent, base, l->from_fd);
+        else if (renameat(parent, temporary, parent, base) < 0)
+            r = -errno;
+        TRY_SYS(r, "settle \"%s\"", l->path);
+    }
+    drop_later(a);
+    return NULL;
+}
+
 static void active_free(struct active *a)
 {
+    drop_later(a);
     unmount(a);
     if (a->upper_fd >= 0)
         close(a->upper_fd);
@@ -134,6 +226,7 @@ struct error *active_commit(struct active *a, const char *description, const cha
 {
     int64_t size;
     unmount(a);
+    TRY(link_now(a));
     TRY(settle(a, &size));
     struct layer_row row = { .id = a->id,
                              .parent = (char *)snapshot_top(a->parent),

@@ -214,6 +214,16 @@ struct error *snapshot_mount_ro(struct snapshot *s, int *ret_fd)
     return NULL;
 }
 
+struct error *snapshot_open_tree(struct snapshot *s, int *ret_fd)
+{
+    assert(s->tree != NULL);
+    int fd = open(s->tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_sys(errno, "open \"%s\"", s->tree);
+    *ret_fd = fd;
+    return NULL;
+}
+
 struct error *snapshot_mount_rw(struct snapshot *s, const char *upper, const char *work, int *ret_fd)
 {
     CLEANUP(closep) int upper_fd = open(upper, O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -64,6 +64,9 @@ struct error *snapshot_mount_ro(struct snapshot *s, int *ret_fd) MUST_CHECK;
  * stay the caller's: for a container, whose changes outlive the daemon. *ret_fd is a detached mount. */
 struct error *snapshot_mount_rw(struct snapshot *s, const char *upper, const char *work, int *ret_fd) MUST_CHECK;
 
+/* A tree as the plain directory that it is, for reading: on the store's own mount, so that its files can be linked into layers. */
+struct error *snapshot_open_tree(struct snapshot *s, int *ret_fd) MUST_CHECK;
+
 /* A writable child of `parent` (NULL: scratch).  Becomes a new snapshot by commit, or is dropped. */
 struct active;
 struct error *active_begin(struct store *s, struct snapshot *parent, struct active **ret) MUST_CHECK;
