@@ -68,8 +68,10 @@ static void add_names(struct entries *s)
         add(s, TAR_FILE,
             repeat("q/", n / 2, "0123456789012345678901234567890123456789012345678901234567890123456789"));
     }
-    for (size_t n = 85; n < 100; n++) /* the PAX header's own name is cut */
-        add(s, TAR_FILE, repeat("\xc3\xa9/", n / 2, repeat("y", n % 7 + 1, "\xe2\x82\xac")));
+    for (size_t n = 85; n < 100; n++) { /* the PAX header's own name is cut */
+        CLEANUP(freep) char *end = repeat("y", n % 7 + 1, "\xe2\x82\xac");
+        add(s, TAR_FILE, repeat("\xc3\xa9/", n / 2, end));
+    }
     add(s, TAR_FILE, xstrdup("caf\xc3\xa9"));
     add(s, TAR_FILE, xstrdup("bad\xff\xfeutf8"));
     add(s, TAR_DIR, xstrdup("\xc3\xa9/"));
