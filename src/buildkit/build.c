@@ -226,6 +226,14 @@ static void exporter_list_deinit(struct exporter_list *l)
     *l = (struct exporter_list){ 0 };
 }
 
+/* A word names a source: the frontend finds out what time that is. */
+static bool epoch_is_number(const char *text)
+{
+    int64_t n;
+
+    return text != NULL && (*text == '\0' || parse_i64(text, &n) == 0);
+}
+
 static struct error *resolve_exporters(const struct build_request *r, struct exporter_list *ret)
 {
     const char *epoch =
@@ -237,7 +245,7 @@ static struct error *resolve_exporters(const struct build_request *r, struct exp
         strmap_init(&attrs);
         if (r->exporters[i].attrs != NULL)
             strmap_copy(&attrs, r->exporters[i].attrs);
-        if (epoch != NULL && *epoch != '\0' && !map_has(&attrs, "source-date-epoch"))
+        if (epoch_is_number(epoch) && !map_has(&attrs, "source-date-epoch"))
             strmap_set(&attrs, "source-date-epoch", epoch);
         struct error *e = exporter_resolve(r->exporters[i].type, &attrs, &ret->v[i]);
         map_deinit(&attrs);
@@ -245,6 +253,16 @@ static struct error *resolve_exporters(const struct build_request *r, struct exp
         ret->len++;
     }
     return NULL;
+}
+
+/* What is wrong with the Dockerfile has no code of its own in BuildKit, and clients print every code but
+ * unknown. */
+static struct error *frontend_failure(struct error *e)
+{
+    if (err_is(e, ERR_INVALID) || err_is(e, ERR_NOT_FOUND) || err_is(e, ERR_EXISTS) ||
+        err_is(e, ERR_FORBIDDEN) || err_is(e, ERR_CONFLICT) || err_is(e, ERR_RANGE))
+        e->kind = ERR_UNKNOWN;
+    return e;
 }
 
 static struct error *run_frontend(struct build *u, const struct build_request *r)
@@ -260,8 +278,8 @@ static struct error *run_frontend(struct build *u, const struct build_request *r
     }
     if (r->frontend == NULL || r->frontend[0] == '\0')
         return wait_for_return(u);
-    return u->bridge.ops->solve_frontend(&u->bridge, r->frontend, r->frontend_attrs, r->frontend_inputs,
-                                         &u->result);
+    return frontend_failure(u->bridge.ops->solve_frontend(&u->bridge, r->frontend, r->frontend_attrs,
+                                                          r->frontend_inputs, &u->result));
 }
 
 struct evaluation {
@@ -357,6 +375,7 @@ static struct error *run_exports(struct build *u, const struct build_request *r,
             .source = source,
             .context = { .solver = c->solver,
                          .store = c->store,
+                         .registry = c->ops->registry,
                          .sessions = *job_sessions(u->job),
                          .progress = job_progress(u->job),
                          .session_id = r->session_id,

@@ -148,20 +148,27 @@ static void add_quoted(struct buf *b, const char *s)
     buf_addc(b, '"');
 }
 
-static struct error *exit_error(const struct op_context *c, int code)
+/* Say which process `e` is about. Takes `e`. */
+static struct error *process_error(const struct op_context *c, struct error *e)
 {
     const Pb__Meta *meta = c->vertex->op->exec->meta;
     CLEANUP(buf_deinit) struct buf quoted = { 0 };
     CLEANUP(strv_deinit) struct strv args = { 0 };
     CLEANUP(freep) char *joined = NULL;
-    CLEANUP(freep) char *json = xasprintf("{\"Code\":%d}", code);
-    struct error *e;
 
+    if (e == NULL || err_is(e, ERR_CANCELLED))
+        return e;
     pb_to_strv(meta->args, meta->n_args, &args);
     joined = strv_join(&args, " ");
     add_quoted(&quoted, joined);
-    e = err_new(ERR_UNKNOWN, "process %s did not complete successfully: exit code: %d", buf_str(&quoted),
-                code);
+    return err_wrap(e, "process %s did not complete successfully", buf_str(&quoted));
+}
+
+static struct error *exit_error(const struct op_context *c, int code)
+{
+    CLEANUP(freep) char *json = xasprintf("{\"Code\":%d}", code);
+    struct error *e = process_error(c, err_new(ERR_UNKNOWN, "exit code: %d", code));
+
     err_add_detail(e, "github.com/moby/buildkit/gatewayapi.ExitMessage+json", json, strlen(json));
     return e;
 }
@@ -281,7 +288,7 @@ static struct error *run_process(struct op_context *c, const struct exec_mounts 
     for (size_t i = 0; i < meta->n_extra_hosts; i++)
         hosts[i] = (struct run_host){ meta->extra_hosts[i]->host, meta->extra_hosts[i]->ip };
     add_resources(c->vertex->meta->resources, &spec.resources);
-    TRY(run_logged(c, &spec, &code));
+    TRY(process_error(c, run_logged(c, &spec, &code)));
     return code_is_fine(meta, code) ? NULL : exit_error(c, code);
 }
 

@@ -167,7 +167,7 @@ static struct error *unpack_entry(struct unpacker *u, const struct tar_entry *e)
 {
     CLEANUP(freep) char *base = NULL;
     CLEANUP(closep) int dir = -1;
-    bool there = true, root;
+    bool there = true;
     int r;
 
     if (strlen(e->name) > LIMIT_PATH)
@@ -175,10 +175,9 @@ static struct error *unpack_entry(struct unpacker *u, const struct tar_entry *e)
     r = dir = path_open_parent(u->root, e->name, true, 0755, &base);
     if (r < 0)
         return entry_error(r, e);
-    root = streq(base, ".");
-    if (root && e->type != TAR_DIR)
+    if (streq(base, ".")) /* the destination keeps its own owner and mode, as everywhere */
         return NULL;
-    r = root ? 0 : clear(dir, base, e, &there);
+    r = clear(dir, base, e, &there);
     if (r < 0)
         return entry_error(r, e);
     TRY(make_entry(u, dir, base, e, there));

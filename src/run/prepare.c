@@ -352,6 +352,25 @@ static struct error *find_user(const struct run_spec *s, struct run_user *u)
     return NULL;
 }
 
+/* crun leaves HOME out for a user that the root does not know, runc does not: it is set here for both. */
+static struct error *add_home(const struct run_spec *s, const struct run_user *u, struct strv *env)
+{
+    CLEANUP(freep) char *home = NULL;
+
+    for (const char *const *v = s->env; v != NULL && *v != NULL; v++) {
+        if (streq(*v, "HOME="))
+            continue;
+        if (home == NULL && str_has_prefix(*v, "HOME="))
+            home = xstrdup(*v + 5);
+        strv_add(env, *v);
+    }
+    if (home != NULL)
+        return NULL;
+    TRY(run_user_home(s->rootfs_fd, u->uid, &home));
+    strv_take(env, xasprintf("HOME=%s", home));
+    return NULL;
+}
+
 static void apply_extra(const struct run_extra *x, struct spec *c)
 {
     c->terminal = x->terminal;
@@ -379,11 +398,11 @@ static struct error *fill(struct runner *r, const struct run_spec *s, struct pre
 {
     const char *hostname = s->hostname != NULL && *s->hostname != '\0' ? s->hostname : DEFAULT_HOSTNAME;
     const char *cwd = s->cwd != NULL && *s->cwd != '\0' ? s->cwd : "/";
+    CLEANUP(strv_deinit) struct strv env = { 0 };
     struct spec c = {
         .root_path = "rootfs",
         .root_readonly = s->rootfs_readonly,
         .args = s->args,
-        .env = s->env,
         .cwd = cwd,
         .hostname = hostname,
         .caps = wanted_caps(r, s),
@@ -409,6 +428,8 @@ static struct error *fill(struct runner *r, const struct run_spec *s, struct pre
     c.gid = u->gid;
     c.gids = u->gids;
     c.gid_count = u->gid_count;
+    TRY(add_home(s, u, &env));
+    c.env = (const char *const *)env.v;
     if (s->extra != NULL)
         apply_extra(s->extra, &c);
     TRY(acquire_network(r, s, p, &c.network_path));

@@ -86,7 +86,7 @@ static struct slice next_field(struct slice *line, char sep)
 }
 
 struct entry {
-    struct slice name, members;
+    struct slice name, members, home;
     int64_t uid, gid; /* -1: not a number */
 };
 
@@ -100,6 +100,8 @@ static struct entry parse_passwd(struct slice line)
         e.uid = -1;
     if (!slice_number(next_field(&line, ':'), &e.gid))
         e.gid = -1;
+    next_field(&line, ':');
+    e.home = next_field(&line, ':');
     return e;
 }
 
@@ -291,6 +293,25 @@ struct error *run_user_find(int root_fd, const char *spec, struct run_user *ret)
     }
     *ret = u;
     memset(&u, 0, sizeof(u));
+    return NULL;
+}
+
+struct error *run_user_home(int root_fd, uint32_t uid, char **ret)
+{
+    CLEANUP(buf_deinit) struct buf passwd = { 0 };
+
+    TRY(read_database(root_fd, "/etc/passwd", &passwd));
+    struct slice text = { buf_str(&passwd), passwd.len }, line;
+
+    while (next_line(&text, &line)) {
+        struct entry e = parse_passwd(line);
+
+        if (e.uid != uid || e.home.len == 0)
+            continue;
+        *ret = xstrndup(e.home.p, e.home.len);
+        return NULL;
+    }
+    *ret = xstrdup("/");
     return NULL;
 }
 

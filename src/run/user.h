@@ -22,6 +22,8 @@ void run_user_deinit(struct run_user *u);
 /* `spec`: "" or NULL is root.  ERR_INVALID with the texts of moby's user package ("unable to find user x: no
  * matching entries in passwd file") when it cannot be found. */
 struct error *run_user_find(int root_fd, const char *spec, struct run_user *ret) MUST_CHECK;
+/* The home of `uid` by the root's /etc/passwd, "/" when it has none there. Owned by the caller. */
+struct error *run_user_home(int root_fd, uint32_t uid, char **ret) MUST_CHECK;
 /* Add one group by name or number (docker run --group-add). */
 struct error *run_user_add_group(int root_fd, struct run_user *u, const char *group) MUST_CHECK;
 
