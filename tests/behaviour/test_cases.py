@@ -140,7 +140,7 @@ def image(blobs, manifest, base):
             files[k] = show
     config.pop("created", None)
     config["rootfs"] = len(config["rootfs"]["diff_ids"]) if config["rootfs"]["diff_ids"] is not None else None
-    for h in config.get("history", []):
+    for h in config.get("history") or []:
         h.pop("created", None)
     r = {"config": config, "layers": layers, "files": files}
     if based:
@@ -181,7 +181,9 @@ def normal(w, text, c):
     text = text.replace(w.registry.host, "@REGISTRY@").replace(str(c), "@CONTEXT@")
     text = re.sub(r"sha256:[0-9a-f]{64}", "sha256:@", text)
     text = re.sub(r"^(#\d+ )?\d+\.\d+ ", "@ ", text, flags=re.M)
-    return re.sub(r"\b[0-9a-z]{25}\b", "@REF@", text)
+    text = re.sub(r"checksum of ref \S+:", "checksum of ref @REF@:", text)
+    text = re.sub(r"^@ (runc|crun|executable file) .*\n", "", text, flags=re.M)  # the runtime's own words
+    return text
 
 
 def failure(w, text, c):
