@@ -185,7 +185,7 @@ static struct error *send_content(struct writing *w, struct stream *content)
 
     while ((n = stream_read(content, chunk, WRITE_CHUNK)) > 0) {
         Content__WriteContentRequest m = CONTENT__WRITE_CONTENT_REQUEST__INIT;
-        int64_t at;
+        int64_t at = 0;
 
         m.action = CONTENT__WRITE_ACTION__WRITE;
         m.offset = w->offset;
@@ -202,7 +202,7 @@ static struct error *send_content(struct writing *w, struct stream *content)
 static struct error *commit(struct writing *w)
 {
     Content__WriteContentRequest m = CONTENT__WRITE_CONTENT_REQUEST__INIT;
-    int64_t at;
+    int64_t at = 0;
 
     m.action = CONTENT__WRITE_ACTION__COMMIT;
     m.total = w->size;
