@@ -132,10 +132,12 @@ static bool owner_differs(const struct place *p, const struct sync_entry *e)
     return p->group_sticks || e->uid != p->uid || e->gid != p->gid;
 }
 
-/* Attributes of overlayfs would change what a layer means; a foreign tree has no say in that. */
+/* Attributes of overlayfs would change what a layer means; a foreign tree has no say in that.  Capabilities
+ * of files do not survive in the original, which sets the owner last: the layers of both are to be equal. */
 static bool xattr_allowed(const char *key)
 {
-    return !str_has_prefix(key, "trusted.overlay.") && !str_has_prefix(key, "user.overlay.");
+    return !str_has_prefix(key, "trusted.overlay.") && !str_has_prefix(key, "user.overlay.") &&
+           !streq(key, "security.capability");
 }
 
 static uint32_t get_u32(const uint8_t *p)
