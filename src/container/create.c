@@ -147,6 +147,6 @@ struct error *container_create(struct containers *c, const struct container_requ
     for (size_t i = 0; i < warnings.len; i++)
         json_array_append_new(list, json_string(warnings.v[i]));
     *ret = json_pack("{s:s, s:o}", "Id", ct->id, "Warnings", list);
-    container_event(ct, "create", NULL, NULL);
+    container_event(ct, "create", NULL);
     return NULL;
 }

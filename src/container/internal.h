@@ -104,8 +104,8 @@ void table_load(struct containers *c);
 struct error *container_discard_files(struct container *ct) MUST_CHECK;
 /* Write container.json. Takes ct->lock. `durable`: it survives a power cut. */
 struct error *container_save(struct container *ct, bool durable) MUST_CHECK;
-/* Publish an event with the usual attributes; key and value may be NULL. */
-void container_event(struct container *ct, const char *action, const char *key, const char *value);
+/* Publish an event with the usual attributes and these: key, value, .., NULL. */
+void container_event(struct container *ct, const char *action, ...) __attribute__((sentinel));
 
 /* ---- settings.c: what the configuration means */
 struct error *settings_check(const json_t *config, const json_t *host_config,

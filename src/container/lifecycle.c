@@ -298,7 +298,7 @@ static struct error *start(struct container *ct)
     TRY(check_startable(ct));
     struct error *e = try_start(ct);
     if (e == NULL) {
-        container_event(ct, "start", NULL, NULL);
+        container_event(ct, "start", NULL);
         return NULL;
     }
     e = judge_failure(ct, e);
@@ -355,11 +355,15 @@ static void mark_exited(struct container *ct, int code, bool oom)
 
 static void announce_exit(struct container *ct, int code, bool oom)
 {
-    CLEANUP(freep) char *text = xasprintf("%d", code);
+    CLEANUP(freep) char *exit_code = xasprintf("%d", code);
+    CLEANUP(freep) char *seconds = NULL;
 
+    mutex_lock(&ct->lock);
+    seconds = xasprintf("%lld", (long long)((ct->state.finished_ns - ct->state.started_ns) / NS_PER_SEC));
+    mutex_unlock(&ct->lock);
     if (oom)
-        container_event(ct, "oom", NULL, NULL);
-    container_event(ct, "die", "exitCode", text);
+        container_event(ct, "oom", NULL);
+    container_event(ct, "die", "execDuration", seconds, "exitCode", exit_code, NULL);
 }
 
 /* A removal that follows at once finds its end written and announced. */
@@ -460,7 +464,7 @@ static void signal_event(struct container *ct, int signal)
 {
     CLEANUP(freep) char *text = xasprintf("%d", signal);
 
-    container_event(ct, "kill", "signal", text);
+    container_event(ct, "kill", "signal", text, NULL);
 }
 
 static struct error *kill_and_wait(struct container *ct)
@@ -541,7 +545,7 @@ struct error *container_stop(struct container *ct, const char *signal, const int
         semaphore_release(&ct->operations, 1);
     shield_end(&d);
     if (e == NULL)
-        container_event(ct, "stop", NULL, NULL);
+        container_event(ct, "stop", NULL);
     return e;
 }
 
@@ -553,7 +557,7 @@ struct error *container_restart(struct container *ct, const char *signal, const 
         return e;
     err_free(e);
     TRY(container_start(ct));
-    container_event(ct, "restart", NULL, NULL);
+    container_event(ct, "restart", NULL);
     return NULL;
 }
 
@@ -582,7 +586,7 @@ struct error *container_rename(struct container *ct, const char *name)
         return err_new(ERR_INVALID, "Renaming a container with the same name as its current name");
     TRY(err_wrap(table_name(ct->all, ct, name), "Error when allocating new name"));
     TRY(container_save(ct, true));
-    container_event(ct, "rename", "oldName", shown);
+    container_event(ct, "rename", "oldName", shown, NULL);
     return NULL;
 }
 
@@ -598,7 +602,7 @@ static struct error *remove_stopped(struct container *ct)
     ct->state.dead = false;
     cond_broadcast(&ct->changed);
     mutex_unlock(&ct->lock);
-    container_event(ct, "destroy", NULL, NULL);
+    container_event(ct, "destroy", NULL);
     return NULL;
 }
 

@@ -401,7 +401,7 @@ static struct error *attach_streams(struct container *ct, const struct attach_op
     group_cancel(&g);
     err_free(group_join(&g));
     if (e != NULL || input.detached)
-        container_event(ct, "detach", NULL, NULL);
+        container_event(ct, "detach", NULL);
     return e;
 }
 
@@ -413,7 +413,7 @@ struct error *container_attach(struct container *ct, const struct attach_options
     };
     struct error *e = NULL;
 
-    container_event(ct, "attach", NULL, NULL);
+    container_event(ct, "attach", NULL);
     /* Listed before the past is sent: what comes in between is kept, not lost. */
     if (o->stream)
         enlist(ct, &a);

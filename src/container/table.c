@@ -99,22 +99,25 @@ char *container_name(struct container *ct)
     return name;
 }
 
-void container_event(struct container *ct, const char *action, const char *key, const char *value)
+void container_event(struct container *ct, const char *action, ...)
 {
     CLEANUP(map_deinit) struct map attributes = { 0 };
     CLEANUP(freep) char *name = container_name(ct);
-    const char *label;
+    const char *key;
     json_t *v;
+    va_list more;
 
     if (ct->all->config->event == NULL)
         return;
     strmap_init(&attributes);
-    json_object_foreach(json_object_get(ct->config, "Labels"), label, v)
-        strmap_set(&attributes, label, json_string_value(v));
+    json_object_foreach(json_object_get(ct->config, "Labels"), key, v)
+        strmap_set(&attributes, key, json_string_value(v));
     strmap_set(&attributes, "image", json_get_string(ct->config, "Image"));
     strmap_set(&attributes, "name", name);
-    if (key != NULL && value != NULL)
-        strmap_set(&attributes, key, value);
+    va_start(more, action);
+    while ((key = va_arg(more, const char *)) != NULL)
+        strmap_set(&attributes, key, va_arg(more, const char *));
+    va_end(more);
     map_sort(&attributes);
     ct->all->config->event(ct->all->config->ctx, action, ct->id, &attributes);
 }
