@@ -45,7 +45,8 @@ static struct error *session(struct api_request *r)
     struct session_hello h = { .id = http_header(q, "x-docker-expose-session-uuid"),
                                .name = http_header(q, "x-docker-expose-session-name"),
                                .shared_key = http_header(q, "x-docker-expose-session-sharedkey"),
-                               .methods = &methods };
+                               .methods = &methods,
+                               .health_ms = http_header(q, "x-buildkit-session-health-custom-timeout") };
     struct stream *s;
 
     TRY(check_upgrade(q, ERR_INVALID));

@@ -204,6 +204,7 @@ static struct error *session(struct rpc_call *call, void *ctx)
         .shared_key = rpc_md_get(md, "x-docker-expose-session-sharedkey"),
         .shared_key_encoded = is_encoded,
         .methods = &methods,
+        .health_ms = rpc_md_get(md, "x-buildkit-session-health-custom-timeout"),
     };
     if (h.id == NULL || h.id[0] == '\0')
         return err_new(ERR_INVALID, "a session needs x-docker-expose-session-uuid");

@@ -23,7 +23,7 @@ struct registry_host_config {
 struct registry_config {
     struct registry_host_config *hosts;
     size_t host_count;
-    struct strv insecure_registries; /* hosts or CIDRs; 127.0.0.0/8 and localhost always are */
+    struct strv insecure_registries; /* hosts, or CIDRs that hold the address a reference names */
     char *user_agent;                /* NULL: "minke" */
     char *certs_dir;                 /* DIR/HOST/ holds certificates; NULL: /etc/docker/certs.d */
     int max_downloads;               /* at once, daemon-wide; 0: 3 as dockerd */
