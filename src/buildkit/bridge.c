@@ -53,6 +53,8 @@ static struct error *mount_ref(struct ref *ref, struct snapshot **ret_snapshot, 
     TRY(ref_result(ref, ret_snapshot));
     if (*ret_snapshot == NULL)
         return NULL;
+    if (snapshot_is_tree(*ret_snapshot)) /* no mount for a look into the context */
+        return snapshot_open_tree(*ret_snapshot, ret_fd);
     return snapshot_mount_ro(*ret_snapshot, ret_fd);
 }
 
