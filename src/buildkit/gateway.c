@@ -35,6 +35,7 @@ static void gateway_leave(struct gateway *g)
     if (g->build != NULL) {
         scope_leave(job_scope(g->build->job));
         build_put(g->build);
+        g->build = NULL;
     }
     pb_arena_deinit(&g->arena);
 }
@@ -257,6 +258,7 @@ static struct error *ret(struct rpc_call *call, void *ctx)
     else
         TRY(result_from_message(&g, q->result, &r));
     TRY(build_return(g.build, &r, failure));
+    gateway_leave(&g); /* the build may end at once: the answer must not be cancelled with it */
     return rpc_send(call, &m.base);
 }
 
