@@ -192,6 +192,22 @@ static struct error *pull(struct api_request *r, const char *image)
     return stream_error(r, e);
 }
 
+static struct error *push(struct api_request *r)
+{
+    CLEANUP(platform_deinit) struct platform p = { 0 };
+    struct image_progress progress = { .line = write_line, .ctx = r };
+    struct error *e;
+    json_t *auth;
+
+    if (r->version >= 46)
+        TRY(platform_json_query(r, "platform", &p));
+    TRY(api_auth_header(r, "x-registry-auth", &auth));
+    e = images_push(r->engine, api_param(r, "name"), api_query(r, "tag"), or_null(&p), auth, &progress);
+    json_decref(auth);
+    engine_settle(r->engine);
+    return stream_error(r, e);
+}
+
 static struct error *import(struct api_request *r)
 {
     CLEANUP(platform_deinit) struct platform p = { 0 };
@@ -277,7 +293,7 @@ static struct error *get_one(struct api_request *r)
 
 static struct error *later(struct api_request *r)
 {
-    return err_new(ERR_UNIMPLEMENTED, "pushing and searching images is not supported yet");
+    return err_new(ERR_UNIMPLEMENTED, "searching images is not supported yet");
 }
 
 /* ---- /system/df
@@ -420,7 +436,7 @@ static const struct route routes[] = {
     { "GET", "/images/{name...}/history", history, false },
     { "GET", "/images/{name...}/get", get_one, false },
     { "POST", "/images/{name...}/tag", tag, false },
-    { "POST", "/images/{name...}/push", later, false },
+    { "POST", "/images/{name...}/push", push, false },
     { "DELETE", "/images/{name...}", delete, false },
     { "GET", "/system/df", df, false },
 };

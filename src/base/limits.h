@@ -65,6 +65,7 @@
 #define LIMIT_REGISTRY_REDIRECTS 10
 #define LIMIT_INDEX_DEPTH 4                  /* indexes within indexes */
 #define LIMIT_PUSH_TASKS 5                   /* blobs of one push at once */
+#define LIMIT_COMPRESS_TASKS 4               /* layers of one image hashed or compressed at once */
 #define LIMIT_REGISTRY_CONNECTIONS 100        /* connections that one blob may take */
 
 /* session */

@@ -215,7 +215,7 @@ static const struct flag_spec specs[] = {
     { "log-level", 'l', FLAG_STRING, AT(log_level), "info", "Set the logging level (\"debug\"|\"info\"|\"warn\"|\"error\"|\"fatal\")" },
     { "log-opt", 0, FLAG_MAP, AT(log_options), "map[]", "Default log driver options for containers", "log-opts" },
     { "max-concurrent-downloads", 0, FLAG_INT, AT(max_downloads), "3", "Set the max concurrent downloads" },
-    { "max-concurrent-uploads", 0, FLAG_INT, AT(max_uploads), "5", "Set the max concurrent uploads", IDLE },
+    { "max-concurrent-uploads", 0, FLAG_INT, AT(max_uploads), "5", "Set the max concurrent uploads" },
     { "max-download-attempts", 0, FLAG_INT, AT(max_download_attempts), "5", "Set the max download attempts for each pull", IDLE },
     { "metrics-addr", 0, FLAG_STRING, NONE, "", "Set default address and port to serve the metrics api on", IDLE },
     { "mtu", 0, FLAG_INT, AT(mtu), "1500", "Set the MTU for the default \"bridge\" network", IDLE },

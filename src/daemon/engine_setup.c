@@ -171,6 +171,7 @@ static void set_registry(struct engine_setup *s, const struct config *c)
     s->user_agent = xasprintf("docker/%s minke/%s", ENGINE_VERSION, MINKE_VERSION);
     r->user_agent = s->user_agent;
     r->max_downloads = (int)MIN(c->max_downloads, (int64_t)INT16_MAX);
+    r->max_uploads = (int)MIN(c->max_uploads, (int64_t)INT16_MAX);
 }
 
 /* What "host-gateway" means to containers: the bridge's own address, when nothing else is said. */

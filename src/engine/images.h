@@ -12,6 +12,7 @@
 
 #include "engine/engine.h"
 #include "oci/image.h"
+#include "oci/reference.h"
 
 /* ---- finding
  * --------------------------------------------------------------------------------------------------------------
@@ -81,6 +82,18 @@ struct image_progress {
 };
 struct error *images_pull(struct engine *e, const char *ref, const struct platform *platform,
                           const json_t *auth, const struct image_progress *p) MUST_CHECK;
+/* Push one tag, or all of the repository when there is neither tag nor digest. Plain layers go out as gzip. */
+struct error *images_push(struct engine *e, const char *image, const char *tag,
+                          const struct platform *platform, const json_t *auth,
+                          const struct image_progress *p) MUST_CHECK;
+/* The image here that was pushed as this repository and digest. */
+struct error *images_pushed_find(struct engine *e, const struct reference *r, struct digest *ret,
+                                 bool *ret_found) MUST_CHECK;
+/* "name@digest" of each form of a local image that was pushed to r's repository. */
+struct error *images_pushed_list(struct engine *e, const struct reference *r, const struct digest *local,
+                                 struct strv *ret) MUST_CHECK;
+/* registry_auth's credentials from X-Registry-Auth (the JSON is the context). */
+struct error *images_credentials(void *ctx, const char *host, char **ret_user, char **ret_secret) MUST_CHECK;
 /* A tar (any compression): OCI layout or docker archive. */
 struct error *images_load(struct engine *e, struct stream *body, bool quiet,
                           const struct image_progress *p) MUST_CHECK;

@@ -126,6 +126,13 @@ static struct error *find_by_name(struct engine *e, const char *what, struct ima
         if (digest_parse(r.digest, &d) < 0)
             return err_new(ERR_INVALID, "invalid reference format");
         TRY(image_list_by_target(e->store, &d, &v, &n));
+        if (n == 0) {
+            bool pushed;
+
+            TRY(images_pushed_find(e, &r, &d, &pushed));
+            if (pushed)
+                TRY(image_list_by_target(e->store, &d, &v, &n));
+        }
         err = NULL;
         for (size_t i = 0; i < n; i++) {
             size_t len = strlen(repo);

@@ -68,28 +68,40 @@ static struct sizes variant_sizes(struct engine *e, const struct image_variant *
     return s;
 }
 
-static void fill_names(const struct image_view *v, json_t *tags, json_t *digests)
+/* What was pushed stands for the digest here. */
+static void add_digests(struct engine *e, const struct image_view *v, const struct reference *r,
+                        json_t *digests)
+{
+    CLEANUP(freep) char *repo = reference_familiar_name(r);
+    CLEANUP(strv_deinit) struct strv found = { 0 };
+    CLEANUP(err_freep) struct error *err = images_pushed_list(e, r, &v->target.digest, &found);
+
+    if (found.len == 0)
+        strv_addf(&found, "%s@%s", repo, v->target.digest.s);
+    for (size_t i = 0; i < found.len; i++) {
+        bool seen = false;
+
+        for (size_t k = 0; k < json_array_size(digests); k++)
+            seen = seen || streq(json_string_value(json_array_get(digests, k)), found.v[i]);
+        if (!seen)
+            json_array_append_new(digests, json_string(found.v[i]));
+    }
+}
+
+static void fill_names(struct engine *eng, const struct image_view *v, json_t *tags, json_t *digests)
 {
     for (size_t i = 0; i < v->names.len; i++) {
         CLEANUP(reference_deinit) struct reference r = { 0 };
         CLEANUP(freep) char *familiar = NULL;
-        CLEANUP(freep) char *repo = NULL;
-        CLEANUP(freep) char *with_digest = NULL;
         struct error *e = images_is_dangling_name(v->names.v[i]) ? NULL : reference_parse(v->names.v[i], &r);
         if (e != NULL || r.domain == NULL) {
             err_free(e);
             continue;
         }
         familiar = reference_familiar(&r);
-        repo = reference_familiar_name(&r);
-        with_digest = xasprintf("%s@%s", repo, v->target.digest.s);
         if (r.digest == NULL)
             json_array_append_new(tags, json_string(familiar));
-        bool seen = false;
-        for (size_t k = 0; k < json_array_size(digests); k++)
-            seen = seen || streq(json_string_value(json_array_get(digests, k)), with_digest);
-        if (!seen)
-            json_array_append_new(digests, json_string(with_digest));
+        add_digests(eng, v, &r, digests);
     }
 }
 
@@ -338,7 +350,7 @@ static json_t *summary(struct engine *e, const struct image_view *v, bool manife
     json_t *tags = json_array(), *digests = json_array(),
            *labels = json_object_get(container_config(v), "Labels"), *j;
 
-    fill_names(v, tags, digests);
+    fill_names(e, v, tags, digests);
     engine_containers_of_image(e, &v->target.digest, &users);
     j = json_pack("{s:I, s:I, s:s, s:O?, s:s, s:o, s:o, s:I, s:I}", "Containers", (json_int_t)users.len,
                   "Created", (json_int_t)(view_created(v) / NS_PER_SEC), "Id", v->target.digest.s, "Labels",
@@ -402,7 +414,7 @@ static json_t *inspect_json(struct engine *e, const struct image_view *v, int ve
     json_t *tags = json_array(), *digests = json_array(), *j = json_object(), *config = container_config(v);
     const char *variant = v->variant.config.platform.variant;
 
-    fill_names(v, tags, digests);
+    fill_names(e, v, tags, digests);
     json_object_set_new(j, "Id", json_string(v->target.digest.s));
     json_object_set_new(j, "RepoTags", tags);
     json_object_set_new(j, "RepoDigests", digests);
@@ -518,7 +530,7 @@ struct error *images_history(struct engine *e, const char *what, const struct pl
     names.names = m.names;
     tags = json_array();
     digests = json_array();
-    fill_names(&names, tags, digests);
+    fill_names(e, &names, tags, digests);
     json_decref(digests);
     top = json_array_get(rows, 0);
     if (top != NULL) {

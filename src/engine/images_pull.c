@@ -12,7 +12,7 @@
 /* ---- credentials of one request
  * ---------------------------------------------------------------------------------------------- */
 
-static struct error *request_credentials(void *ctx, const char *host, char **ret_user, char **ret_secret)
+struct error *images_credentials(void *ctx, const char *host, char **ret_user, char **ret_secret)
 {
     const json_t *auth = ctx;
     const char *identity = json_string_value(json_object_get(auth, "identitytoken"));
@@ -164,7 +164,7 @@ static struct error *pull_run(struct pull *u, const struct platform *platform, c
 struct error *images_pull(struct engine *e, const char *ref, const struct platform *platform,
                           const json_t *auth, const struct image_progress *p)
 {
-    struct registry_auth credentials = { .ctx = (void *)auth, .credentials = request_credentials };
+    struct registry_auth credentials = { .ctx = (void *)auth, .credentials = images_credentials };
     struct pull u = { .engine = e, .access = { .auth = auth == NULL ? NULL : &credentials } };
     struct error *err = reference_parse(ref, &u.ref);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* commit.c - a build's result as manifest or index in the store; layers are where they already are */
+/* commit.c - a build's result as manifest or index in the store */
 #include "oci/gojson.h"
 #include "export/internal.h"
+#include "export/layers.h"
 
 #include "base/bytes.h"
 #include "task/task.h"
@@ -33,66 +34,6 @@ struct commit {
     struct committed_image *image;
 };
 
-/* ---- layers
- * ----------------------------------------------------------------------------------------------------------------------
- */
-
-struct layer_list {
-    struct descriptor *blobs;
-    struct digest *diff_ids;
-    size_t count;
-};
-
-static void layer_list_deinit(struct layer_list *l)
-{
-    for (size_t i = 0; i < l->count; i++)
-        descriptor_deinit(&l->blobs[i]);
-    free(l->blobs);
-    free(l->diff_ids);
-}
-
-struct layer_task {
-    struct snapshot *snapshot;
-    size_t index;
-    struct layer_list *list;
-};
-
-static struct error *hash_layer(void *arg)
-{
-    struct layer_task *t = arg;
-    int64_t size;
-
-    TRY(snapshot_layer_diff_id(t->snapshot, t->index, &t->list->diff_ids[t->index], &size));
-    return snapshot_layer_blob(t->snapshot, t->index, &t->list->blobs[t->index]);
-}
-
-/* Layers that are hashed already need no task; the others are hashed side by side. */
-static struct error *collect_layers(struct snapshot *s, struct layer_list *l)
-{
-    size_t n = s == NULL ? 0 : snapshot_layer_count(s);
-    CLEANUP(freep) struct layer_task *tasks = xcalloc(n + 1, sizeof(*tasks));
-    CLEANUP(group_deinit) struct group g = { 0 };
-    struct error *e = NULL;
-
-    l->blobs = xcalloc(n + 1, sizeof(*l->blobs));
-    l->diff_ids = xcalloc(n + 1, sizeof(*l->diff_ids));
-    l->count = n;
-    group_open(&g, 0);
-    for (size_t i = 0; e == NULL && i < n; i++) {
-        tasks[i] = (struct layer_task){ s, i, l };
-        if (snapshot_layer(s, i)->diff_id.s[0] != '\0')
-            e = hash_layer(&tasks[i]);
-        else
-            e = group_spawn(&g, "hash layer", hash_layer, &tasks[i]);
-    }
-    if (e != NULL) {
-        group_cancel(&g);
-        err_free(group_join(&g));
-        return e;
-    }
-    return group_join(&g);
-}
-
 /* docker media types where oci-mediatypes=false. */
 static const char *layer_type(const struct exporter *e, const char *oci)
 {
@@ -100,6 +41,7 @@ static const char *layer_type(const struct exporter *e, const char *oci)
         return oci;
     return streq(oci, MT_OCI_LAYER)        ? MT_DOCKER_LAYER
            : streq(oci, MT_OCI_LAYER_GZIP) ? MT_DOCKER_LAYER_GZIP
+           : streq(oci, MT_OCI_LAYER_ZSTD) ? MT_DOCKER_LAYER_ZSTD
                                            : oci;
 }
 
@@ -133,19 +75,28 @@ static json_t *annotations(const struct exporter *e, enum annotation_place place
     return j;
 }
 
-static json_t *layer_json(const struct exporter *e, const struct descriptor *d)
+static json_t *layer_json(const struct exporter *e, const struct layer_list *l, size_t i,
+                          const int64_t *epoch_s)
 {
-    return json_pack("{s:s, s:s, s:I}", "mediaType", layer_type(e, d->media_type), "digest", d->digest.s,
-                     "size", (json_int_t)d->size);
+    const struct descriptor *d = &l->blobs[i];
+    json_t *j = json_pack("{s:s, s:s, s:I}", "mediaType", layer_type(e, d->media_type), "digest", d->digest.s,
+                          "size", (json_int_t)d->size);
+
+    if (epoch_s != NULL && i >= l->kept && e->oci_types)
+        json_object_set_new(
+            j, "annotations",
+            json_pack("{s:o}", "buildkit/rewritten-timestamp", json_sprintf("%lld", (long long)*epoch_s)));
+    return j;
 }
 
 static json_t *manifest_json(const struct exporter *e, const struct digest *config, size_t config_len,
-                             const struct layer_list *l, const char *platform)
+                             const struct layer_list *l, const int64_t *epoch_s, const char *platform)
 {
-    json_t *layers = json_array(), *notes = annotations(e, ANNOTATE_MANIFEST, platform), *j;
+    json_t *layers = l->count > 0 ? json_array() : json_null(),
+           *notes = annotations(e, ANNOTATE_MANIFEST, platform), *j;
 
     for (size_t i = 0; i < l->count; i++)
-        json_array_append_new(layers, layer_json(e, &l->blobs[i]));
+        json_array_append_new(layers, layer_json(e, l, i, epoch_s));
     j = json_pack("{s:i, s:s, s:{s:s, s:s, s:I}, s:o}", "schemaVersion", 2, "mediaType",
                   e->oci_types ? MT_OCI_MANIFEST : MT_DOCKER_MANIFEST, "config", "mediaType",
                   e->oci_types ? MT_OCI_CONFIG : MT_DOCKER_CONFIG, "digest", config->s, "size",
@@ -180,12 +131,12 @@ static const struct frontend_metadata *base_config(const struct commit *c, const
 }
 
 static struct error *put_config(struct commit *c, const struct export_ref *ref, const struct layer_list *l,
-                                struct digest *ret, size_t *ret_len)
+                                const int64_t *epoch_s, struct digest *ret, size_t *ret_len)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
     CLEANUP(freep) char *id = NULL;
 
-    TRY(image_config_finish(c->exporter, ref, base_config(c, ref), l->diff_ids, l->count, &text));
+    TRY(image_config_finish(epoch_s, ref, base_config(c, ref), l->diff_ids, l->count, &text));
     TRY(blob_put(c->context->store, c->lease, text.data, text.len, ret));
     id = xasprintf("exporting config %s", ret->s);
     reporter_status(c->reporter, id, "", 0, 0, true);
@@ -193,12 +144,12 @@ static struct error *put_config(struct commit *c, const struct export_ref *ref, 
     return NULL;
 }
 
-static void note_layers(struct commit *c, struct export_ref *ref, const struct layer_list *l)
+static void note_layers(struct commit *c, struct snapshot *s, const struct layer_list *l)
 {
     for (size_t i = 0; i < l->count; i++) {
         add_blob(c->image, &l->blobs[i].digest);
         lease_add_blob(c->lease, &l->blobs[i].digest);
-        lease_add_layer(c->lease, snapshot_layer(ref->snapshot, i)->id);
+        lease_add_layer(c->lease, snapshot_layer(s, i)->id);
     }
     free(c->image->layers);
     c->image->layers = xcalloc(l->count + 1, sizeof(*c->image->layers));
@@ -207,21 +158,66 @@ static void note_layers(struct commit *c, struct export_ref *ref, const struct l
     c->image->layer_count = l->count;
 }
 
+static struct error *base_diff_ids(const struct commit *c, const struct export_ref *ref,
+                                   struct image_config *ret)
+{
+    const struct frontend_metadata *base = base_config(c, ref);
+
+    return base == NULL ? NULL : image_config_parse(base->value, base->len, ret);
+}
+
+/* rewrite-timestamp: file times of what this build made end at the epoch. */
+static struct error *rewrite_times(struct commit *c, const struct export_ref *ref, const int64_t *epoch_s,
+                                   size_t *ret_kept, struct snapshot **ret)
+{
+    struct image_config base = { 0 };
+    CLEANUP(freep) char *row = NULL;
+    char when[40];
+
+    if (epoch_s == NULL || ref->snapshot == NULL || snapshot_layer_count(ref->snapshot) == 0 ||
+        !exporter_flag(c->exporter, "rewrite-timestamp", false)) {
+        *ret = ref->snapshot != NULL ? snapshot_ref(ref->snapshot) : NULL;
+        *ret_kept = SIZE_MAX;
+        return NULL;
+    }
+    format_rfc3339(when, *epoch_s * NS_PER_SEC);
+    row = xasprintf("rewriting layers with source-date-epoch %lld (%.10s %.8s +0000 UTC)",
+                    (long long)*epoch_s, when, when + 11);
+    reporter_status(c->reporter, row, "", 0, 0, false);
+    struct error *e = base_diff_ids(c, ref, &base);
+
+    if (e == NULL)
+        e = layers_clamp(ref->snapshot, c->context->store, c->lease, *epoch_s, base.diff_ids,
+                         base.diff_id_count, ret_kept, ret);
+    image_config_deinit(&base);
+    reporter_status(c->reporter, row, "", 0, 0, true);
+    return e;
+}
+
 static struct error *put_manifest(struct commit *c, struct export_ref *ref, struct descriptor *ret)
 {
+    CLEANUP(snapshot_unrefp) struct snapshot *snapshot = NULL;
     CLEANUP(layer_list_deinit) struct layer_list layers = { 0 };
+    bool has_epoch;
+    int64_t epoch_s;
+    size_t kept;
     CLEANUP(freep) char *platform = platform_is_set(&ref->platform) ? platform_format(&ref->platform) : NULL;
     struct digest config, manifest;
     size_t config_len;
     json_t *notes;
 
-    TRY(collect_layers(ref->snapshot, &layers));
-    note_layers(c, ref, &layers);
-    TRY(put_config(c, ref, &layers, &config, &config_len));
+    TRY(export_epoch(c->exporter, c->source, ref, &has_epoch, &epoch_s));
+    const int64_t *epoch = has_epoch ? &epoch_s : NULL;
+
+    TRY(rewrite_times(c, ref, epoch, &kept, &snapshot));
+    TRY(layers_collect(snapshot, c->context->store, c->lease, &c->exporter->format, &layers));
+    layers.kept = MIN(kept, layers.count);
+    note_layers(c, snapshot, &layers);
+    TRY(put_config(c, ref, &layers, epoch, &config, &config_len));
     add_blob(c->image, &config);
     c->image->config = config;
     int64_t size;
-    TRY(put_document(c, manifest_json(c->exporter, &config, config_len, &layers, platform),
+    TRY(put_document(c, manifest_json(c->exporter, &config, config_len, &layers, epoch, platform),
                      "exporting manifest", &manifest, &size));
     add_blob(c->image, &manifest);
     descriptor_init(ret, c->exporter->oci_types ? MT_OCI_MANIFEST : MT_DOCKER_MANIFEST, &manifest, size);
@@ -316,7 +312,7 @@ struct error *image_commit(struct exporter *e, const struct export_context *cont
 }
 
 /* The descriptor that clients get: with the time it was made, and the platform of a single manifest. */
-void image_response(const struct committed_image *i, struct map *response)
+void image_response(const struct committed_image *i, int64_t created_ns, struct map *response)
 {
     CLEANUP(descriptor_deinit) struct descriptor d = { 0 };
     CLEANUP(buf_deinit) struct buf json = { 0 };
@@ -325,7 +321,7 @@ void image_response(const struct committed_image *i, struct map *response)
     json_t *j;
 
     descriptor_copy(&d, &i->target);
-    format_rfc3339(now, now_ns() / NS_PER_SEC * NS_PER_SEC);
+    format_rfc3339(now, created_ns / NS_PER_SEC * NS_PER_SEC);
     descriptor_annotate(&d, "org.opencontainers.image.created", now);
     if (i->config.s[0] != '\0') {
         descriptor_annotate(&d, "containerimage.config.digest", i->config.s);

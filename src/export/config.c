@@ -194,14 +194,14 @@ static void clamp_times(json_t *history, const json_t *base, int64_t epoch_s)
  * --------------------------------------------------------------------------------------------------------------------
  */
 
-static void set_created(json_t *j, const json_t *history, const struct exporter *e)
+static void set_created(json_t *j, const json_t *history, const int64_t *epoch_s)
 {
     json_t *have = json_object_get(j, "created"), *last = NULL, *h;
     size_t i;
 
     if (have != NULL) {
-        if (e->has_epoch && time_of(have) > e->epoch_s * NS_PER_SEC)
-            json_object_set_new(j, "created", time_string(e->epoch_s * NS_PER_SEC));
+        if (epoch_s != NULL && time_of(have) > *epoch_s * NS_PER_SEC)
+            json_object_set_new(j, "created", time_string(*epoch_s * NS_PER_SEC));
         return;
     }
     json_array_foreach(history, i, h)
@@ -224,7 +224,7 @@ static json_t *rootfs(const struct digest *diff_ids, size_t count)
     return json_pack("{s:s, s:o}", "type", "layers", "diff_ids", list);
 }
 
-struct error *image_config_finish(const struct exporter *e, const struct export_ref *ref,
+struct error *image_config_finish(const int64_t *epoch_s, const struct export_ref *ref,
                                   const struct frontend_metadata *base, const struct digest *diff_ids,
                                   size_t count, struct buf *out)
 {
@@ -239,10 +239,10 @@ struct error *image_config_finish(const struct exporter *e, const struct export_
     fill_times(history, ref->snapshot, count);
     if (base != NULL)
         base_config = json_loadb(base->value, base->len, JSON_REJECT_DUPLICATES, NULL);
-    if (e->has_epoch)
-        clamp_times(history, json_object_get(base_config, "history"), e->epoch_s);
+    if (epoch_s != NULL)
+        clamp_times(history, json_object_get(base_config, "history"), *epoch_s);
     json_decref(base_config);
-    set_created(j, history, e);
+    set_created(j, history, epoch_s);
     json_array_foreach(history, i, h) json_array_set_new(history, i, go_row(h));
     json_object_set_new(j, "rootfs", rootfs(diff_ids, count));
     json_object_set_new(j, "history",

@@ -58,13 +58,40 @@ static struct error *parse_epoch(struct exporter *e)
 {
     const char *v = strmap_get(&e->attrs, "source-date-epoch");
 
-    if (v == NULL || v[0] == '\0')
+    /* a word stands for a source whose time the frontend knows */
+    if (v == NULL || streq(v, "context"))
+        return NULL;
+    e->epoch_given = true;
+    if (v[0] == '\0')
         return NULL;
     if (parse_i64(v, &e->epoch_s) < 0)
         return err_new(ERR_INVALID,
-                       "invalid SOURCE_DATE_EPOCH: %s: strconv.ParseInt: parsing \"%s\": invalid syntax", v,
-                       v);
+                       "invalid source-date-epoch: strconv.ParseInt: parsing \"%s\": invalid syntax", v);
     e->has_epoch = true;
+    return NULL;
+}
+
+struct error *export_epoch(const struct exporter *e, const struct export_source *src,
+                           const struct export_ref *ref, bool *ret_has, int64_t *ret_s)
+{
+    CLEANUP(freep)
+    char *key = ref == NULL || ref->key == NULL ? NULL : xasprintf("source.date.epoch/%s", ref->key);
+    const struct frontend_metadata *m = key == NULL ? NULL : frontend_result_metadata(src->result, key);
+
+    *ret_has = e->has_epoch;
+    *ret_s = e->epoch_s;
+    if (m == NULL)
+        m = frontend_result_metadata(src->result, "source.date.epoch");
+    if (e->epoch_given || m == NULL || m->len == 0)
+        return NULL;
+    CLEANUP(freep) char *text = xstrndup(m->value, m->len);
+
+    if (parse_i64(text, ret_s) < 0)
+        return err_new(ERR_INVALID,
+                       "invalid SOURCE_DATE_EPOCH from frontend: \"%s\": invalid : strconv.ParseInt: parsing "
+                       "\"%s\": invalid syntax",
+                       text, text);
+    *ret_has = true;
     return NULL;
 }
 
@@ -110,6 +137,12 @@ static struct error *parse_attrs(struct exporter *e)
     if (!e->kind->image)
         return e->kind->check(e);
     TRY(parse_epoch(e));
+    /* what stays here is not compressed; what leaves is, as BuildKit's is */
+    e->format =
+        (struct layer_format){ .kind = COMPRESSION_GZIP,
+                               .level = -1,
+                               .keep_plain = streq(e->type, "image") && !exporter_flag(e, "push", false) };
+    TRY(layer_format_parse(&e->attrs, &e->format));
     e->oci_types = exporter_flag(e, "oci-mediatypes", true);
     for (size_t i = 0; i < e->attrs.len; i++) {
         if (str_has_prefix(e->attrs.entries[i].key, "annotation"))

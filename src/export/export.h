@@ -6,6 +6,7 @@
 #define MINKE_EXPORT_EXPORT_H
 
 #include "frontend/frontend.h"
+#include "registry/registry.h"
 #include "solver/solver.h"
 
 /* One result of a build with everything evaluated. */
@@ -26,6 +27,7 @@ struct export_source {
 struct export_context {
     struct solver *solver;
     struct store *store;
+    struct registry *registry; /* NULL: nothing can be pushed */
     struct session_group sessions;
     struct progress *progress;
     const char *session_id;

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* image.c - exporters image and moby: a name in the image store */
+/* image.c - exporters image and moby: a name in the image store, and in registries */
 #include "export/internal.h"
 
+#include "base/bytes.h"
 #include "oci/reference.h"
 
 struct error *image_exporter_check(struct exporter *e)
 {
-    const char *compression = strmap_get(&e->attrs, "compression");
-
     if (streq(e->kind->type, "moby")) { /* what dockerd fills in */
         if (!map_has(&e->attrs, "dangling-name-prefix"))
             strmap_set(&e->attrs, "dangling-name-prefix", "moby-dangling");
@@ -16,20 +15,11 @@ struct error *image_exporter_check(struct exporter *e)
         if (!map_has(&e->attrs, "unpack"))
             strmap_set(&e->attrs, "unpack", "true");
     }
-    if (exporter_flag(e, "push", false) || exporter_flag(e, "push-by-digest", false))
-        return err_new(ERR_UNIMPLEMENTED, "pushing to a registry is not supported yet");
-    if (compression != NULL && !streq(compression, "uncompressed") &&
-        exporter_flag(e, "force-compression", false))
-        return err_new(ERR_UNIMPLEMENTED,
-                       "compression=%s of stored layers is not supported: the store keeps them uncompressed",
-                       compression);
-    if (exporter_flag(e, "rewrite-timestamp", false))
-        return err_new(ERR_UNIMPLEMENTED, "rewrite-timestamp is not supported yet");
     return NULL;
 }
 
-/* Canonical names of the comma list, without duplicates. */
-static struct error *parse_names(const char *list, struct strv *ret)
+/* Canonical names of the comma list, without duplicates; `bare`: as they are, without a tag. */
+static struct error *parse_names(const char *list, bool bare, struct strv *ret)
 {
     CLEANUP(strv_deinit) struct strv parts = { 0 };
 
@@ -44,7 +34,8 @@ static struct error *parse_names(const char *list, struct strv *ret)
         TRY(err_wrap(reference_parse(parts.v[i], &r), "failed to parse %s", parts.v[i]));
         if (r.digest != NULL)
             return err_new(ERR_INVALID, "build tag cannot contain a digest");
-        reference_add_default_tag(&r);
+        if (!bare)
+            reference_add_default_tag(&r);
         name = reference_string(&r);
         if (!strv_has(ret, name))
             strv_add(ret, name);
@@ -105,38 +96,42 @@ static struct error *keep_replaced(const struct exporter *e, const struct export
     return err;
 }
 
-static struct error *name_result(struct exporter *e, const struct export_context *c,
-                                 const struct committed_image *image, struct vertex_reporter *r,
-                                 struct map *response)
+static struct error *name_result(struct exporter *e, const struct export_context *c, const struct strv *names,
+                                 const struct committed_image *image, struct vertex_reporter *r)
 {
-    const char *list = strmap_get(&e->attrs, "name"), *prefix = strmap_get(&e->attrs, "dangling-name-prefix");
-    CLEANUP(strv_deinit) struct strv names = { 0 };
+    const char *prefix = strmap_get(&e->attrs, "dangling-name-prefix");
     CLEANUP(descriptor_deinit) struct descriptor target = { 0 };
-    CLEANUP(freep) char *joined = NULL;
 
     stored_target(image, &target);
-    TRY(parse_names(list, &names));
-    if (!exporter_flag(e, "store", true))
-        return NULL;
-    for (size_t i = 0; i < names.len; i++) {
-        TRY(keep_replaced(e, c, names.v[i], &target));
-        TRY(put_name(c, names.v[i], &target, r));
+    for (size_t i = 0; i < names->len; i++) {
+        TRY(keep_replaced(e, c, names->v[i], &target));
+        TRY(put_name(c, names->v[i], &target, r));
         if (exporter_flag(e, "name-canonical", false)) {
-            CLEANUP(freep)
-            char *canonical = xasprintf("%.*s@%s", (int)(strrchr(names.v[i], ':') - names.v[i]), names.v[i],
-                                        target.digest.s);
+            CLEANUP(reference_deinit) struct reference ref = { 0 };
+            CLEANUP(freep) char *canonical = NULL;
+
+            TRY(reference_parse(names->v[i], &ref));
+            canonical = xasprintf("%s/%s@%s", ref.domain, ref.path, target.digest.s);
             TRY(put_name(c, canonical, &target, r));
         }
     }
-    if (names.len == 0 && prefix != NULL) {
+    if (names->len == 0 && prefix != NULL) {
         CLEANUP(freep) char *dangling = xasprintf("%s@%s", prefix, target.digest.s);
         TRY(put_name(c, dangling, &target, r));
     }
-    if (names.len > 0) {
-        joined = strv_join(&names, ",");
-        strmap_set(response, "image.name", joined);
-    }
     return NULL;
+}
+
+/* What names the result: the attribute; "*" is what the frontend says in image.name. */
+static struct error *result_names(const struct exporter *e, const struct export_source *src, struct strv *ret)
+{
+    const char *list = strmap_get(&e->attrs, "name");
+    const struct frontend_metadata *m = frontend_result_metadata(src->result, "image.name");
+    CLEANUP(freep) char *meta = m == NULL ? NULL : xstrndup(m->value, m->len);
+
+    if (list != NULL && streq(list, "*"))
+        list = meta;
+    return parse_names(list, exporter_flag(e, "push-by-digest", false), ret);
 }
 
 static struct error *export_image(struct exporter *e, const struct export_context *c,
@@ -144,11 +139,22 @@ static struct error *export_image(struct exporter *e, const struct export_contex
                                   struct vertex_reporter *r, struct map *response)
 {
     CLEANUP(committed_image_deinit) struct committed_image image = { 0 };
+    CLEANUP(strv_deinit) struct strv names = { 0 };
+    int64_t epoch_s;
+    bool has_epoch;
 
+    TRY(result_names(e, src, &names));
     TRY(image_commit(e, c, src, lease, r, &image));
-    TRY(name_result(e, c, &image, r, response));
-    image_response(&image, response);
-    return NULL;
+    if (exporter_flag(e, "store", true))
+        TRY(name_result(e, c, &names, &image, r));
+    if (names.len > 0) {
+        CLEANUP(freep) char *joined = strv_join(&names, ",");
+
+        strmap_set(response, "image.name", joined);
+    }
+    TRY(export_epoch(e, src, NULL, &has_epoch, &epoch_s));
+    image_response(&image, has_epoch ? epoch_s * NS_PER_SEC : now_ns(), response);
+    return exporter_flag(e, "push", false) ? image_push(e, c, &names, &image, r) : NULL;
 }
 
 struct error *image_exporter_run(struct exporter *e, const struct export_context *c,

@@ -3,6 +3,7 @@
 #ifndef MINKE_EXPORT_INTERNAL_H
 #define MINKE_EXPORT_INTERNAL_H
 
+#include "export/compress.h"
 #include "export/export.h"
 #include "oci/image.h"
 
@@ -14,6 +15,8 @@ struct exporter {
     struct map
         annotations[4]; /* string maps by enum annotation_place; keys "platform\nkey" ("" = all platforms) */
     bool oci_types;
+    struct layer_format format;
+    bool epoch_given; /* the attribute is there: what the frontend says does not count */
     bool has_epoch;
     int64_t epoch_s;
 };
@@ -52,13 +55,19 @@ void committed_image_deinit(struct committed_image *i);
 struct error *image_commit(struct exporter *e, const struct export_context *c,
                            const struct export_source *src, struct lease *lease, struct vertex_reporter *r,
                            struct committed_image *ret) MUST_CHECK;
+/* source-date-epoch of the exporter, else of the frontend's result. false: there is none. */
+struct error *export_epoch(const struct exporter *e, const struct export_source *src,
+                           const struct export_ref *ref, bool *ret_has, int64_t *ret_s) MUST_CHECK;
 /* The image config as stored: layers, history, times filled in (a default one when the ref has none). `base`:
- * the config of the image it was built from, or NULL. */
-struct error *image_config_finish(const struct exporter *e, const struct export_ref *ref,
+ * the config of the image it was built from, or NULL. `epoch_s` NULL: none. */
+struct error *image_config_finish(const int64_t *epoch_s, const struct export_ref *ref,
                                   const struct frontend_metadata *base, const struct digest *diff_ids,
                                   size_t count, struct buf *out) MUST_CHECK;
+/* Push to every name, docker's way or by digest. */
+struct error *image_push(const struct exporter *e, const struct export_context *c, const struct strv *names,
+                         const struct committed_image *i, struct vertex_reporter *r) MUST_CHECK;
 /* ExporterResponse: containerimage.digest, .config.digest, .descriptor. */
-void image_response(const struct committed_image *i, struct map *response);
+void image_response(const struct committed_image *i, int64_t created_ns, struct map *response);
 
 /* ---- common
  * ------------------------------------------------------------------------------------------------------------------

@@ -11,14 +11,6 @@
 
 struct error *layout_exporter_check(struct exporter *e)
 {
-    const char *compression = strmap_get(&e->attrs, "compression");
-
-    if (compression != NULL && !streq(compression, "uncompressed"))
-        return err_new(ERR_UNIMPLEMENTED,
-                       "%s exporter: compression=%s is not supported yet, layers are exported uncompressed",
-                       e->type, compression);
-    if (exporter_flag(e, "rewrite-timestamp", false))
-        return err_new(ERR_UNIMPLEMENTED, "rewrite-timestamp is not supported yet");
     return NULL;
 }
 
@@ -102,13 +94,24 @@ static struct error *result_names(const struct exporter *e, const struct export_
     return NULL;
 }
 
-static json_t *index_entry(const struct committed_image *i, const char *name)
+/* When it was made, for annotations. */
+static struct error *created_time(const struct exporter *e, const struct export_source *src, int64_t *ret_ns)
+{
+    bool has;
+    int64_t s;
+
+    TRY(export_epoch(e, src, NULL, &has, &s));
+    *ret_ns = has ? s * NS_PER_SEC : now_ns();
+    return NULL;
+}
+
+static json_t *index_entry(const struct committed_image *i, int64_t created_ns, const char *name)
 {
     CLEANUP(descriptor_deinit) struct descriptor d = { 0 };
     char now[40];
 
     descriptor_copy(&d, &i->target);
-    format_rfc3339(now, now_ns() / NS_PER_SEC * NS_PER_SEC);
+    format_rfc3339(now, created_ns / NS_PER_SEC * NS_PER_SEC);
     if (name != NULL) {
         const char *tag = strrchr(name, ':');
         descriptor_annotate(&d, "io.containerd.image.name", name);
@@ -118,16 +121,16 @@ static json_t *index_entry(const struct committed_image *i, const char *name)
     return descriptor_to_json(&d);
 }
 
-static struct error *write_index(struct stream *out, const struct committed_image *i,
+static struct error *write_index(struct stream *out, const struct committed_image *i, int64_t created_ns,
                                  const struct strv *names)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
     json_t *list = json_array(), *j;
 
     for (size_t k = 0; k < names->len; k++)
-        json_array_append_new(list, index_entry(i, names->v[k]));
+        json_array_append_new(list, index_entry(i, created_ns, names->v[k]));
     if (names->len == 0)
-        json_array_append_new(list, index_entry(i, NULL));
+        json_array_append_new(list, index_entry(i, created_ns, NULL));
     j = json_pack("{s:i, s:s, s:o}", "schemaVersion", 2, "mediaType", MT_OCI_INDEX, "manifests", list);
     go_json(&text, j, NULL, false);
     json_decref(j);
@@ -158,7 +161,8 @@ static struct error *write_docker_manifest(struct stream *out, const struct comm
 }
 
 static struct error *write_layout(const struct exporter *e, struct store *s, struct stream *out,
-                                  const struct committed_image *i, const struct strv *names)
+                                  const struct committed_image *i, int64_t created_ns,
+                                  const struct strv *names)
 {
     static const char version[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
     CLEANUP(buf_deinit) struct buf end = { 0 };
@@ -167,7 +171,7 @@ static struct error *write_layout(const struct exporter *e, struct store *s, str
     TRY(write_header(out, "blobs/sha256/", TAR_DIR, 0));
     for (size_t k = 0; k < i->blob_count; k++)
         TRY(write_blob(s, out, &i->blobs[k]));
-    TRY(write_index(out, i, names));
+    TRY(write_index(out, i, created_ns, names));
     if (streq(e->type, "docker"))
         TRY(write_docker_manifest(out, i, names));
     TRY(write_text(out, "oci-layout", version, sizeof(version) - 1));
@@ -180,7 +184,7 @@ static struct error *write_layout(const struct exporter *e, struct store *s, str
  */
 
 static struct error *send_tar(const struct exporter *e, const struct export_context *c,
-                              struct session *client, const struct committed_image *i,
+                              struct session *client, const struct committed_image *i, int64_t created_ns,
                               const struct strv *names, const struct map *response)
 {
     struct send_options o = { .exporter_index = c->index, .metadata = response };
@@ -189,7 +193,7 @@ static struct error *send_tar(const struct exporter *e, const struct export_cont
     struct error *err = session_send_begin(client, &o, &send, &out);
 
     TRY(err);
-    err = write_layout(e, c->store, out, i, names);
+    err = write_layout(e, c->store, out, i, created_ns, names);
     stream_close(out);
     return err != NULL ? session_send_fail(send, err) : session_send_finish(send);
 }
@@ -222,6 +226,7 @@ static struct error *export_layout(struct exporter *e, const struct export_conte
     CLEANUP(session_unrefp) struct session *client = NULL;
     CLEANUP(strv_deinit) struct strv names = { 0 };
     CLEANUP(freep) char *joined = NULL;
+    int64_t created_ns;
     struct error *err;
 
     TRY(export_session(c, &client));
@@ -233,10 +238,11 @@ static struct error *export_layout(struct exporter *e, const struct export_conte
         joined = strv_join(&names, ",");
         strmap_set(response, "image.name", joined);
     }
-    image_response(&image, response);
+    TRY(created_time(e, src, &created_ns));
+    image_response(&image, created_ns, response);
     reporter_status(r, "sending tarball", "", 0, 0, false);
     if (exporter_flag(e, "tar", true))
-        err = send_tar(e, c, client, &image, &names, response);
+        err = send_tar(e, c, client, &image, created_ns, &names, response);
     else
         err = send_blobs(c, client, &image);
     reporter_status(r, "sending tarball", "", 0, 0, true);

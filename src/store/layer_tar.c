@@ -36,6 +36,7 @@ struct layer_tar {
     struct buf path;    /* the current directory, "a/b/" */
     struct buf pending; /* header blocks and padding not read yet */
     size_t pending_at;
+    int64_t newest_s; /* no time is written that is later */
     int content_fd;
     int64_t content_left;
     size_t padding;   /* behind the content */
@@ -256,6 +257,7 @@ static int add_entry(struct layer_tar *t, const struct frame *f, const char *nam
 {
     CLEANUP(tar_entry_deinit) struct tar_entry e = { 0 };
     fill_entry(&e, st);
+    e.mtime = MIN(e.mtime, t->newest_s);
     e.name = xasprintf("%s%s%s", buf_str(&t->path), name, e.type == TAR_DIR ? "/" : "");
     int r = 0;
     int fd = -1;
@@ -385,8 +387,14 @@ static const struct stream_ops tar_ops = {
 
 struct error *layer_tar_open(int dir_fd, struct stream **ret)
 {
+    return layer_tar_open_clamped(dir_fd, INT64_MAX, ret);
+}
+
+struct error *layer_tar_open_clamped(int dir_fd, int64_t newest_s, struct stream **ret)
+{
     struct layer_tar *t = NEW(struct layer_tar);
     t->base.ops = &tar_ops;
+    t->newest_s = newest_s;
     t->content_fd = -1;
     strmap_init(&t->links);
     int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

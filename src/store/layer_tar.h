@@ -16,6 +16,8 @@
 
 /* `dir_fd`: the layer's fs folder, borrowed during the call. The stream reads as fast as it is read. */
 struct error *layer_tar_open(int dir_fd, struct stream **ret) MUST_CHECK;
+/* The same with no time after `newest_s`, seconds since the epoch: other bytes, so another diff ID. */
+struct error *layer_tar_open_clamped(int dir_fd, int64_t newest_s, struct stream **ret) MUST_CHECK;
 /* Digest and size without anybody reading. Waits for disk; seen by cancellation. */
 struct error *layer_tar_digest(int dir_fd, struct digest *ret, int64_t *ret_size) MUST_CHECK;
 
