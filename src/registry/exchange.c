@@ -515,19 +515,72 @@ static int failure_class(const struct exchange *x)
     }
 }
 
+/* "localhost:5000" of "http://localhost:5000/v2/". New string. */
+static char *host_port(const char *url)
+{
+    CLEANUP(freep) char *origin = NULL;
+    struct error *e = exchange_url_origin(url, &origin);
+
+    if (e != NULL) {
+        err_free(e);
+        return xstrdup("");
+    }
+    const char *host = strstr(origin, "://") + 3;
+    bool secure = str_has_prefix(origin, "https://");
+
+    if (strchr(host[0] == '[' ? strchr(host, ']') : host, ':') != NULL)
+        return xstrdup(host);
+    return xasprintf("%s:%d", host, secure ? 443 : 80);
+}
+
+static char *refused_connection(const char *host, int errnum)
+{
+    CLEANUP(freep) char *reason = str_lower(strerror(errnum));
+
+    return xasprintf("dial tcp %s: connect: %s", host, reason);
+}
+
+/* The words of docker for what curl names otherwise: people search for them. New string. */
+static char *explain(const struct exchange *x, const struct exchange_request *q)
+{
+    CLEANUP(freep) char *host = host_port(q->url);
+    long errnum = 0;
+
+    if (x->refused_address)
+        return xstrdup("refusing to follow a redirect to a link-local address");
+    if (x->too_many_headers)
+        return xstrdup("the answer's header is too large");
+    x->curl->easy_getinfo(x->easy, CURLINFO_OS_ERRNO, &errnum);
+    switch (x->result) {
+    case CURLE_COULDNT_CONNECT:
+        return errnum != 0 ? refused_connection(host, (int)errnum) : xstrdup(x->failure);
+    case CURLE_COULDNT_RESOLVE_HOST:
+        return xasprintf("dial tcp: lookup %.*s: no such host", (int)(strrchr(host, ':') - host), host);
+    case CURLE_PEER_FAILED_VERIFICATION:
+        if (strstr(x->failure, "self-signed") != NULL || strstr(x->failure, "local issuer") != NULL)
+            return xstrdup(
+                "tls: failed to verify certificate: x509: certificate signed by unknown authority");
+        return xasprintf("tls: failed to verify certificate: %s", x->failure);
+    case CURLE_GOT_NOTHING:
+        return xstrdup("EOF");
+    default:
+        break;
+    }
+    return xstrdup(x->failure);
+}
+
 static struct error *failed(const struct exchange *x, const struct exchange_request *q)
 {
     CLEANUP(freep) char *url = exchange_url_redact(q->url);
-    const char *why = x->failure;
-    struct error *e;
 
-    if (x->refused_address)
-        why = "refusing to follow a redirect to a link-local address";
-    else if (x->too_many_headers)
-        why = "the answer's header is too large";
-    else if (x->upload_error < 0)
+    if (!x->refused_address && !x->too_many_headers && x->upload_error < 0)
         return task_error(x->upload_error, "read what is sent to %s", url);
-    e = err_new(ERR_UNAVAILABLE, "failed to do request: %s %s: %s", q->method, url, why);
+    CLEANUP(freep) char *why = explain(x, q);
+    CLEANUP(freep) char *method = str_lower(q->method);
+
+    method[0] = q->method[0]; /* Go writes Get, Head */
+    struct error *e = err_new(ERR_UNAVAILABLE, "failed to do request: %s \"%s\": %s", method, url, why);
+
     e->errnum = failure_class(x);
     return e;
 }

@@ -982,6 +982,24 @@ static void redirect_that_asks(void **state)
     fake_close(&other);
 }
 
+static void nobody_there(void **state)
+{
+    struct fake f = { 0 };
+    struct client c;
+    struct descriptor d = { 0 };
+
+    fake_open(&f, honest);
+    client_open(&c, &f);
+    free(c.ref.domain);
+    c.ref.domain = xstrdup("localhost:1");
+    expect_error(resolve(&c, NULL, &d), ERR_UNAVAILABLE,
+                 "failed to do request: Head \"http://localhost:1/v2/lib/img/manifests/latest\": dial tcp "
+                 "localhost:1: "
+                 "connect: connection refused");
+    client_close(&c);
+    fake_close(&f);
+}
+
 static void mirrors(void **state)
 {
     struct fake upstream = { 0 }, mirror = { 0 };
@@ -1066,11 +1084,17 @@ static void private_ca(void **state)
     fake_open(&f, honest);
     client_open(&c, &f);
     /* nobody vouches for it */
-    struct error *e = resolve(&c, NULL, &d);
+    struct registry_host_config only_tls = { 0 };
 
-    assert_non_null(e);
-    err_free(e);
+    only_tls.host = xasprintf("localhost:%d", f.port);
+    strv_addf(&only_tls.mirrors, "https://localhost:%d", f.port);
+    c.config.hosts = &only_tls;
+    c.config.host_count = 1;
+    expect_error(resolve(&c, NULL, &d), ERR_UNAVAILABLE,
+                 "tls: failed to verify certificate: x509: certificate signed by unknown authority");
     client_close(&c);
+    strv_deinit(&only_tls.mirrors);
+    free(only_tls.host);
     /* unverified, when it is on the list */
     client_open(&c, &f);
     strv_addf(&c.config.insecure_registries, "localhost:%d", f.port);
@@ -1148,6 +1172,7 @@ int main(void)
         cmocka_unit_test(redirects),
         cmocka_unit_test(redirect_that_asks),
         cmocka_unit_test(mirrors),
+        cmocka_unit_test(nobody_there),
         cmocka_unit_test(private_ca),
         cmocka_unit_test(cancelled),
         cmocka_unit_test(login),
