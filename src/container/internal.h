@@ -133,7 +133,7 @@ struct error *ports_parse(const json_t *config, const json_t *host_config,
 void ports_deinit(struct port_bindings *p);
 /* Bind the host's ports: afterwards host_port is set.  ERR_CONFLICT-like text of dockerd when one is taken.
  */
-struct error *ports_bind(struct port_bindings *p) MUST_CHECK;
+struct error *ports_bind(struct container *ct, struct port_bindings *p) MUST_CHECK;
 /* Firewall rules to the process, and proxies as tasks of `g` (which borrow p). */
 struct error *ports_publish(struct port_bindings *p, struct process *process, struct runner *runner,
                             struct group *g) MUST_CHECK;

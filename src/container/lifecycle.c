@@ -170,7 +170,6 @@ static void publish_run(struct run *r, struct stdio *s, struct port_bindings *po
     memset(ports, 0, sizeof(*ports));
     ct->ip = xstrdup(ns != NULL ? netns_ip(ns) : NULL);
     ct->mac = xstrdup(ns != NULL ? netns_mac(ns) : NULL);
-    random_hex(ct->endpoint_id, 32);
     random_hex(ct->sandbox_id, 32);
     free(TAKE(ct->state.error));
     ct->state.running = true;
@@ -206,13 +205,28 @@ static void withdraw_run(struct run *r)
     ports_deinit(&ports);
 }
 
+static struct error *bind_ports(struct container *ct, struct port_bindings *ports)
+{
+    CLEANUP(freep) char *name = container_name(ct);
+    char endpoint[65];
+
+    random_hex(endpoint, 32);
+    mutex_lock(&ct->lock);
+    memcpy(ct->endpoint_id, endpoint, sizeof(endpoint));
+    mutex_unlock(&ct->lock);
+    return err_wrap(ports_bind(ct, ports),
+                    "failed to set up container networking: driver failed programming external connectivity "
+                    "on endpoint %s (%s)",
+                    name, endpoint);
+}
+
 static struct error *begin_run(struct run *r, struct stdio *s, struct port_bindings *ports)
 {
     struct container *ct = r->container;
     int64_t started;
 
     TRY(ports_parse(ct->config, ct->host_config, ports));
-    TRY(ports_bind(ports));
+    TRY(bind_ports(ct, ports));
     TRY(open_log(r));
     TRY(create_process(r, s));
     group_open(&r->proxies, GROUP_KEEP_GOING | GROUP_DAEMON);
@@ -239,6 +253,7 @@ static struct error *judge_failure(struct container *ct, struct error *e)
     judged = code == 128 ? err_clone(e) : err_new(ERR_INVALID, "%s", e->message);
     err_free(e);
     mutex_lock(&ct->lock);
+    ct->endpoint_id[0] = '\0';
     free(ct->state.error);
     ct->state.error = xstrdup(judged->message);
     ct->state.running = false;

@@ -159,18 +159,39 @@ static uint16_t bound_port(int fd)
                                                              : 0; /* in the same place in both families */
 }
 
-static struct error *bind_one(struct port_binding *b)
+/* Does another container of ours hold this port? */
+static bool is_ours(struct container *self, const struct port_binding *b)
+{
+    size_t count;
+    struct container **list = table_all(self->all, &count);
+    bool found = false;
+
+    for (size_t i = 0; i < count && !found; i++) {
+        if (list[i] == self)
+            continue;
+        mutex_lock(&list[i]->lock);
+        for (size_t k = 0; k < list[i]->ports.count; k++)
+            found |= list[i]->ports.v[k].host_port == b->host_port;
+        mutex_unlock(&list[i]->lock);
+    }
+    table_all_free(list, count);
+    return found;
+}
+
+static struct error *bind_one(struct container *ct, struct port_binding *b)
 {
     bool any = *b->host_ip == '\0';
     bool v6 = strchr(b->host_ip, ':') != NULL;
-    int fd = listen_on(v6 ? AF_INET6 : AF_INET, any ? "0.0.0.0" : b->host_ip, b->host_port);
+    const char *ip = any ? "0.0.0.0" : b->host_ip;
+    int fd = listen_on(v6 ? AF_INET6 : AF_INET, ip, b->host_port);
 
+    if (fd == -EADDRINUSE && is_ours(ct, b))
+        return err_new(ERR_INTERNAL, "Bind for %s:%u failed: port is already allocated", ip, b->host_port);
     if (fd == -EADDRINUSE)
-        return err_new(ERR_INTERNAL, "failed to bind host port %s:%u/%s: address already in use",
-                       any ? "0.0.0.0" : b->host_ip, b->host_port, b->protocol);
+        return err_new(ERR_INTERNAL, "failed to bind host port %s:%u/%s: address already in use", ip,
+                       b->host_port, b->protocol);
     if (fd < 0)
-        return err_sys(-fd, "failed to bind host port %s:%u/%s", any ? "0.0.0.0" : b->host_ip, b->host_port,
-                       b->protocol);
+        return err_sys(-fd, "failed to bind host port %s:%u/%s", ip, b->host_port, b->protocol);
     b->listen_fds[v6] = fd;
     b->host_port = bound_port(fd);
     /* IPv6 as well where there is any: a host without it is no failure. */
@@ -179,10 +200,10 @@ static struct error *bind_one(struct port_binding *b)
     return NULL;
 }
 
-struct error *ports_bind(struct port_bindings *p)
+struct error *ports_bind(struct container *ct, struct port_bindings *p)
 {
     for (size_t i = 0; i < p->count; i++)
-        TRY(bind_one(&p->v[i]));
+        TRY(bind_one(ct, &p->v[i]));
     return NULL;
 }
 

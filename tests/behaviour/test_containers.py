@@ -201,7 +201,7 @@ def test_published_port(w):
         except OSError:
             return ""
     contains(wait_for(fetch, "an answer from the container"), "served")
-    d.docker("run", "--rm", "-p", f"127.0.0.1:{port}:1", "busybox", "true").fails("address already in use")
+    d.docker("run", "--rm", "-p", f"127.0.0.1:{port}:1", "busybox", "true").fails("failed to set up container networking", f"Bind for 127.0.0.1:{port} failed: port is already allocated")
     d.docker("rm", "-f", "web").ok()
 
 
