@@ -141,4 +141,9 @@ struct error *content_digest(struct solver *s, struct snapshot *snap, const stru
 void content_index_add(struct solver *s, const char *snapshot_id, const struct sync_index *index);
 void content_index_remove(struct solver *s, const char *snapshot_id, const struct sync_index *index);
 
+/* Why did a step run?  `step` is a key or the step's name; its newest record is compared with the earlier one
+ * of the same step (else of the same kind) that is most like it.  *ret: text, what was and what is, inputs
+ * first; malloc'd. Errors: ERR_NOT_FOUND. */
+struct error *solver_explain(struct solver *s, const char *step, char **ret) MUST_CHECK;
+
 #endif
