@@ -663,6 +663,59 @@ static void test_two_networks(void **state)
     assert_null(strstr(own + 1, "minke"));
 }
 
+struct racer {
+    int dir_fd;
+};
+
+/* Swap a directory and a link that leads out, as fast as it goes. */
+static struct error *swap_forever(void *arg)
+{
+    struct racer *r = arg;
+
+    while (task_check_sys() == 0)
+        if (renameat2(r->dir_fd, "sub", r->dir_fd, "link", RENAME_EXCHANGE) < 0)
+            return err_sys(errno, "swap");
+    return NULL;
+}
+
+/* CVE-2024-23651: the source of a mount becomes a link between check and mount. */
+static void test_racing_source(void **state)
+{
+    struct root cache;
+    struct group g;
+    char canary[128], target[160];
+
+    root_new(&cache);
+    snprintf(canary, sizeof(canary), "%s/canary3", base_dir);
+    assert_int_equal(mkdir(canary, 0755), 0);
+    testing_write(canary, "secret", "stolen\n");
+    snprintf(target, sizeof(target), "../../../../../../../../..%s", canary);
+    assert_int_equal(mkdirat(cache.fd, "sub", 0755), 0);
+    assert_int_equal(symlinkat(target, cache.fd, "link"), 0);
+    struct racer racer = { cache.fd };
+    group_open(&g, 0);
+    assert_null(group_spawn(&g, "racer", swap_forever, &racer));
+    for (int i = 0; i < 30; i++) {
+        struct run_mount m = { .dest = "/m", .source_fd = cache.fd, .selector = "sub" };
+        struct root r;
+        struct outcome o = { 0 };
+
+        root_new(&r);
+        struct run_spec s =
+            spec_for(&r, (const char *const[]){ "/bin/sh", "-c", "cat /m/secret 2>/dev/null; true", NULL });
+        s.mounts = &m;
+        s.mount_count = 1;
+        run_step(&s, &o);
+        assert_string_equal(buf_str(&o.out), "");
+        outcome_deinit(&o);
+        root_drop(&r);
+    }
+    group_cancel(&g);
+    err_free(group_join(&g));
+    root_drop(&cache);
+    testing_remove(canary);
+}
+
 /* Somebody kills the runtime under its running container (the kernel, for memory): the container must not
  * stay. */
 static void test_killed_runtime(void **state)
@@ -762,6 +815,7 @@ int main(void)
         cmocka_unit_test(test_hostile_root),
         cmocka_unit_test(test_parallel),
         cmocka_unit_test(test_two_networks),
+        cmocka_unit_test(test_racing_source),
         cmocka_unit_test(test_killed_runtime),
         cmocka_unit_test(test_strays),
         cmocka_unit_test(test_no_leaks),
