@@ -148,8 +148,11 @@ static uint32_t get_u32(const uint8_t *p)
 /* What a filesystem or a file type cannot hold is left out, as the original does. */
 static void set_xattrs(const struct sync_entry *e, int fd, const char *path)
 {
-    const uint8_t *p = e->xattrs, *end = p + e->xattrs_len;
+    const uint8_t *p = e->xattrs, *end;
 
+    if (e->xattrs_len == 0)
+        return;
+    end = p + e->xattrs_len;
     while (p < end) {
         uint32_t key_len = get_u32(p);
         CLEANUP(freep) char *key = xstrndup((const char *)p + 4, key_len);
