@@ -148,12 +148,13 @@ static struct error *mkdirs_fd(int root, const char *path, uint32_t mode, const 
                                int64_t ts, int *ret_fd)
 {
     CLEANUP(freep) char *real = NULL;
+    CLEANUP(freep) char *shown = path_clean(path);
     int r = path_resolve(root, path, &real);
 
     if (r >= 0)
         r = make_path(root, real, mode, owner, ts);
     if (r < 0)
-        return path_err(r, "mkdir", path);
+        return path_err(r, "mkdir", shown);
     *ret_fd = r;
     return NULL;
 }

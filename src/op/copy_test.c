@@ -103,7 +103,7 @@ static void test_file(void **state)
     assert_null(copy_path(src, "/a", dst, "/new/", &plain));
     expect("new/a", "one");
     fails(copy_path(src, "/none", dst, "/z", &plain), "lstat /none: no such file or directory");
-    fails(copy_path(src, "/a", dst, "/x/a/b", &plain), "mkdir /x/a/: not a directory");
+    fails(copy_path(src, "/a", dst, "/x/a/b", &plain), "mkdir /x/a: not a directory");
 }
 
 static void test_dir(void **state)

@@ -64,6 +64,25 @@ static void test_cache(void **state)
     }
 }
 
+/* Which line of its pre-image made a step run again. */
+static void test_explain(void **state)
+{
+    CLEANUP(freep) char *why = NULL;
+    CLEANUP(freep) char *first = NULL;
+
+    for (int i = 0; i < 2; i++) {
+        struct outcome o =
+            solve_ok(mkfile(mkfile(llb_scratch(), "/1", "1", "one"), i ? "/b" : "/a", "2", "two"));
+
+        outcome_free(&o);
+    }
+    assert_null(solver_explain(solver, "two", &why));
+    assert_string_equal(why, "two\n  compared with its run before\n  was path \"/a\"\n  is  path \"/b\"\n");
+    struct error *e = solver_explain(solver, "three", &first);
+    assert_true(err_is(e, ERR_NOT_FOUND));
+    err_free(e);
+}
+
 /* COPY --from of a stage that was made anew with what was there before is still cached. */
 static void test_content_key(void **state)
 {
@@ -249,8 +268,9 @@ static void test_hostile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_files),      TEST(test_cache),      TEST(test_content_key), TEST(test_copy_errors),
-        TEST(test_copy_owner), TEST(test_merge_diff), TEST(test_tree),        TEST(test_hostile),
+        TEST(test_files),       TEST(test_cache),       TEST(test_explain),
+        TEST(test_content_key), TEST(test_copy_errors), TEST(test_copy_owner),
+        TEST(test_merge_diff),  TEST(test_tree),        TEST(test_hostile),
     };
 
     if (geteuid() != 0)

@@ -467,7 +467,7 @@ static const struct impl_entry *find_impl(const struct solver *s, const struct l
     const char *id = v->op->op_case == PB__OP__OP_SOURCE ? v->op->source->identifier : NULL;
     const char *end = id == NULL ? NULL : strstr(id, "://");
 
-    for (size_t i = 0; i < s->impl_count; i++) {
+    for (size_t i = s->impl_count; i-- > 0;) {
         const struct impl_entry *m = &s->impls[i];
 
         if (m->op_case != (int)v->op->op_case)

@@ -199,6 +199,7 @@ static struct error *check_entitlements(const struct job *j, const struct llb_gr
 struct error *job_ref(struct job *j, struct llb_def *def, struct ref **ret)
 {
     CLEANUP(llb_graph_freep) struct llb_graph *g = NULL;
+    struct error *e;
     struct ref *r;
 
     if (llb_def_is_scratch(def)) {
@@ -206,8 +207,11 @@ struct error *job_ref(struct job *j, struct llb_def *def, struct ref **ret)
         *ret = NULL;
         return NULL;
     }
-    TRY(llb_load(def, &g));
-    TRY(check_entitlements(j, g));
+    e = llb_load(def, &g);
+    if (e == NULL)
+        e = check_entitlements(j, g);
+    if (e != NULL)
+        return err_wrap(e, "failed to load LLB");
     r = NEW(struct ref);
     random_id(r->id, 25);
     r->job = j;

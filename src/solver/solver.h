@@ -90,7 +90,8 @@ struct solver_config {
 struct solver *solver_new(const struct solver_config *c);
 void solver_free(struct solver *s); /* all jobs are closed; cancels and joins what runs */
 /* type: the Op oneof case (PB__OP__OP_EXEC ...); source ops additionally by scheme ("docker-image", "local");
- * else scheme NULL. */
+ * else scheme NULL. A later one
+ * stands before an earlier. */
 void solver_register(struct solver *s, int op_case, const char *scheme, const struct op_impl *impl,
                      void *op_ctx);
 

@@ -787,7 +787,7 @@ static void test_refused(void **state)
     add_op(&m, op, false);
     struct llb_def *def = make_def(&m);
     e = job_ref(j, def, &r);
-    assert_string_equal(e->message, "network.host is not allowed");
+    assert_string_equal(e->message, "failed to load LLB: network.host is not allowed");
     err_free(e);
     llb_def_unref(def);
     job_close(j);
