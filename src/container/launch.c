@@ -201,8 +201,7 @@ static void fill_security(struct container *ct, struct launch *l)
     l->extra.unmasked = json_is_array(masked) && json_array_size(masked) == 0;
     l->extra.host_pid = streq(json_get_string(h, "PidMode"), "host");
     l->extra.host_ipc = streq(json_get_string(h, "IpcMode"), "host");
-    l->extra.host_uts =
-        streq(json_get_string(h, "UTSMode"), "host") || streq(json_get_string(h, "NetworkMode"), "host");
+    l->extra.host_uts = streq(json_get_string(h, "UTSMode"), "host");
     l->extra.host_cgroup = streq(json_get_string(h, "CgroupnsMode"), "host");
     l->spec.rootfs_readonly = json_get_bool(h, "ReadonlyRootfs");
 }

@@ -20,6 +20,7 @@
 
 #define BRIDGE_PREFIX "minke"
 #define BRIDGE_TRIES 1000
+#define SWEEP_NAMES 64
 #define MTU_DEFAULT 1500
 #define ADDRESS_LIMIT 65534 /* of one bridge */
 
@@ -243,6 +244,28 @@ static struct error *make_bridge(struct network *n)
     return firewall_open(n->bridge, n->subnet);
 }
 
+/* What daemons that were killed left under other names. */
+static void sweep_stale(struct network *n)
+{
+    for (int i = 0; i < SWEEP_NAMES; i++) {
+        char name[IFNAMSIZ];
+        int index, claimed;
+
+        snprintf(name, sizeof(name), BRIDGE_PREFIX "%d", i);
+        index = streq(name, n->bridge) ? -1 : netlink_link_index(n->netlink, name);
+        if (index < 0)
+            continue;
+        claimed = claim("bridge", name);
+        if (claimed < 0)
+            continue;
+        log_info("removing the bridge of an earlier daemon", "bridge", name);
+        if (netlink_link_delete(n->netlink, index) < 0)
+            log_warn("cannot remove the bridge of an earlier daemon", "bridge", name);
+        firewall_close(name);
+        close(claimed);
+    }
+}
+
 static struct error *open_all(struct network *n, const struct network_config *c)
 {
     TRY_SYS(netlink_open(&n->netlink), "open a netlink socket");
@@ -252,6 +275,7 @@ static struct error *open_all(struct network *n, const struct network_config *c)
      */
     if (old >= 0)
         TRY_SYS(netlink_link_delete(n->netlink, old), "remove the old bridge %s", n->bridge);
+    sweep_stale(n);
     TRY(claim_subnet(n, c->cidr));
     n->used = xcalloc(host_count(n) / 8 + 1, 1);
     TRY(make_bridge(n));

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "io/path.h"
 #include "io/spawn.h"
+#include "run/netlink.h"
 #include "run/network.h"
 #include "run/strays.h"
 #include "run/testing.h"
@@ -652,8 +653,14 @@ static void test_two_networks(void **state)
     assert_non_null(e);
     err_free(e);
     c.bridge_name = NULL;
+    /* So does what a killed daemon left: a bridge whose name nobody claims. */
+    struct netlink *nl = NULL;
+    assert_int_equal(netlink_open(&nl), 0);
+    assert_int_equal(netlink_bridge_add(nl, "minke40", 1500), 0);
     assert_null(network_open(&c, &a));
     assert_string_equal(network_bridge(a), first);
+    assert_int_equal(netlink_link_index(nl, "minke40"), -ENODEV);
+    netlink_close(nl);
     network_close(a);
     network_close(b);
     CLEANUP(buf_deinit) struct buf links = { 0 };
