@@ -41,6 +41,17 @@ static int open_empty(struct store *s)
     return fd >= 0 ? fd : -errno;
 }
 
+/* Is layer `at` there a second time, further up?  An image may hold equal layers (two steps that changed
+ * nothing), overlayfs refuses the same folder twice, and all that a layer says stands or falls with its
+ * uppermost copy. */
+static bool is_repeated(const struct strv *layers, size_t at)
+{
+    for (size_t i = at + 1; i < layers->len; i++)
+        if (streq(layers->v[i], layers->v[at]))
+            return true;
+    return false;
+}
+
 static struct error *open_stack(struct store *s, const struct strv *layers, struct stack *k)
 {
     if (layers->len > LIMIT_LAYERS)
@@ -48,6 +59,8 @@ static struct error *open_stack(struct store *s, const struct strv *layers, stru
                        LIMIT_LAYERS);
     k->lower = xcalloc(layers->len + 2, sizeof(int));
     for (size_t i = layers->len; i > 0; i--) {
+        if (is_repeated(layers, i - 1))
+            continue;
         int fd = layer_dir(s, layers->v[i - 1]);
         TRY_SYS(fd, "open layer %s", layers->v[i - 1]);
         k->lower[k->count++] = fd;
