@@ -3,7 +3,6 @@
 import gzip
 import json
 import os
-import subprocess
 
 import archives
 import harness
@@ -152,10 +151,10 @@ def test_context_links(w):
         ctx = w.context("FROM busybox\nCOPY l /l\nCOPY up /up\nRUN readlink /l /up > /seen; cat /l/f /up/f > /stolen 2>/dev/null; wc -c < /stolen >> /seen\n")
         (ctx / "l").symlink_to(c)
         (ctx / "up").symlink_to("../" * 16 + str(c)[1:])
-        for text in ("COPY l/f /f\n", "COPY up/f /f\n", "ADD l/f /f\n", "COPY l/ /dir/\nRUN test ! -e /dir/f\n"):
+        for text in ("COPY l/f /f\n", "COPY up/f /f\n", "ADD l/f /f\n", "COPY l/ /dir/\n"):
             (ctx / "Dockerfile").write_text("FROM busybox\n" + text)
             r = d.docker("build", ctx)
-            check(r.code == 0 if "RUN" in text else r.code != 0, f"{text}: {r.err[-800:]}")
+            check(r.code != 0, f"{text}: {r.err[-800:]}")
         (ctx / "Dockerfile").write_text("FROM busybox\nRUN --mount=type=bind,target=/c test ! -e /c/l/f && ! echo evil > /c/l/escaped\n")
         r = d.docker("build", ctx)
         (ctx / ".dockerignore").symlink_to(c / "f")
@@ -238,14 +237,21 @@ def lies(w, answers):
     return s
 
 
+@own
 def test_lying_registry(w):
     d = w.shared()
-    layer = harness.tar_of([("f", "f", 0o644, 0, 0, b"x" * 1000)])
-    image = Image([layer])
     mt = "application/vnd.oci.image.manifest.v1+json"
-    good = {"Content-Type": mt, "Docker-Content-Digest": sha(image.manifest)}
+    plain = {"Content-Type": mt}
 
-    def serve(manifest=(200, good, image.manifest), config=(200, {}, image.config), blob=(200, {}, image.blobs[0])):
+    def fresh():
+        """An image that the daemon has nothing of."""
+        return Image([harness.tar_of([("f", "f", 0o644, 0, 0, os.urandom(1000))])])
+
+    def serve(image, manifest=None, config=None, blob=None):
+        manifest = manifest or (200, {**plain, "Docker-Content-Digest": sha(image.manifest)}, image.manifest)
+        config = config or (200, {}, image.config)
+        blob = blob or (200, {}, image.blobs[0])
+
         def answers(path):
             if path == "/v2/":
                 return 200, {}, b"{}"
@@ -256,34 +262,32 @@ def test_lying_registry(w):
 
     bomb = gzip.compress(b"\0" * 50_000_000)
     cases = {
-        "other blob": dict(blob=(200, {}, gzip.compress(b"other" * 300))),
-        "cut blob": dict(blob=(200, {}, image.blobs[0][:-5])),
-        "longer blob": dict(blob=(200, {}, image.blobs[0] + b"more")),
-        "promised more": dict(blob=(200, {"Content-Length": "100000"}, image.blobs[0])),
-        "bomb": dict(blob=(200, {}, bomb)),
-        "other config": dict(config=(200, {}, image.config.replace(b"linux", b"Linux"))),
-        "wrong digest header": dict(manifest=(200, {**good, "Docker-Content-Digest": "sha256:" + "1" * 64}, image.manifest)),
-        "not JSON": dict(manifest=(200, {"Content-Type": mt}, b"{{{{")),
-        "deep JSON": dict(manifest=(200, {"Content-Type": mt}, b"[" * 100000)),
-        "large manifest": dict(manifest=(200, {"Content-Type": mt}, b'{"a":"' + b"x" * 9_000_000 + b'"}')),
-        "negative size": dict(manifest=(200, {"Content-Type": mt}, image.manifest.replace(b'"size": ', b'"size": -'))),
-        "digest with a path": dict(manifest=(200, {"Content-Type": mt}, image.manifest.replace(sha(image.blobs[0]).encode(), b"sha256:../../../../etc/passwd"))),
-        "redirect loop": dict(blob=(302, {"Location": "/v2/x/blobs/" + sha(image.blobs[0])}, b"")),
-        "redirect to a file": dict(blob=(302, {"Location": "file:///etc/passwd"}, b"")),
-        "server error": dict(blob=(500, {}, b"oops")),
+        "other blob": lambda i: dict(blob=(200, {}, gzip.compress(b"other" * 300))),
+        "cut blob": lambda i: dict(blob=(200, {}, i.blobs[0][:-5])),
+        "longer blob": lambda i: dict(blob=(200, {}, i.blobs[0] + b"more")),
+        "promised more": lambda i: dict(blob=(200, {"Content-Length": "100000"}, i.blobs[0])),
+        "bomb": lambda i: dict(blob=(200, {}, bomb)),
+        "other config": lambda i: dict(config=(200, {}, i.config.replace(b"linux", b"Linux"))),
+        "wrong digest header": lambda i: dict(manifest=(200, {**plain, "Docker-Content-Digest": "sha256:" + "1" * 64}, i.manifest)),
+        "not JSON": lambda i: dict(manifest=(200, plain, b"{{{{")),
+        "deep JSON": lambda i: dict(manifest=(200, plain, b"[" * 100000)),
+        "large manifest": lambda i: dict(manifest=(200, plain, b'{"a":"' + b"x" * 9_000_000 + b'"}')),
+        "negative size": lambda i: dict(manifest=(200, plain, i.manifest.replace(b'"size": ', b'"size": -'))),
+        "digest with a path": lambda i: dict(manifest=(200, plain, i.manifest.replace(sha(i.blobs[0]).encode(), b"sha256:../../../../etc/passwd"))),
+        "redirect loop": lambda i: dict(blob=(302, {"Location": "/v2/x/blobs/" + sha(i.blobs[0])}, b"")),
+        "redirect to a file": lambda i: dict(blob=(302, {"Location": "file:///etc/passwd"}, b"")),
+        "server error": lambda i: dict(blob=(500, {}, b"oops")),
     }
-    s = serve()
-    d.docker("pull", f"127.0.0.1:{s.server_port}/x:ok").ok()
-    s.shutdown()
-    d.docker("rmi", f"127.0.0.1:{s.server_port}/x:ok").ok()
-    d.http("POST", "/build/prune?all=1")
     with canary(w):
         for name, lie in cases.items():
-            s = serve(**lie)
+            image = fresh()
+            s = serve(image, **lie(image))
             ref = f"127.0.0.1:{s.server_port}/x:t"
             r = d.docker("pull", ref, timeout=100)
             s.shutdown()
             d.alive()
             check(r.code != 0, f"{name}: pulled\n{r.out}")
             check(d.http("GET", f"/images/{ref}/json")[0] == 404, f"{name}: an image was made of it")
-            subprocess.run(["true"], check=True)
+        s = serve(fresh())  # and what is true can be pulled, so that the failures above were the lies
+        d.docker("pull", f"127.0.0.1:{s.server_port}/x:ok").ok()
+        s.shutdown()

@@ -39,9 +39,9 @@ def test_remove_of_a_used_image(w):
     d = w.daemon()
     d.docker("build", "-t", "used", w.context("FROM busybox\nRUN echo 1 > /1\n")).ok()
     d.docker("run", "--name", "user", "used", "true").ok()
-    d.docker("rmi", "used").fails("conflict: unable to", "user" if False else "container")
+    d.docker("rmi", "used").fails("conflict: unable to", "container")
     d.docker("rmi", "-f", "used").ok()
-    equal(names(d), [], "images")
+    equal(names(d), ["<none>:<none>"], "images: it stays for its container, without a name")
     d.docker("rm", "user").ok()
 
 
@@ -78,7 +78,7 @@ def test_save_and_load(w):
     r = d.docker("load", stdin=path.read_bytes()).ok()
     contains(r.out, "Loaded image: saved:1")
     d.docker("load", stdin=b"not an archive").fails()
-    d.docker("save", "nosuch", "-o", path).fails("No such image: nosuch" if False else "nosuch")
+    d.docker("save", "nosuch", "-o", path).fails("nosuch")
 
 
 def test_history(w):
@@ -140,7 +140,6 @@ def test_filters(w):
     equal(names(d, "--filter", "label=kind=a"), ["fa:1"], "label")
     equal(names(d, "--filter", "reference=f*:1"), ["fa:1", "fb:1"], "reference")
     equal(names(d, "fb"), ["fb:1"], "name")
-    equal(names(d, "--filter", "before=fb:1"), [] if names(d, "--filter", "before=fb:1") == [] else ["fa:1"], "before")
 
 
 def test_docker_py_images(w):
