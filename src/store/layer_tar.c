@@ -148,7 +148,7 @@ static int collect_xattrs(int fd, struct tar_entry *e, bool *ret_opaque)
         return n < 0 && errno != ENOTSUP ? -errno : 0;
     for (const char *name = names; name < names + n; name += strlen(name) + 1) {
         bool opaque = streq(name, "trusted.overlay.opaque");
-        if (!opaque && !streq(name, "security.capability") && !str_has_prefix(name, "user."))
+        if (!opaque && !streq(name, "security.capability"))
             continue;
         int r = read_xattr(fd, name, &value);
         if (r < 0)

@@ -5,7 +5,7 @@
  * A function of the directory alone: depth first, names in byte order, a whiteout (char 0:0) at the place of
  * the name it hides, an opaque mark behind its directory, hard links to the first name of an inode, times cut
  * to seconds - byte for byte what BuildKit's differ writes with Go's archive/tar.  Sockets are passed over.
- * security.capability is recorded, and user.* too.
+ * Of the attributes security.capability alone is recorded.
  */
 #ifndef MINKE_STORE_LAYER_TAR_H
 #define MINKE_STORE_LAYER_TAR_H
