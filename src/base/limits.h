@@ -79,6 +79,10 @@
 #define LIMIT_SYNC_TEXT (512 * MIB)           /* names and link targets of one tree */
 #define LIMIT_SYNC_ENTRIES 5000000            /* files of one transferred tree */
 
+/* sources */
+#define LIMIT_HTTP_SOURCE INT64_C(68719476736) /* 64 GiB: one file from a web server */
+#define LIMIT_GIT_OUTPUT (16 * MIB)           /* what one git program says */
+
 /* steps */
 #define LIMIT_RESOLV_CONF (1 * MIB)           /* the host's resolv.conf */
 #define LIMIT_STEP_LOG_SHOWN (2 * MIB)        /* BuildKit's BUILDKIT_STEP_LOG_MAX_SIZE */

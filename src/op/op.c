@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "op/op.h"
 
+#include "op/git.h"
+#include "op/http.h"
 #include "op/impl.h"
-#include "op/upload.h"
 
 /* A step that ignores the cache begins with empty cache mounts. */
 static struct error *forget_mounts(void *ctx, const struct llb_graph *g)
@@ -39,7 +40,9 @@ void op_register_all(struct solver *s, const struct op_config *c)
         { PB__OP__OP_SOURCE, "docker-image", &image_source },
         { PB__OP__OP_SOURCE, "oci-layout", &layout_source },
         { PB__OP__OP_SOURCE, "local", &local_source },
-        { PB__OP__OP_SOURCE, "http", &upload_source },
+        { PB__OP__OP_SOURCE, "http", &http_source },
+        { PB__OP__OP_SOURCE, "https", &http_source },
+        { PB__OP__OP_SOURCE, "git", &git_source },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(all); i++)

@@ -176,6 +176,6 @@ struct llb_state fixed(struct snapshot *snapshot)
     static const struct op_impl source = { .name = "source", .resolve = fixed_resolve };
     struct llb_http_options o = { 0 };
 
-    solver_register(solver, PB__OP__OP_SOURCE, "https", &source, snapshot);
-    return llb_http(b, "https://fixed/x", &o, NULL);
+    solver_register(solver, PB__OP__OP_SOURCE, "fixed", &source, snapshot);
+    return llb_http(b, "fixed://fixed/x", &o, NULL);
 }

@@ -79,6 +79,11 @@ struct error *upload_receive(struct store *s, struct stream *body, struct upload
     return keep(s, body, xasprintf(URL_PREFIX "%s", id), 0, ret);
 }
 
+bool upload_owns(const char *url)
+{
+    return str_has_prefix(url, URL_PREFIX) || str_has_prefix(url, SESSION_PREFIX);
+}
+
 const char *upload_url(const struct upload *u)
 {
     return u->url;
@@ -166,9 +171,7 @@ static struct error *open_upload(const struct op_context *c, int *ret_fd, struct
     }
     if (*ret_fd >= 0)
         return NULL;
-    if (str_has_prefix(url, URL_PREFIX))
-        return err_new(ERR_NOT_FOUND, "%s: the build context is gone", url);
-    return err_new(ERR_UNIMPLEMENTED, "%s: sources from http and https are not supported yet", url);
+    return err_new(ERR_NOT_FOUND, "%s: the build context is gone", url);
 }
 
 static const char *file_name(const struct llb_vertex *v)

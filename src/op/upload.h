@@ -4,7 +4,7 @@
  *
  * The body is kept in a file below the store's work folder and offered to its build as
  * http://build-context-<id>: BuildKit's own way, so that steps and cache behave as with any remote archive.
- * The source of scheme "http" answers for these addresses.
+ * http_source (http.h) hands these addresses to the source here.
  */
 #ifndef MINKE_OP_UPLOAD_H
 #define MINKE_OP_UPLOAD_H
@@ -17,7 +17,9 @@ struct error *upload_receive(struct store *s, struct stream *body, struct upload
 const char *upload_url(const struct upload *u); /* borrowed */
 void upload_close(struct upload *u);            /* NULL is fine; the file goes */
 
-/* Source ops of scheme http: uploads; any other address is refused by name. */
+bool upload_owns(const char *url); /* is it an address of this kind, here or in a client's session */
+
+/* Source ops of those addresses. */
 extern const struct op_impl upload_source;
 
 #endif

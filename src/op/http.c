@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "op/http.h"
+
+#include "base/bytes.h"
+#include "base/limits.h"
+#include "io/copy.h"
+#include "io/path.h"
+#include "op/op.h"
+#include "op/upload.h"
+#include "registry/client.h"
+#include "registry/exchange.h"
+#include "task/task.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define KEEP_NS (60 * NS_PER_SEC) /* between resolving and running */
+
+/* What a server's answer was. */
+struct answer {
+    struct digest digest;
+    char *name, *etag;
+    int64_t mtime_ns; /* -1: not told */
+    int fd;           /* the content, unlinked; -1: known from before */
+};
+
+static void answer_deinit(struct answer *a)
+{
+    free(a->name);
+    free(a->etag);
+    closep(&a->fd);
+}
+
+/* Files that were fetched to resolve a source, until it runs. */
+struct kept {
+    char *text;
+    struct answer answer;
+    int64_t at_ns;
+    struct kept *next;
+};
+static struct mutex lock = MUTEX_INIT;
+static struct kept *all_kept;
+
+/* ---- attributes ---- */
+
+static const char *attr(const struct op_context *c, const char *key)
+{
+    const char *s = pb_get_str(c->vertex->op->source->attrs, c->vertex->op->source->n_attrs, key);
+
+    return s == NULL ? "" : s;
+}
+
+/* As Go's ParseInt with base 0: "420", "0644", "0o644", "0x1a4". */
+static struct error *number(const struct op_context *c, const char *key, long max, long *ret)
+{
+    const char *s = attr(c, key);
+    bool octal = s[0] == '0' && (s[1] == 'o' || s[1] == 'O');
+    char *end;
+
+    *ret = 0;
+    if (s[0] == '\0')
+        return NULL;
+    errno = 0;
+    *ret = strtol(octal ? s + 2 : s, &end, octal ? 8 : 0);
+    if (errno != 0 || *end != '\0' || *ret < 0 || *ret > max)
+        return err_new(ERR_INVALID, "invalid value for %s: \"%s\"", key, s);
+    return NULL;
+}
+
+struct file_meta {
+    long perm, uid, gid;
+};
+
+static struct error *read_meta(const struct op_context *c, struct file_meta *m)
+{
+    TRY(number(c, "http.perm", 07777, &m->perm));
+    TRY(number(c, "http.uid", INT32_MAX, &m->uid));
+    return number(c, "http.gid", INT32_MAX, &m->gid);
+}
+
+/* The only ones of `http.header.` that count. */
+static void add_own_headers(const struct op_context *c, struct strv *out)
+{
+    const char *accept = attr(c, "http.header.accept"), *agent = attr(c, "http.header.user-agent");
+
+    if (*accept != '\0' && strpbrk(accept, "\r\n") == NULL)
+        strv_addf(out, "Accept: %s", accept);
+    if (*agent != '\0' && strpbrk(agent, "\r\n") == NULL)
+        strv_addf(out, "User-Agent: %s", agent);
+}
+
+/* ---- names and dates ---- */
+
+char *http_safe_name(const char *name)
+{
+    size_t n = strlen(name);
+
+    while (n > 0 && strchr(" \t\r\n", *name) != NULL)
+        name++, n--;
+    while (n > 0 && strchr(" \t\r\n/", name[n - 1]) != NULL)
+        n--;
+    for (size_t i = n; i > 0; i--) {
+        if (name[i - 1] == '/') {
+            name += i;
+            n -= i;
+            break;
+        }
+    }
+    if (n == 0 || n > 255 || (n == 1 && name[0] == '.') || (n == 2 && strncmp(name, "..", 2) == 0))
+        return xstrdup("download");
+    for (size_t i = 0; i < n; i++) {
+        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
+            return xstrdup("download");
+    }
+    return xstrndup(name, n);
+}
+
+char *http_disposition_name(const char *header)
+{
+    const char *p = header == NULL ? NULL : strchr(header, ';');
+    struct buf value = { 0 };
+
+    for (; p != NULL; p = strchr(p, ';')) {
+        p += 1 + strspn(p + 1, " \t");
+        if (strncasecmp(p, "filename=", 9) != 0)
+            continue;
+        p += 9;
+        bool quoted = *p == '"';
+
+        for (p += quoted; *p != '\0' && (quoted ? *p != '"' : strchr("; \t", *p) == NULL); p++) {
+            if (quoted && *p == '\\' && p[1] != '\0')
+                p++;
+            buf_addc(&value, *p);
+        }
+        break;
+    }
+    if (value.len == 0 || value.data[value.len - 1] == '/') {
+        buf_deinit(&value);
+        return NULL;
+    }
+    return buf_take(&value);
+}
+
+int http_parse_date(const char *text, int64_t *ret_ns)
+{
+    /* as Go's http.ParseTime: the usual form, RFC 850's, C's asctime */
+    static const char *const forms[] = { "%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT",
+                                         "%A, %d-%b-%y %H:%M:%S UTC", "%a %b %e %H:%M:%S %Y" };
+
+    for (size_t i = 0; text != NULL && i < ARRAY_LEN(forms); i++) {
+        struct tm tm = { 0 };
+        const char *end = strptime(text, forms[i], &tm);
+
+        if (end == NULL || *end != '\0')
+            continue;
+        *ret_ns = (int64_t)timegm(&tm) * NS_PER_SEC;
+        return 0;
+    }
+    return -EINVAL;
+}
+
+static int hex_value(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+}
+
+/* The last component of the URL's path, unescaped. */
+static char *url_name(const char *url)
+{
+    const char *host = strstr(url, "://"), *path = host == NULL ? NULL : strchr(host + 3, '/');
+    size_t n = path == NULL ? 0 : strcspn(path, "?#");
+    struct buf b = { 0 };
+
+    for (size_t i = 0; i < n; i++) {
+        int hi = path[i] == '%' && i + 2 < n ? hex_value(path[i + 1]) : -1;
+        int lo = hi >= 0 ? hex_value(path[i + 2]) : -1;
+
+        if (lo >= 0)
+            i += 2;
+        buf_addc(&b, lo >= 0 ? (char)(hi * 16 + lo) : path[i]);
+    }
+    char *name = http_safe_name(b.len == strlen(buf_str(&b)) ? buf_str(&b) : "");
+
+    buf_deinit(&b);
+    return name;
+}
+
+static char *file_name(const struct op_context *c, const struct exchange *x)
+{
+    const char *asked = attr(c, "http.filename");
+    CLEANUP(freep) char *offered = NULL;
+
+    if (*asked != '\0')
+        return http_safe_name(asked);
+    if (x != NULL)
+        offered = http_disposition_name(exchange_header(x, "Content-Disposition"));
+    return offered != NULL ? http_safe_name(offered) : url_name(c->vertex->op->source->identifier);
+}
+
+/* ---- asking ---- */
+
+static char *host_of(const char *url)
+{
+    const char *p = strstr(url, "://");
+
+    if (p == NULL)
+        return xstrdup("");
+    p += 3;
+    size_t n = strcspn(p, "/?#");
+
+    for (size_t i = n; i > 0; i--) {
+        if (p[i - 1] == '@') {
+            p += i;
+            n -= i;
+            break;
+        }
+    }
+    if (*p == '[')
+        return xstrndup(p + 1, strcspn(p, "]") - 1);
+    return xstrndup(p, MIN(n, strcspn(p, ":")));
+}
+
+static struct error *secret_header(const struct op_context *c, const char *name, const char *prefix,
+                                   char **ret)
+{
+    CLEANUP(buf_deinit) struct buf secret = { 0 };
+
+    TRY(session_secret(&c->sessions, name, &secret));
+    if (strlen(buf_str(&secret)) != secret.len || strpbrk(buf_str(&secret), "\r\n") != NULL)
+        return err_new(ERR_INVALID, "secret %s does not fit into a header", name);
+    free(*ret);
+    *ret = xasprintf("Authorization: %s%s", prefix, buf_str(&secret));
+    return NULL;
+}
+
+/* The Authorization header out of the session's secrets; NULL when it has none. */
+static struct error *find_authorization(const struct op_context *c, char **ret)
+{
+    const char *named = attr(c, "http.authheadersecret");
+    CLEANUP(freep) char *host = host_of(c->vertex->op->source->identifier);
+    CLEANUP(freep) char *header = xasprintf("HTTP_AUTH_HEADER_%s", host);
+    CLEANUP(freep) char *token = xasprintf("HTTP_AUTH_TOKEN_%s", host);
+
+    if (*named != '\0')
+        return err_wrap(secret_header(c, named, "", ret), "failed to retrieve HTTP auth secret %s", named);
+    if (c->sessions.ids.len == 0)
+        return NULL;
+    struct error *e = secret_header(c, header, "", ret);
+
+    if (e == NULL || !err_is(e, ERR_CANCELLED)) {
+        err_free(e); /* optional, as every client may lack it */
+        e = secret_header(c, token, "Bearer ", ret);
+    }
+    if (err_is(e, ERR_CANCELLED))
+        return e;
+    err_free(e);
+    return NULL;
+}
+
+/* One request through its redirects; the credentials stay at the first origin. */
+static struct error *send(const struct op_context *c, const char *method, const char *etag,
+                          struct exchange **ret)
+{
+    const struct op_config *config = c->op_ctx;
+    CLEANUP(freep) char *url = xstrdup(c->vertex->op->source->identifier);
+    CLEANUP(freep) char *home = NULL;
+    CLEANUP(freep) char *authorization = NULL;
+
+    if (config->registry == NULL)
+        return err_new(ERR_INTERNAL, "no http client");
+    TRY(exchange_url_origin(url, &home));
+    TRY(find_authorization(c, &authorization));
+    for (int hop = 0; hop <= LIMIT_REGISTRY_REDIRECTS; hop++) {
+        CLEANUP(exchange_closep) struct exchange *x = NULL;
+        CLEANUP(strv_deinit) struct strv headers = { 0 };
+        CLEANUP(freep) char *origin = NULL;
+        char *next;
+
+        TRY(exchange_url_origin(url, &origin));
+        add_own_headers(c, &headers);
+        if (authorization != NULL && streq(origin, home))
+            strv_add(&headers, authorization);
+        if (etag != NULL)
+            strv_addf(&headers, "If-None-Match: %s", etag);
+        TRY(exchange_open(config->registry->client,
+                          &(struct exchange_request){
+                              .method = method, .url = url, .headers = &headers, .redirected = hop > 0 },
+                          &x));
+        int status = exchange_status(x);
+        const char *location = exchange_header(x, "Location");
+
+        if (location == NULL ||
+            (status != 301 && status != 302 && status != 303 && status != 307 && status != 308)) {
+            *ret = TAKE(x);
+            return NULL;
+        }
+        TRY(exchange_url_resolve(url, location, &next));
+        free(url);
+        url = next;
+    }
+    return err_new(ERR_UNKNOWN, "stopped after %d redirects", LIMIT_REGISTRY_REDIRECTS);
+}
+
+static struct error *receive(const struct op_context *c, struct exchange *x, struct answer *a)
+{
+    CLEANUP(hasher_freep) struct hasher *h = hasher_new();
+    CLEANUP(freep) char *chunk = xmalloc(65536);
+    int64_t total = 0, size = exchange_content_length(x);
+
+    a->fd = openat(store_work_fd(c->store), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (a->fd < 0)
+        return err_sys(errno, "keep a download");
+    for (ssize_t n; (n = exchange_read(x, chunk, 65536)) != 0;) {
+        if (n == -ECANCELED)
+            return task_error((int)n, "download");
+        if (n < 0)
+            return err_new(ERR_UNAVAILABLE, "download broke off: %s", exchange_failure(x));
+        if ((total += n) > LIMIT_HTTP_SOURCE)
+            return err_new(ERR_EXHAUSTED, "download is larger than %lld bytes", (long long)LIMIT_HTTP_SOURCE);
+        hasher_add(h, chunk, (size_t)n);
+        for (ssize_t done = 0; done < n;) {
+            ssize_t w = write(a->fd, chunk + done, (size_t)(n - done));
+
+            if (w < 0)
+                return err_sys(errno, "keep a download");
+            done += w;
+        }
+        reporter_status(c->reporter, "downloading", "downloading", total, MAX(size, 0), false);
+    }
+    a->digest = hasher_sum(h);
+    return NULL;
+}
+
+static struct error *get(const struct op_context *c, struct answer *a)
+{
+    CLEANUP(exchange_closep) struct exchange *x = NULL;
+    const char *etag;
+
+    TRY(send(c, "GET", NULL, &x));
+    if (exchange_status(x) < 200 || exchange_status(x) >= 300)
+        return err_new(ERR_UNKNOWN, "invalid response status %d", exchange_status(x));
+    TRY(receive(c, x, a));
+    a->name = file_name(c, x);
+    if (http_parse_date(exchange_header(x, "Last-Modified"), &a->mtime_ns) < 0)
+        a->mtime_ns = -1;
+    etag = exchange_header(x, "ETag");
+    if (etag != NULL && strpbrk(etag, "\r\n") == NULL)
+        a->etag = xstrdup(str_has_prefix(etag, "W/") ? etag + 2 : etag);
+    return NULL;
+}
+
+/* ---- what is known from before: "digest mtime etag" by address and request ---- */
+
+static char *fact_key(const struct op_context *c)
+{
+    CLEANUP(buf_deinit) struct buf b = { 0 };
+
+    for (size_t i = 0; i < c->vertex->op->source->n_attrs; i++) {
+        const char *key = c->vertex->op->source->attrs[i]->key;
+
+        if (str_has_prefix(key, "http.header.") || streq(key, "http.authheadersecret"))
+            buf_addf(&b, "%s=%s\n", key, attr(c, key));
+    }
+    buf_adds(&b, c->vertex->op->source->identifier);
+    struct digest d = digest_of(b.data, b.len);
+
+    return xasprintf("http:%s", digest_hex(&d));
+}
+
+static struct error *recall(const struct op_context *c, struct answer *a)
+{
+    CLEANUP(freep) char *key = fact_key(c);
+    CLEANUP(freep) char *fact = NULL;
+    CLEANUP(exchange_closep) struct exchange *x = NULL;
+    long long mtime;
+    char hex[80];
+    int at = 0;
+
+    TRY(fact_get(c->store, key, &fact));
+    if (fact == NULL || sscanf(fact, "%79s %lld %n", hex, &mtime, &at) < 2 || at == 0 || fact[at] == '\0' ||
+        digest_parse(hex, &a->digest) < 0)
+        return NULL;
+    struct error *e = send(c, "HEAD", fact + at, &x);
+
+    if (err_is(e, ERR_CANCELLED))
+        return e;
+    err_free(e); /* GET will tell */
+    if (x == NULL)
+        return NULL;
+    const char *etag = exchange_header(x, "ETag");
+    int status = exchange_status(x);
+
+    if (etag != NULL && str_has_prefix(etag, "W/"))
+        etag += 2;
+    if ((status == 200 && etag != NULL && streq(etag, fact + at)) ||
+        (status == 304 && (etag == NULL || streq(etag, fact + at)))) {
+        a->name = file_name(c, x);
+        a->mtime_ns = mtime;
+    }
+    return NULL;
+}
+
+static struct error *remember(const struct op_context *c, const struct answer *a)
+{
+    CLEANUP(freep) char *key = fact_key(c);
+    CLEANUP(freep) char *fact = NULL;
+
+    if (a->etag == NULL || *a->etag == '\0')
+        return NULL;
+    fact = xasprintf("%s %lld %s", a->digest.s, (long long)a->mtime_ns, a->etag);
+    return fact_put(c->store, key, fact);
+}
+
+/* ---- kept files ---- */
+
+static void keep(const char *text, struct answer *a)
+{
+    struct kept *k = NEW(struct kept), *stale = NULL;
+    int64_t before = monotonic_ns() - KEEP_NS;
+
+    *k = (struct kept){ .text = xstrdup(text), .answer = *a, .at_ns = monotonic_ns() };
+    *a = (struct answer){ .fd = -1 };
+    mutex_lock(&lock);
+    for (struct kept **p = &all_kept; *p != NULL;) {
+        struct kept *old = *p;
+
+        if (old->at_ns > before) {
+            p = &old->next;
+            continue;
+        }
+        *p = old->next;
+        old->next = stale;
+        stale = old;
+    }
+    k->next = all_kept;
+    all_kept = k;
+    mutex_unlock(&lock);
+    while (stale != NULL) {
+        struct kept *next = stale->next;
+
+        answer_deinit(&stale->answer);
+        free(stale->text);
+        free(stale);
+        stale = next;
+    }
+}
+
+static bool take_kept(const char *text, struct answer *ret)
+{
+    struct kept *found = NULL;
+
+    mutex_lock(&lock);
+    for (struct kept **p = &all_kept; *p != NULL && found == NULL; p = &(*p)->next) {
+        if (streq((*p)->text, text)) {
+            found = *p;
+            *p = found->next;
+            break;
+        }
+    }
+    mutex_unlock(&lock);
+    if (found == NULL)
+        return false;
+    *ret = found->answer;
+    free(found->text);
+    free(found);
+    return true;
+}
+
+/* ---- the source ---- */
+
+static char *describe(const struct op_context *c, const struct answer *a, const struct file_meta *m)
+{
+    CLEANUP(strv_deinit) struct strv headers = { 0 };
+    CLEANUP(freep) char *joined = NULL;
+
+    add_own_headers(c, &headers);
+    joined = strv_join(&headers, "\n");
+    return xasprintf("http:%s:%s:%lo:%ld:%ld:%lld:%s:%s", a->digest.s, a->name, m->perm, m->uid, m->gid,
+                     (long long)a->mtime_ns, attr(c, "http.authheadersecret"), joined);
+}
+
+static struct error *resolve_remote(struct op_context *c, struct answer *a)
+{
+    const char *checksum = attr(c, "http.checksum");
+
+    a->mtime_ns = -1;
+    if (*attr(c, "http.signatureverify") != '\0' || *attr(c, "http.signatureverifypubkey") != '\0')
+        return err_new(ERR_UNIMPLEMENTED, "signatures of http sources are not supported yet");
+    if (*checksum != '\0') {
+        if (digest_parse(checksum, &a->digest) < 0)
+            return err_new(ERR_INVALID, "invalid checksum digest format");
+        a->name = file_name(c, NULL);
+        return NULL;
+    }
+    TRY(recall(c, a));
+    if (a->name != NULL)
+        return NULL;
+    TRY(get(c, a));
+    return remember(c, a);
+}
+
+static struct error *resolve(struct op_context *c, char **ret_text, struct snapshot **ret_result)
+{
+    CLEANUP(answer_deinit) struct answer a = { .fd = -1 };
+    struct file_meta m;
+
+    if (upload_owns(c->vertex->op->source->identifier))
+        return upload_source.resolve(c, ret_text, ret_result);
+    TRY(read_meta(c, &m));
+    TRY(resolve_remote(c, &a));
+    *ret_text = describe(c, &a, &m);
+    if (a.fd >= 0)
+        keep(*ret_text, &a);
+    return NULL;
+}
+
+static struct error *write_file(int root, const struct answer *a, const struct file_meta *m)
+{
+    CLEANUP(closep)
+    int out = openat(root, a->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    time_t t = a->mtime_ns < 0 ? 0 : (time_t)(a->mtime_ns / NS_PER_SEC);
+    struct timespec times[2] = { { t, 0 }, { t, 0 } };
+
+    if (out < 0)
+        return err_sys(errno, "write %s", a->name);
+    if (lseek(a->fd, 0, SEEK_SET) < 0)
+        return err_sys(errno, "read a download");
+    TRY_SYS(copy_content(a->fd, out, -1), "write %s", a->name);
+    if (((m->uid != 0 || m->gid != 0) && fchown(out, (uid_t)m->uid, (gid_t)m->gid) < 0) ||
+        (m->perm != 0 && fchmod(out, (mode_t)m->perm) < 0) || futimens(out, times) < 0)
+        return err_sys(errno, "write %s", a->name);
+    return NULL;
+}
+
+/* The content that was resolved: kept from then, or fetched once more. */
+static struct error *content(struct op_context *c, const struct file_meta *m, struct answer *a)
+{
+    const char *checksum = attr(c, "http.checksum");
+
+    if (c->resolved != NULL && take_kept(c->resolved, a))
+        return NULL;
+    TRY(get(c, a));
+    if (*checksum != '\0') {
+        /* the same name as without asking, or equal keys would have different results */
+        free(a->name);
+        a->name = file_name(c, NULL);
+        if (!streq(a->digest.s, checksum))
+            return err_new(ERR_UNKNOWN, "digest mismatch %s: %s", a->digest.s, checksum);
+        return remember(c, a);
+    }
+    CLEANUP(freep) char *text = describe(c, a, m);
+
+    if (c->resolved != NULL && !streq(text, c->resolved)) {
+        CLEANUP(freep) char *key = fact_key(c);
+
+        TRY(fact_put(c->store, key, NULL));
+        return err_new(ERR_UNKNOWN, "digest mismatch: what the server sends has changed to %s", a->digest.s);
+    }
+    return NULL;
+}
+
+static struct error *run(struct op_context *c, struct snapshot **inputs, struct snapshot **outputs,
+                         size_t output_count)
+{
+    CLEANUP(answer_deinit) struct answer a = { .fd = -1 };
+    CLEANUP(freep) char *shown = exchange_url_redact(c->vertex->op->source->identifier);
+    CLEANUP(freep) char *what = xasprintf("http url %s", shown);
+    struct file_meta m;
+    struct active *active;
+
+    if (upload_owns(c->vertex->op->source->identifier))
+        return upload_source.run(c, inputs, outputs, output_count);
+    TRY(read_meta(c, &m));
+    TRY(content(c, &m, &a));
+    TRY(active_begin(c->store, NULL, &active));
+    struct error *e = write_file(active_fd(active), &a, &m);
+
+    if (e == NULL)
+        return active_commit(active, what, "regular", &outputs[0]);
+    active_abandon(active);
+    return e;
+}
+
+const struct op_impl http_source = { .name = "http", .resolve = resolve, .run = run };
