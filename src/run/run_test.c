@@ -91,7 +91,7 @@ static void root_new(struct root *r)
     snprintf(r->path, sizeof(r->path), "%s/rootXXXXXX", base_dir);
     assert_non_null(mkdtemp(r->path));
     testing_fill_root(r->path);
-    r->fd = testing_mount(r->path);
+    r->fd = testing_open(r->path);
     assert_true(r->fd >= 0);
 }
 
@@ -300,6 +300,42 @@ static void test_tmpfs_and_binds(void **state)
     assert_true(err_is(e, ERR_NOT_FOUND));
     err_free(e);
     root_drop(&other);
+}
+
+/* Roots and sources as the snapshot room gives them: mounts that are in nobody's table. */
+static void test_detached_mounts(void **state)
+{
+    struct root r, other;
+    struct outcome o = { 0 };
+
+    root_new(&r);
+    root_new(&other);
+    testing_write(other.path, "etc/extra", "extra\n");
+    CLEANUP(closep) int root_fd = testing_mount(r.path);
+    CLEANUP(closep) int source_fd = testing_mount(other.path);
+    struct run_mount mounts[] = {
+        { .dest = "/whole", .source_fd = source_fd, .readonly = true },
+        { .dest = "/part", .source_fd = source_fd, .selector = "/etc", .readonly = true },
+        { .dest = "/file", .source_fd = source_fd, .selector = "etc/extra", .readonly = true },
+    };
+    struct run_spec s = spec_for(
+        &r,
+        (const char *const[]){
+            "/bin/sh", "-c",
+            "cat /whole/etc/extra /part/extra /file; touch /made; touch /part/x 2>/dev/null || echo readonly",
+            NULL });
+    s.rootfs_fd = root_fd;
+    s.mounts = mounts;
+    s.mount_count = ARRAY_LEN(mounts);
+    run_step(&s, &o);
+    assert_null(o.error);
+    assert_string_equal(buf_str(&o.out), "extra\nextra\nextra\nreadonly\n");
+    /* The root is still reachable through its descriptor. */
+    struct stat st;
+    assert_int_equal(fstatat(root_fd, "made", &st, 0), 0);
+    outcome_deinit(&o);
+    root_drop(&other);
+    root_drop(&r);
 }
 
 static void test_secrets(void **state)
@@ -811,6 +847,7 @@ int main(void)
         cmocka_unit_test(test_cwd),
         cmocka_unit_test(test_ulimit_and_env),
         cmocka_unit_test(test_tmpfs_and_binds),
+        cmocka_unit_test(test_detached_mounts),
         cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_sockets),
         cmocka_unit_test(test_stubs_go),

@@ -96,6 +96,11 @@ int testing_mount(const char *path)
     return open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 }
 
+int testing_open(const char *path)
+{
+    return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
 void testing_remove_at(int dir_fd, const char *name)
 {
     if (path_remove_all(dir_fd, name) < 0)
