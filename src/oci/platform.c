@@ -464,6 +464,12 @@ static bool features_cover(const struct platform *have, const struct platform *n
     return true;
 }
 
+/* An OS version that was asked for is preferred, not required. */
+static bool same_version(const struct platform *want, const struct platform *p)
+{
+    return *text(want->os_version) != '\0' && streq(want->os_version, text(p->os_version));
+}
+
 int platform_match(const struct platform *want, const struct platform *p)
 {
     CLEANUP(platform_deinit) struct platform w = { 0 };
@@ -480,7 +486,8 @@ int platform_match(const struct platform *want, const struct platform *p)
     size_t n = list_candidates(&w, list);
     for (size_t i = 0; i < n; i++) {
         if (streq(list[i].architecture, x.architecture) && streq(list[i].variant, x.variant))
-            return (int)(MAX_CANDIDATES - i) * 64 + (int)MIN(x.os_feature_count, (size_t)63);
+            return (int)(MAX_CANDIDATES - i) * 128 + (same_version(&w, &x) ? 64 : 0) +
+                   (int)MIN(x.os_feature_count, (size_t)63);
     }
     return 0;
 }
