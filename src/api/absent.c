@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "engine/engine.h"
+#include "run/process.h"
 
 /* ---- networks: bridge, host, none
  * ------------------------------------------------------------------------------------------ */
@@ -21,10 +22,13 @@ static const struct fixed_network networks[] = {
 static json_t *network_json(const struct engine *e, const struct fixed_network *n)
 {
     json_t *ipam = json_pack("{s:s, s:n, s:[]}", "Driver", "default", "Options", "Config");
+    const struct network *bridge = streq(n->driver, "bridge") ? runner_network(e->runner) : NULL;
 
-    if (streq(n->driver, "bridge") && e->config->runner.bridge_cidr != NULL)
-        json_array_append_new(json_object_get(ipam, "Config"),
-                              json_pack("{s:s}", "Subnet", e->config->runner.bridge_cidr));
+    /* Its subnet is chosen in the background: none until then, or where there can be no bridge. */
+    if (bridge != NULL)
+        json_array_append_new(
+            json_object_get(ipam, "Config"),
+            json_pack("{s:s, s:s}", "Subnet", network_subnet(bridge), "Gateway", network_gateway(bridge)));
     return json_pack(
         "{s:s, s:s, s:o, s:s, s:s, s:b, s:b, s:o, s:b, s:b, s:b, s:{s:s}, s:b, s:{}, s:{}, s:{}}", "Name",
         n->name, "Id", n->id, "Created", api_json_time(e->started_ns), "Scope", "local", "Driver", n->driver,
