@@ -30,6 +30,16 @@ static struct error *solve(struct bridge *b, struct llb_def *def, struct ref **r
     return job_ref(of(b)->job, def, ret);
 }
 
+/* What is wrong with the Dockerfile has no code of its own in BuildKit, and clients print every code but
+ * unknown. */
+static struct error *frontend_failure(struct error *e)
+{
+    if (err_is(e, ERR_INVALID) || err_is(e, ERR_NOT_FOUND) || err_is(e, ERR_EXISTS) ||
+        err_is(e, ERR_FORBIDDEN) || err_is(e, ERR_CONFLICT) || err_is(e, ERR_RANGE))
+        e->kind = ERR_UNKNOWN;
+    return e;
+}
+
 static struct error *solve_frontend(struct bridge *b, const char *name, const struct map *opts,
                                     const struct map *inputs, struct frontend_result *ret)
 {
@@ -38,7 +48,7 @@ static struct error *solve_frontend(struct bridge *b, const char *name, const st
 
     if (fn == NULL)
         return err_new(ERR_NOT_FOUND, "invalid frontend: %s", name);
-    return fn(b, opts == NULL ? &none : opts, inputs == NULL ? &none : inputs, ret);
+    return frontend_failure(fn(b, opts == NULL ? &none : opts, inputs == NULL ? &none : inputs, ret));
 }
 
 /* ---- files of a ref
@@ -255,8 +265,8 @@ static struct error *resolve_now(struct build *u, const char *ref, const struct 
     struct resolved_manifest m = { 0 };
 
     if (o->oci_layout)
-        TRY(op_layout_resolve(u->builder->config->ops, ref, o->session_id, o->store_id, &io,
-                              &access, u->lease, &m));
+        TRY(op_layout_resolve(u->builder->config->ops, ref, o->session_id, o->store_id, &io, &access,
+                              u->lease, &m));
     else
         TRY(op_image_resolve(u->builder->config->ops, ref, &io, &access, u->lease, &m));
     ret->ref = xstrdup(ref);

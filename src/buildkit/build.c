@@ -255,16 +255,6 @@ static struct error *resolve_exporters(const struct build_request *r, struct exp
     return NULL;
 }
 
-/* What is wrong with the Dockerfile has no code of its own in BuildKit, and clients print every code but
- * unknown. */
-static struct error *frontend_failure(struct error *e)
-{
-    if (err_is(e, ERR_INVALID) || err_is(e, ERR_NOT_FOUND) || err_is(e, ERR_EXISTS) ||
-        err_is(e, ERR_FORBIDDEN) || err_is(e, ERR_CONFLICT) || err_is(e, ERR_RANGE))
-        e->kind = ERR_UNKNOWN;
-    return e;
-}
-
 static struct error *run_frontend(struct build *u, const struct build_request *r)
 {
     if (r->definition != NULL && !llb_def_is_scratch(r->definition)) {
@@ -278,8 +268,8 @@ static struct error *run_frontend(struct build *u, const struct build_request *r
     }
     if (r->frontend == NULL || r->frontend[0] == '\0')
         return wait_for_return(u);
-    return frontend_failure(u->bridge.ops->solve_frontend(&u->bridge, r->frontend, r->frontend_attrs,
-                                                          r->frontend_inputs, &u->result));
+    return u->bridge.ops->solve_frontend(&u->bridge, r->frontend, r->frontend_attrs, r->frontend_inputs,
+                                         &u->result);
 }
 
 struct evaluation {
