@@ -151,6 +151,17 @@ def test_docker_push(w):
     d.docker("image", "inspect", f"{w.registry.host}/plain/app@{digest}").ok()
 
 
+@own
+def test_a_pulled_layer_is_mounted(w):
+    d, tag = w.daemon(), f"{w.registry.host}/mount/app:v1"
+    base = f"{w.registry.host}/library/rich"
+    c = w.context(f"FROM {base}\nUSER 0\nCOPY a /a\n", a="mount\n")
+    d.docker("build", "-t", tag, c).ok()
+    out = d.docker("push", tag).ok().out
+    contains(out, ": Mounted from library/rich")
+    whole(w.registry, "mount/app", "v1")
+
+
 def test_docker_push_all_tags(w):
     d, repo = w.shared(), f"{w.registry.host}/plain/tags"
     c = w.context("FROM busybox\n")
