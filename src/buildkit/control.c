@@ -21,6 +21,8 @@ struct error *inputs_from_entries(Bk__DefinitionEntry *const *entries, size_t n,
     m->free_value = unref_def;
     for (size_t i = 0; i < n; i++) {
         struct llb_def *def = NULL;
+        if (entries[i]->value == NULL || entries[i]->value->n_def == 0)
+            return err_new(ERR_INVALID, "invalid nil input definition to definition op");
         TRY(llb_def_from_pb(entries[i]->value, &def));
         map_set(m, entries[i]->key, def);
     }
