@@ -61,7 +61,7 @@ struct rows {
 static void on_blob(void *ctx, const struct descriptor *d, const char *action, int64_t current, int64_t total)
 {
     struct rows *w = ctx;
-    bool done = streq(action, "pushed") || streq(action, "exists") || streq(action, "mounted");
+    bool done = streq(action, "pushed") || streq(action, "exists") || str_has_prefix(action, "mounted from ");
 
     reporter_status(w->reporter, d->digest.s, action, current, total, done);
 }
@@ -71,7 +71,6 @@ static const char *status_text(const char *action)
     static const char *const texts[][2] = { { "waiting", "Waiting" },
                                             { "pushing", "Pushing" },
                                             { "exists", "Layer already exists" },
-                                            { "mounted", "Mounted" },
                                             { "pushed", "Pushed" } };
 
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
@@ -84,18 +83,23 @@ static struct error *say_row(struct rows *w, const struct progress_event *ev)
 {
     const char *hex = str_skip_prefix(ev->status.id, "sha256:"), *action = ev->status.name;
     CLEANUP(freep) char *id = xstrndup(hex == NULL ? ev->status.id : hex, 12);
+    CLEANUP(buf_deinit) struct buf text = { 0 };
     json_t *detail = json_object();
 
     if (hex == NULL || action == NULL) {
         json_decref(detail);
         return NULL;
     }
+    const char *from = str_skip_prefix(action, "mounted from ");
+
+    buf_adds(&text, from != NULL ? "Mounted from " : status_text(action));
+    buf_adds(&text, from != NULL ? from : "");
     if (streq(action, "pushing") && ev->status.completed_ns == 0) {
         json_object_set_new(detail, "current", json_integer(ev->status.current));
         json_object_set_new(detail, "total", json_integer(ev->status.total));
     }
-    return w->out->line(w->out->ctx, json_pack("{s:s, s:o, s:s}", "status", status_text(action),
-                                               "progressDetail", detail, "id", id));
+    return w->out->line(w->out->ctx, json_pack("{s:s, s:o, s:s}", "status", buf_str(&text), "progressDetail",
+                                               detail, "id", id));
 }
 
 static struct error *rows_task(void *arg)

@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "io/stream.h"
 #include "registry/client.h"
+#include "registry/push.h"
 #include "registry/retry.h"
 #include "task/task.h"
 
@@ -198,6 +199,8 @@ static struct error *commit(struct download *dl)
     release_slot(dl);
     TRY(ingest_commit(dl->ingest, &dl->d.digest, dl->d.size, &dl->d.digest));
     dl->done = true;
+    if (media_type_is_layer(dl->d.media_type))
+        registry_note_source(dl->store, dl->ref, &dl->d.digest);
     return NULL;
 }
 

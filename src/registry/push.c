@@ -349,7 +349,9 @@ static struct error *upload_blob(struct upload *u)
     }
     if (u->shown)
         registry_note_source(u->push->store, u->push->options->ref, &u->d->digest);
-    report(u, there ? "exists" : how, u->d->size);
+    CLEANUP(freep) char *mounted = xasprintf("mounted from %s", mount_from != NULL ? mount_from : "");
+
+    report(u, there ? "exists" : streq(how, "mounted") ? mounted : how, u->d->size);
     return NULL;
 }
 
