@@ -287,7 +287,9 @@ static struct error *git_run(const struct git *g, const struct call *call, struc
     environment(g, call->own_files, &env);
     TRY(spawn_run(&(struct spawn_options){ .argv = (const char *const *)argv.v,
                                            .env = (const char *const *)env.v,
-                                           .cwd = call->work_tree != NULL ? call->work_tree : "/",
+                                           .cwd = call->work_tree != NULL ? call->work_tree
+                                                  : call->git_dir != NULL ? call->git_dir
+                                                                          : "/proc",
                                            .new_session = true,
                                            .setup = child_setup },
                   NULL, out, &err, LIMIT_GIT_OUTPUT, &status));
@@ -519,13 +521,14 @@ static bool has_object(const struct git *g, const char *sha)
 /* The commit (or the tag of it) `sha` into the repository of this run. */
 static struct error *fetch_commit(struct git *g, const char *sha, const char *name)
 {
-    const struct call bare = { .git_dir = g->bare };
     const char *format = strlen(sha) == 64 ? "--object-format=sha256" : "--object-format=sha1";
     struct error *e;
 
     TRY(find_authorization(g));
     TRY(make_work(g));
-    TRY(GIT(g, &bare, NULL, "init", "--bare", "--template=", format));
+    const struct call bare = { .git_dir = g->bare };
+
+    TRY(GIT(g, &(struct call){ 0 }, NULL, "init", "--bare", "--template=", format, "--", g->bare));
     TRY(GIT(g, &bare, NULL, "remote", "add", "--", "origin", g->remote));
     CLEANUP(freep) char *spec = xasprintf("%s:refs/minke/fetched", name);
 
@@ -561,7 +564,7 @@ static struct error *checkout_keeping(const struct git *g, const char *sha, cons
     const char *format = strlen(sha) == 64 ? "--object-format=sha256" : "--object-format=sha1";
 
     TRY(GIT(g, &(struct call){ .git_dir = g->bare }, NULL, "update-ref", "refs/minke/wanted", sha));
-    TRY(GIT(g, &call, NULL, "init", "--template=", format));
+    TRY(GIT(g, &(struct call){ 0 }, NULL, "init", "--template=", format, "--", g->tree));
     TRY(GIT(g, &call, NULL, "remote", "add", "--", "origin", from));
     TRY(GIT(g, &call, NULL, "fetch", "-u", "--depth=1", "--", "origin", spec));
     TRY(shown(g, GIT(g, &call, NULL, "checkout", "FETCH_HEAD"), "failed to checkout remote"));

@@ -19,7 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define KEEP_NS (60 * NS_PER_SEC) /* between resolving and running */
+#define USER_AGENT "buildkit/v0.34" /* servers know this one */
+#define KEEP_NS (60 * NS_PER_SEC)   /* between resolving and running */
 
 /* What a server's answer was. */
 struct answer {
@@ -283,6 +284,8 @@ static struct error *send(const struct op_context *c, const char *method, const 
 
         TRY(exchange_url_origin(url, &origin));
         add_own_headers(c, &headers);
+        if (*attr(c, "http.header.user-agent") == '\0')
+            strv_add(&headers, "User-Agent: " USER_AGENT);
         if (authorization != NULL && streq(origin, home))
             strv_add(&headers, authorization);
         if (etag != NULL)
