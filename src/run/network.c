@@ -299,7 +299,7 @@ struct error *network_open(const struct network_config *c, struct network **ret)
     return NULL;
 }
 
-static void netns_destroy(struct network *n, struct netns *ns);
+static void netns_drop(struct netns *ns);
 
 void network_close(struct network *n)
 {
@@ -309,7 +309,7 @@ void network_close(struct network *n)
         struct netns *ns = n->pool;
 
         n->pool = ns->next;
-        netns_destroy(n, ns);
+        netns_drop(ns); /* the kernel takes the pairs down by itself, and nobody has to wait for each */
     }
     if (n->made_bridge) {
         firewall_close(n->bridge);
@@ -419,6 +419,12 @@ static struct error *connect_netns(struct network *n, struct netns *ns, struct n
     return NULL;
 }
 
+static void netns_drop(struct netns *ns)
+{
+    closep(&ns->fd);
+    free(ns);
+}
+
 static void netns_destroy(struct network *n, struct netns *ns)
 {
     mutex_lock(&n->lock);
@@ -430,8 +436,7 @@ static void netns_destroy(struct network *n, struct netns *ns)
     if (ns->ip != 0)
         free_address_locked(n, ns->ip);
     mutex_unlock(&n->lock);
-    closep(&ns->fd);
-    free(ns);
+    netns_drop(ns);
 }
 
 static struct error *netns_new(struct network *n, struct netns **ret)
