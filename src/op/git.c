@@ -268,7 +268,6 @@ static struct error *git_run(const struct git *g, const struct call *call, struc
                                             "init.templateDir=",
                                             "init.defaultBranch=master",
                                             "gc.auto=0",
-                                            "advice.detachedHead=false",
                                             "protocol.ext.allow=never",
                                             "credential.helper=" };
     int status = 0;
@@ -277,6 +276,10 @@ static struct error *git_run(const struct git *g, const struct call *call, struc
     for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
         strv_add(&argv, "-c");
         strv_add(&argv, settings[i]);
+    }
+    if (!streq(attr(g->c, "git.advice"), "true")) {
+        strv_add(&argv, "-c");
+        strv_add(&argv, "advice.detachedHead=false");
     }
     if (call->work_tree != NULL)
         strv_addf(&argv, "--work-tree=%s", call->work_tree);
@@ -583,8 +586,13 @@ static struct error *submodules(const struct git *g, bool own_dir)
 
     if (g->skip_submodules || lstat(list, &st) < 0)
         return NULL;
-    return shown(g, GIT(g, &call, NULL, "submodule", "update", "--init", "--recursive", "--depth=1"),
-                 "failed to update submodules for");
+    struct error *e = GIT(g, &call, NULL, "submodule", "update", "--init", "--recursive", "--depth=1");
+
+    if (e != NULL && says(e, "shallow")) {
+        err_free(e);
+        e = GIT(g, &call, NULL, "submodule", "update", "--init", "--recursive");
+    }
+    return shown(g, e, "failed to update submodules for");
 }
 
 /* The subdirectory, each part of it a real directory (security.md B7). */
