@@ -63,39 +63,6 @@ static void stored_target(const struct committed_image *i, struct descriptor *re
     descriptor_init(ret, i->target.media_type, &i->target.digest, i->target.size);
 }
 
-/* A name that a build moves leaves the old image behind; unless another name still points to it, it stays as
- * a dangling one. */
-static struct error *keep_replaced(const struct exporter *e, const struct export_context *c, const char *name,
-                                   const struct descriptor *next)
-{
-    const char *prefix = strmap_get(&e->attrs, "dangling-name-prefix");
-    struct image_record old = { 0 };
-    struct image_record *others = NULL;
-    CLEANUP(freep) char *dangling = NULL;
-    size_t n = 0;
-    struct error *err;
-
-    if (prefix == NULL)
-        return NULL;
-    err = image_get(c->store, name, &old);
-    if (err_is(err, ERR_NOT_FOUND)) {
-        err_free(err);
-        return NULL;
-    }
-    TRY(err);
-    if (!digest_eq(&old.target.digest, &next->digest)) {
-        err = image_list_by_target(c->store, &old.target.digest, &others, &n);
-        dangling = xasprintf("%s@%s", prefix, old.target.digest.s);
-        if (err == NULL && n == 1)
-            err = image_put(c->store, dangling, &old.target);
-    }
-    for (size_t i = 0; i < n; i++)
-        image_record_deinit(&others[i]);
-    free(others);
-    image_record_deinit(&old);
-    return err;
-}
-
 static struct error *name_result(struct exporter *e, const struct export_context *c, const struct strv *names,
                                  const struct committed_image *image, struct vertex_reporter *r)
 {
@@ -104,7 +71,7 @@ static struct error *name_result(struct exporter *e, const struct export_context
 
     stored_target(image, &target);
     for (size_t i = 0; i < names->len; i++) {
-        TRY(keep_replaced(e, c, names->v[i], &target));
+
         TRY(put_name(c, names->v[i], &target, r));
         if (exporter_flag(e, "name-canonical", false)) {
             CLEANUP(reference_deinit) struct reference ref = { 0 };
