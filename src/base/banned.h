@@ -11,6 +11,7 @@
 /* Macros of the fortified headers where clang compiles. */
 #undef sprintf
 #undef vsprintf
-#pragma GCC poison strcpy strcat sprintf vsprintf strtok atoi atol atoll system popen localtime gmtime mktemp tmpnam
+#pragma GCC poison strcpy strcat sprintf vsprintf strtok atoi atol atoll system popen localtime gmtime       \
+    mktemp tmpnam
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * base.h - what every file of the project leans on
  *
- * Cleanup attributes, ownership transfer, checked allocation.  Out of memory for a size that we chose aborts; a size that came
- * from outside is compared with a limit of limits.h first.
+ * Cleanup attributes, ownership transfer, checked allocation.  Out of memory for a size that we chose aborts;
+ * a size that came from outside is compared with a limit of limits.h first.
  */
 #ifndef MINKE_BASE_BASE_H
 #define MINKE_BASE_BASE_H
@@ -25,18 +25,18 @@
 #define UNUSED __attribute__((unused))
 
 /* Move a pointer out of a variable that owns it. */
-#define TAKE(p)                 \
-    ({                          \
-        __typeof__(p) t_ = (p); \
-        (p) = NULL;             \
-        t_;                     \
+#define TAKE(p)                                                                                              \
+    ({                                                                                                       \
+        __typeof__(p) t_ = (p);                                                                              \
+        (p) = NULL;                                                                                          \
+        t_;                                                                                                  \
     })
 /* Move a file descriptor out of a variable that owns it. */
-#define TAKE_FD(fd)    \
-    ({                 \
-        int t_ = (fd); \
-        (fd) = -1;     \
-        t_;            \
+#define TAKE_FD(fd)                                                                                          \
+    ({                                                                                                       \
+        int t_ = (fd);                                                                                       \
+        (fd) = -1;                                                                                           \
+        t_;                                                                                                  \
     })
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
@@ -44,11 +44,11 @@
 /* Each use has names of its own, so that they nest without shadowing. */
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
-#define PICK_(a, op, b, x, y)  \
-    ({                         \
-        __typeof__(a) x = (a); \
-        __typeof__(b) y = (b); \
-        x op y ? x : y;        \
+#define PICK_(a, op, b, x, y)                                                                                \
+    ({                                                                                                       \
+        __typeof__(a) x = (a);                                                                               \
+        __typeof__(b) y = (b);                                                                               \
+        x op y ? x : y;                                                                                      \
     })
 #define MIN(a, b) PICK_(a, <, b, JOIN(min_a_, __COUNTER__), JOIN(min_b_, __COUNTER__))
 #define MAX(a, b) PICK_(a, >, b, JOIN(max_a_, __COUNTER__), JOIN(max_b_, __COUNTER__))

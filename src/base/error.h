@@ -2,10 +2,11 @@
 /*
  * error.h - the upper error tier
  *
- * Low-tier code (base, io, protocol engines) returns 0 or a negative errno and no text.  Everything above returns
- * `struct error *`: NULL is success; anything else is owned by the caller, who returns it, wraps it, logs it once, or frees it.
- * A kind maps to exactly one HTTP status and one gRPC code, so that a handler never picks a number.
- * Messages are lower case, quote the object, and say what was tried; where a real client scrapes a text, that text stands.
+ * Low-tier code (base, io, protocol engines) returns 0 or a negative errno and no text.  Everything above
+ * returns `struct error *`: NULL is success; anything else is owned by the caller, who returns it, wraps it,
+ * logs it once, or frees it. A kind maps to exactly one HTTP status and one gRPC code, so that a handler
+ * never picks a number. Messages are lower case, quote the object, and say what was tried; where a real
+ * client scrapes a text, that text stands.
  */
 #ifndef MINKE_BASE_ERROR_H
 #define MINKE_BASE_ERROR_H
@@ -32,7 +33,8 @@ enum error_kind {
     ERR_NOT_MODIFIED,  /* 304, gRPC 6: start of a running container, stop of a stopped one */
 };
 
-/* One google.protobuf.Any of google.rpc.Status.details, carried through unchanged (protocol.md 3.7: the value is JSON). */
+/* One google.protobuf.Any of google.rpc.Status.details, carried through unchanged (protocol.md 3.7: the value
+ * is JSON). */
 struct error_detail {
     char *type_url; /* e.g. "github.com/moby/buildkit/errdefs.Vertex+json" */
     void *value;
@@ -48,23 +50,24 @@ struct error {
 };
 
 /* Return from the calling function when `call` fails. */
-#define TRY(call)                     \
-    do {                              \
-        struct error *try_ = (call);  \
-        if (try_ != NULL)             \
-            return try_;              \
+#define TRY(call)                                                                                            \
+    do {                                                                                                     \
+        struct error *try_ = (call);                                                                         \
+        if (try_ != NULL)                                                                                    \
+            return try_;                                                                                     \
     } while (0)
 /* The same for a low-tier call that returns a negative errno: TRY_SYS(expr, "open %s", path). */
-#define TRY_SYS(call, ...)                                  \
-    do {                                                    \
-        long try_sys_ = (long)(call);                       \
-        if (try_sys_ < 0)                                   \
-            return err_sys((int)-try_sys_, __VA_ARGS__);    \
+#define TRY_SYS(call, ...)                                                                                   \
+    do {                                                                                                     \
+        long try_sys_ = (long)(call);                                                                        \
+        if (try_sys_ < 0)                                                                                    \
+            return err_sys((int)-try_sys_, __VA_ARGS__);                                                     \
     } while (0)
 
 struct error *err_new(enum error_kind kind, const char *fmt, ...) PRINTF(2, 3) MUST_CHECK;
-/* From an errno: "<text>: <strerror>". Kind from errno: ENOENT not found, EEXIST exists, EACCES/EPERM forbidden,
- * ENOSPC/EMFILE/ENFILE/EDQUOT exhausted, ECANCELED cancelled, ETIMEDOUT deadline, else internal. */
+/* From an errno: "<text>: <strerror>". Kind from errno: ENOENT not found, EEXIST exists, EACCES/EPERM
+ * forbidden, ENOSPC/EMFILE/ENFILE/EDQUOT exhausted, ECANCELED cancelled, ETIMEDOUT deadline, else internal.
+ */
 struct error *err_sys(int errnum, const char *fmt, ...) PRINTF(2, 3) MUST_CHECK;
 /* Prefix the message with "<text>: ". Takes `e`; NULL passes through. Keeps kind and details. */
 struct error *err_wrap(struct error *e, const char *fmt, ...) PRINTF(2, 3) MUST_CHECK;
@@ -79,9 +82,9 @@ void err_freep(struct error **e);
 bool err_is(const struct error *e, enum error_kind kind);
 
 int err_http_status(enum error_kind kind);
-int err_grpc_code(enum error_kind kind);          /* 1..16 */
-enum error_kind err_kind_from_grpc(int code);     /* unknown codes: ERR_UNKNOWN */
+int err_grpc_code(enum error_kind kind);      /* 1..16 */
+enum error_kind err_kind_from_grpc(int code); /* unknown codes: ERR_UNKNOWN */
 enum error_kind err_kind_from_errno(int errnum);
-const char *err_kind_name(enum error_kind kind);  /* "NotFound" as gRPC's codes print */
+const char *err_kind_name(enum error_kind kind); /* "NotFound" as gRPC's codes print */
 
 #endif

@@ -12,84 +12,86 @@
 #define GIB (1024 * MIB)
 
 /* wire */
-#define LIMIT_HTTP_HEADER_BYTES (64 * KIB)    /* request line and header fields of one HTTP/1 request */
-#define LIMIT_HTTP_HEADERS 256                /* header fields of one request */
-#define LIMIT_HTTP_JSON_BODY (16 * MIB)       /* a JSON body that is read whole */
-#define LIMIT_H2_STREAMS 250                  /* concurrent streams of one HTTP/2 connection */
-#define LIMIT_H2_HEADER_LIST (64 * KIB)       /* decoded header list of one stream */
-#define LIMIT_H2_TRAILER_LIST (1 * MIB)       /* the same of a response: error details travel in trailers */
-#define LIMIT_H2_STREAM_WINDOW (1 * MIB)      /* bytes of one stream that its reader has not taken */
-#define LIMIT_H2_SEND_QUEUE (256 * KIB)       /* bytes of one stream that wait to be sent */
-#define LIMIT_H2_FRAME (1 * MIB)              /* one HTTP/2 frame that we accept */
-#define LIMIT_H2_CONTINUATIONS 8              /* CONTINUATION frames of one header block */
-#define LIMIT_H2_SETTINGS 32                  /* entries of one SETTINGS frame */
-#define LIMIT_GRPC_MESSAGE (16 * MIB)         /* one gRPC message, both ways */
-#define LIMIT_GRPC_TRAILERS (4 * MIB)         /* error details that we send; larger ones are left out */
-#define LIMIT_TUNNEL_MESSAGE (128 * KIB)      /* payload of one BytesMessage that we send */
-#define LIMIT_HTTP_DRAIN (256 * KIB)          /* body left unread before the connection is given up */
+#define LIMIT_HTTP_HEADER_BYTES (64 * KIB) /* request line and header fields of one HTTP/1 request */
+#define LIMIT_HTTP_HEADERS 256             /* header fields of one request */
+#define LIMIT_HTTP_JSON_BODY (16 * MIB)    /* a JSON body that is read whole */
+#define LIMIT_H2_STREAMS 250               /* concurrent streams of one HTTP/2 connection */
+#define LIMIT_H2_HEADER_LIST (64 * KIB)    /* decoded header list of one stream */
+#define LIMIT_H2_TRAILER_LIST (1 * MIB)    /* the same of a response: error details travel in trailers */
+#define LIMIT_H2_STREAM_WINDOW (1 * MIB)   /* bytes of one stream that its reader has not taken */
+#define LIMIT_H2_SEND_QUEUE (256 * KIB)    /* bytes of one stream that wait to be sent */
+#define LIMIT_H2_FRAME (1 * MIB)           /* one HTTP/2 frame that we accept */
+#define LIMIT_H2_CONTINUATIONS 8           /* CONTINUATION frames of one header block */
+#define LIMIT_H2_SETTINGS 32               /* entries of one SETTINGS frame */
+#define LIMIT_GRPC_MESSAGE (16 * MIB)      /* one gRPC message, both ways */
+#define LIMIT_GRPC_TRAILERS (4 * MIB)      /* error details that we send; larger ones are left out */
+#define LIMIT_TUNNEL_MESSAGE (128 * KIB)   /* payload of one BytesMessage that we send */
+#define LIMIT_HTTP_DRAIN (256 * KIB)       /* body left unread before the connection is given up */
 #define LIMIT_HTTP_IDLE_NS (INT64_C(300) * 1000000000) /* a connection without a whole request head */
-#define LIMIT_HTTP_CHUNK_LINE 256             /* a chunk's size with its extensions */
-#define LIMIT_PB_ARENA (256 * MIB)            /* memory that one decoded protobuf message may take */
-#define LIMIT_CONNECTIONS 4096                /* open client connections */
+#define LIMIT_HTTP_CHUNK_LINE 256                      /* a chunk's size with its extensions */
+#define LIMIT_PB_ARENA (256 * MIB)                     /* memory that one decoded protobuf message may take */
+#define LIMIT_CONNECTIONS 4096                         /* open client connections */
 
 /* tasks */
-#define LIMIT_TASKS 4096                      /* threads of the process that run a task */
-#define LIMIT_TASK_STACK (256 * KIB)          /* stack of one task; eight times that under a sanitizer */
+#define LIMIT_TASKS 4096             /* threads of the process that run a task */
+#define LIMIT_TASK_STACK (256 * KIB) /* stack of one task; eight times that under a sanitizer */
 
 /* parsers */
 #define LIMIT_JSON_DEPTH 128
-#define LIMIT_CONTROL_FILE (16 * MIB)         /* Dockerfile, .dockerignore, frontend reads, ReadFile */
-#define LIMIT_PASSWD_FILE (10 * MIB)          /* /etc/passwd, /etc/group of an image; BuildKit's number */
-#define LIMIT_MANIFEST (8 * MIB)              /* manifest, index, image config */
-#define LIMIT_IMAGE_DESCRIPTORS 4096          /* entries of one index, layers of one manifest */
-#define LIMIT_TAR_PAX (1 * MIB)               /* one PAX or GNU long-name header, as Go's archive/tar */
-#define LIMIT_TAR_XATTRS 1024                 /* extended attributes of one archive entry */
-#define LIMIT_TAR_ENTRIES 20000000            /* entries of one archive */
-#define LIMIT_TAR_SPARSE 65536                /* fragments of one sparse file */
-#define LIMIT_ZSTD_WINDOW_LOG 27              /* 128 MiB: window of foreign zstd frames */
+#define LIMIT_CONTROL_FILE (16 * MIB) /* Dockerfile, .dockerignore, frontend reads, ReadFile */
+#define LIMIT_PASSWD_FILE (10 * MIB)  /* /etc/passwd, /etc/group of an image; BuildKit's number */
+#define LIMIT_MANIFEST (8 * MIB)      /* manifest, index, image config */
+#define LIMIT_IMAGE_DESCRIPTORS 4096  /* entries of one index, layers of one manifest */
+#define LIMIT_TAR_PAX (1 * MIB)       /* one PAX or GNU long-name header, as Go's archive/tar */
+#define LIMIT_TAR_XATTRS 1024         /* extended attributes of one archive entry */
+#define LIMIT_TAR_ENTRIES 20000000    /* entries of one archive */
+#define LIMIT_TAR_SPARSE 65536        /* fragments of one sparse file */
+#define LIMIT_ZSTD_WINDOW_LOG 27      /* 128 MiB: window of foreign zstd frames */
 #define LIMIT_PATH 4096
-#define LIMIT_REGEX_BYTES (64 * KIB)          /* one expression: path pattern, ${var/pattern/x} */
-#define LIMIT_REGEX_INSTS 100000              /* its program, counts written out */
-#define LIMIT_WORD_DEPTH 100                  /* ${a:-${b:-...}} in a Dockerfile word */
-#define LIMIT_WORD_BYTES (4 * MIB)            /* what variables may add to one Dockerfile word */
-#define LIMIT_DOCKERFILE_LINE (64 * KIB)      /* one physical line of a Dockerfile or .dockerignore, its end included */
-#define LIMIT_DOCKERFILE_STAGES 4000          /* FROM instructions of one Dockerfile */
+#define LIMIT_REGEX_BYTES (64 * KIB) /* one expression: path pattern, ${var/pattern/x} */
+#define LIMIT_REGEX_INSTS 100000     /* its program, counts written out */
+#define LIMIT_WORD_DEPTH 100         /* ${a:-${b:-...}} in a Dockerfile word */
+#define LIMIT_WORD_BYTES (4 * MIB)   /* what variables may add to one Dockerfile word */
+#define LIMIT_DOCKERFILE_LINE                                                                                \
+    (64 * KIB) /* one physical line of a Dockerfile or .dockerignore, its end included */
+#define LIMIT_DOCKERFILE_STAGES 4000 /* FROM instructions of one Dockerfile */
 #define LIMIT_PATH_DEPTH 1024
-#define LIMIT_LLB_OPS 100000                  /* ops of one definition */
-#define LIMIT_LLB_DEPTH 20000                 /* longest chain of ops */
-#define LIMIT_VERTEX_NAME (32 * KIB)          /* name of one step as progress shows it */
+#define LIMIT_LLB_OPS 100000         /* ops of one definition */
+#define LIMIT_LLB_DEPTH 20000        /* longest chain of ops */
+#define LIMIT_VERTEX_NAME (32 * KIB) /* name of one step as progress shows it */
 
 /* registry */
-#define LIMIT_REGISTRY_TOKENS 256             /* tokens and passwords kept */
-#define LIMIT_TOKEN_RESPONSE (1 * MIB)        /* a token server's answer */
+#define LIMIT_REGISTRY_TOKENS 256      /* tokens and passwords kept */
+#define LIMIT_TOKEN_RESPONSE (1 * MIB) /* a token server's answer */
 #define LIMIT_REGISTRY_REDIRECTS 10
-#define LIMIT_INDEX_DEPTH 4                  /* indexes within indexes */
-#define LIMIT_PUSH_TASKS 5                   /* blobs of one push at once */
-#define LIMIT_COMPRESS_TASKS 4               /* layers of one image hashed or compressed at once */
-#define LIMIT_REGISTRY_CONNECTIONS 100        /* connections that one blob may take */
+#define LIMIT_INDEX_DEPTH 4            /* indexes within indexes */
+#define LIMIT_PUSH_TASKS 5             /* blobs of one push at once */
+#define LIMIT_COMPRESS_TASKS 4         /* layers of one image hashed or compressed at once */
+#define LIMIT_REGISTRY_CONNECTIONS 100 /* connections that one blob may take */
 
 /* session */
 #define LIMIT_SECRET (500 * KIB)
-#define LIMIT_SESSIONS 1024                   /* at once */
-#define LIMIT_SESSION_METHODS 256             /* that one client announces */
-#define LIMIT_SESSION_TOKENS 256              /* bearer tokens kept */
-#define LIMIT_SYNC_REQUESTS 128               /* files under way at once: what fits a peer's queues */
-#define LIMIT_SYNC_GROWTH (64 * MIB)          /* by how much a file may be longer than announced: it is being written */
-#define LIMIT_SYNC_XATTRS (64 * KIB)          /* names and values of one file */
-#define LIMIT_SYNC_TEXT (512 * MIB)           /* names and link targets of one tree */
-#define LIMIT_SYNC_ENTRIES 5000000            /* files of one transferred tree */
+#define LIMIT_SESSIONS 1024       /* at once */
+#define LIMIT_SESSION_METHODS 256 /* that one client announces */
+#define LIMIT_SESSION_TOKENS 256  /* bearer tokens kept */
+#define LIMIT_SYNC_REQUESTS 128   /* files under way at once: what fits a peer's queues */
+#define LIMIT_SYNC_GROWTH                                                                                    \
+    (64 * MIB) /* by how much a file may be longer than announced: it is being written */
+#define LIMIT_SYNC_XATTRS (64 * KIB) /* names and values of one file */
+#define LIMIT_SYNC_TEXT (512 * MIB)  /* names and link targets of one tree */
+#define LIMIT_SYNC_ENTRIES 5000000   /* files of one transferred tree */
 
 /* sources */
 #define LIMIT_HTTP_SOURCE INT64_C(68719476736) /* 64 GiB: one file from a web server */
-#define LIMIT_GIT_OUTPUT (16 * MIB)           /* what one git program says */
+#define LIMIT_GIT_OUTPUT (16 * MIB)            /* what one git program says */
 
 /* steps */
-#define LIMIT_RESOLV_CONF (1 * MIB)           /* the host's resolv.conf */
-#define LIMIT_STEP_LOG_SHOWN (2 * MIB)        /* BuildKit's BUILDKIT_STEP_LOG_MAX_SIZE */
-#define LIMIT_STEP_LOGS 64                    /* whole logs of clipped steps kept on disk, the newest */
-#define LIMIT_STEP_LOG_KEPT (1 * GIB)         /* bytes of one of them */
+#define LIMIT_RESOLV_CONF (1 * MIB)    /* the host's resolv.conf */
+#define LIMIT_STEP_LOG_SHOWN (2 * MIB) /* BuildKit's BUILDKIT_STEP_LOG_MAX_SIZE */
+#define LIMIT_STEP_LOGS 64             /* whole logs of clipped steps kept on disk, the newest */
+#define LIMIT_STEP_LOG_KEPT (1 * GIB)  /* bytes of one of them */
 
 /* store */
-#define LIMIT_LAYERS 500                      /* layers of one mount */
+#define LIMIT_LAYERS 500 /* layers of one mount */
 
 #endif

@@ -2,7 +2,8 @@
 /*
  * vec.h - string vectors, pointer vectors, string-keyed maps
  *
- * All are valid when zeroed.  Keys and strings are copied in; pointer values are borrowed unless the map has a free function.
+ * All are valid when zeroed.  Keys and strings are copied in; pointer values are borrowed unless the map has
+ * a free function.
  */
 #ifndef MINKE_BASE_VEC_H
 #define MINKE_BASE_VEC_H
@@ -20,7 +21,7 @@ void strv_clear(struct strv *s);
 void strv_add(struct strv *s, const char *str);
 void strv_addn(struct strv *s, const char *str, size_t len);
 void strv_addf(struct strv *s, const char *fmt, ...) PRINTF(2, 3);
-void strv_take(struct strv *s, char *str); /* takes str */
+void strv_take(struct strv *s, char *str);                /* takes str */
 void strv_copy(struct strv *dst, const struct strv *src); /* append copies of all */
 void strv_remove(struct strv *s, size_t index);
 bool strv_has(const struct strv *s, const char *str);

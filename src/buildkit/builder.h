@@ -85,7 +85,8 @@ struct error *builder_build(struct builder *b, const struct build_request *r,
  * <ref>". */
 struct error *builder_progress(struct builder *b, const char *ref, struct progress **ret) MUST_CHECK;
 /* Follow events until the build ends: `batch` gets encoded moby.buildkit.v1.StatusResponse messages. */
-struct error *builder_follow(struct progress *p, struct error *(*batch)(void *ctx, const void *data, size_t len),
+struct error *builder_follow(struct progress *p,
+                             struct error *(*batch)(void *ctx, const void *data, size_t len),
                              void *ctx) MUST_CHECK;
 /* Cancel a live build by its ref; false when there is none. */
 bool builder_cancel(struct builder *b, const char *ref);

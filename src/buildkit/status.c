@@ -146,7 +146,7 @@ static size_t batch_length(const struct progress_event *const *events, size_t co
 }
 
 struct error *builder_follow(struct progress *p,
-                            struct error *(*batch)(void *ctx, const void *data, size_t len), void *ctx)
+                             struct error *(*batch)(void *ctx, const void *data, size_t len), void *ctx)
 {
     struct progress_reader *r = progress_read_open(p);
     CLEANUP(buf_deinit) struct buf out = { 0 };

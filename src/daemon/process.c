@@ -62,7 +62,8 @@ struct error *pidfile_write(const char *path)
         int len = snprintf(text, sizeof(text), "%d", (int)getpid());
 
         /* a hint for this boot only: no fsync, which would be most of a quick start */
-        CLEANUP(closep) int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+        CLEANUP(closep)
+        int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
         if (fd < 0 || write(fd, text, (size_t)len) != len)
             r = -errno;
     }

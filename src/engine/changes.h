@@ -8,8 +8,8 @@
 
 #include <jansson.h>
 
-/* Lines among CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR; `config` is changed in place.
- * ERR_INVALID "<X> is not a valid change command" for others. */
+/* Lines among CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR; `config` is changed in
+ * place. ERR_INVALID "<X> is not a valid change command" for others. */
 struct error *changes_apply(json_t *config, const struct strv *changes) MUST_CHECK;
 
 #endif

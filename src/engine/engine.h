@@ -47,9 +47,9 @@ struct engine {
     struct builder_config builder_config;
     struct builder *builder;
     struct events *events;
-    struct containers *containers; /* NULL as buildkitd */
+    struct containers *containers;         /* NULL as buildkitd */
     struct container_room *container_room; /* what `containers` borrows */
-    char *id;                      /* of the daemon, kept in the store */
+    char *id;                              /* of the daemon, kept in the store */
     int64_t started_ns;
 };
 

@@ -82,7 +82,8 @@ struct image_progress {
 };
 struct error *images_pull(struct engine *e, const char *ref, const struct platform *platform,
                           const json_t *auth, const struct image_progress *p) MUST_CHECK;
-/* Push one tag, or all of the repository when there is neither tag nor digest. Plain layers go out as gzip. */
+/* Push one tag, or all of the repository when there is neither tag nor digest. Plain layers go out as gzip.
+ */
 struct error *images_push(struct engine *e, const char *image, const char *tag,
                           const struct platform *platform, const json_t *auth,
                           const struct image_progress *p) MUST_CHECK;

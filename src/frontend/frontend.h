@@ -2,9 +2,9 @@
 /*
  * frontend.h - what turns a request into LLB, and the bridge through which it talks to the builder
  *
- * A frontend sees the builder only through `struct bridge`.  The in-process Dockerfile frontend calls it directly; clients
- * (and later frontend images) reach the same functions through the LLBBridge gRPC service.  Tests give a fake bridge.
- * All calls may be made from several tasks at once; all may wait.
+ * A frontend sees the builder only through `struct bridge`.  The in-process Dockerfile frontend calls it
+ * directly; clients (and later frontend images) reach the same functions through the LLBBridge gRPC service.
+ * Tests give a fake bridge. All calls may be made from several tasks at once; all may wait.
  */
 #ifndef MINKE_FRONTEND_FRONTEND_H
 #define MINKE_FRONTEND_FRONTEND_H
@@ -29,21 +29,22 @@ struct frontend_metadata {
     void *value;
     size_t len;
 };
-/* An attestation that travels with one result key (gateway.proto Attestation), carried through to the exporters. */
+/* An attestation that travels with one result key (gateway.proto Attestation), carried through to the
+ * exporters. */
 struct frontend_attestation {
-    char *key;               /* platform id, NULL for the single ref */
-    int kind;                /* 0 in-toto, 1 bundle */
-    struct ref *ref;         /* may be NULL */
+    char *key;       /* platform id, NULL for the single ref */
+    int kind;        /* 0 in-toto, 1 bundle */
+    struct ref *ref; /* may be NULL */
     char *path;
     char *predicate_type;
     struct frontend_metadata *metadata;
     size_t metadata_count;
-    void *subjects_pb;       /* encoded InTotoSubject messages are kept by the gRPC face; NULL here */
+    void *subjects_pb; /* encoded InTotoSubject messages are kept by the gRPC face; NULL here */
 };
 struct frontend_result {
     struct frontend_result_ref *refs; /* one with key NULL, or several with keys */
     size_t ref_count;
-    bool multi;                       /* several refs by key (RefMap), even if only one is there */
+    bool multi; /* several refs by key (RefMap), even if only one is there */
     struct frontend_metadata *metadata;
     size_t metadata_count;
     struct frontend_attestation *attestations;
@@ -66,8 +67,9 @@ void resolved_image_deinit(struct resolved_image *i);
 struct resolve_image_options {
     const struct platform *platform; /* NULL: host */
     const char *resolve_mode;        /* "default", "pull", "local" or NULL */
-    const char *log_name;            /* name of the progress vertex, e.g. "[internal] load metadata for docker.io/library/x" */
-    bool oci_layout;                 /* `ref` names store@digest of an OCI layout in the client's session */
+    const char
+        *log_name; /* name of the progress vertex, e.g. "[internal] load metadata for docker.io/library/x" */
+    bool oci_layout;                   /* `ref` names store@digest of an OCI layout in the client's session */
     const char *session_id, *store_id; /* for oci_layout */
 };
 
@@ -101,19 +103,20 @@ struct frontend_warning {
 struct bridge {
     const struct bridge_ops *ops;
     /* Facts of this build, set before the frontend runs; borrowed. */
-    const char *session_id;             /* the build's main session, "" when none */
-    const struct platform *workers;     /* platforms that steps may run on, the host's default first */
+    const char *session_id;         /* the build's main session, "" when none */
+    const struct platform *workers; /* platforms that steps may run on, the host's default first */
     size_t worker_count;
 };
 
 struct bridge_ops {
-    /* A definition to a lazy ref (not run yet). `def` is taken on success. An empty definition gives *ret = NULL (scratch). */
+    /* A definition to a lazy ref (not run yet). `def` is taken on success. An empty definition gives *ret =
+     * NULL (scratch). */
     struct error *(*solve)(struct bridge *b, struct llb_def *def, struct ref **ret);
     /* Run a frontend by name below this build ("dockerfile.v0"); opts and inputs are borrowed. */
     struct error *(*solve_frontend)(struct bridge *b, const char *frontend, const struct map *opts,
                                     const struct map *inputs, struct frontend_result *ret);
-    struct error *(*read_file)(struct bridge *b, struct ref *ref, const char *path, const struct read_file_options *o,
-                               struct buf *out);
+    struct error *(*read_file)(struct bridge *b, struct ref *ref, const char *path,
+                               const struct read_file_options *o, struct buf *out);
     struct error *(*stat_file)(struct bridge *b, struct ref *ref, const char *path, struct file_stat *ret);
     /* Entries of a directory (base names), filtered by a pattern when it is not NULL; *ret malloc'd array. */
     struct error *(*read_dir)(struct bridge *b, struct ref *ref, const char *path, const char *include,
@@ -127,7 +130,8 @@ struct bridge_ops {
     struct error *(*warn)(struct bridge *b, const struct frontend_warning *w);
 };
 
-/* A frontend: opts map string -> char * (FrontendAttrs / FrontendOpt), inputs map string -> struct llb_def *. Both borrowed. */
+/* A frontend: opts map string -> char * (FrontendAttrs / FrontendOpt), inputs map string -> struct llb_def *.
+ * Both borrowed. */
 typedef struct error *(*frontend_fn)(struct bridge *b, const struct map *opts, const struct map *inputs,
                                      struct frontend_result *ret);
 /* By name; NULL when unknown. */

@@ -2,9 +2,9 @@
 /*
  * path.h - files below a root that may be hostile
  *
- * A path that comes from outside is never concatenated for access: it is opened relative to a directory descriptor with
- * openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS), so that "..", absolute links and swapped components stay inside.
- * Low tier: descriptors or negative errno.  All descriptors are O_CLOEXEC.
+ * A path that comes from outside is never concatenated for access: it is opened relative to a directory
+ * descriptor with openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS), so that "..", absolute links and swapped
+ * components stay inside. Low tier: descriptors or negative errno.  All descriptors are O_CLOEXEC.
  */
 #ifndef MINKE_IO_PATH_H
 #define MINKE_IO_PATH_H
@@ -15,18 +15,22 @@
 
 #include <sys/stat.h>
 
-/* Open below `root_fd`; symlinks are followed inside the root, the last one too unless flags has O_NOFOLLOW. */
+/* Open below `root_fd`; symlinks are followed inside the root, the last one too unless flags has O_NOFOLLOW.
+ */
 int path_open(int root_fd, const char *path, int flags, mode_t mode) MUST_CHECK;
-/* O_PATH of the parent directory; *ret_base (malloc'd) is the last component ("." for the root itself).  With `make_parents`
- * missing directories are made with `mode`, owned by uid:gid. */
-int path_open_parent(int root_fd, const char *path, bool make_parents, mode_t mode, char **ret_base) MUST_CHECK;
+/* O_PATH of the parent directory; *ret_base (malloc'd) is the last component ("." for the root itself).  With
+ * `make_parents` missing directories are made with `mode`, owned by uid:gid. */
+int path_open_parent(int root_fd, const char *path, bool make_parents, mode_t mode,
+                     char **ret_base) MUST_CHECK;
 /* mkdir -p below the root: O_PATH descriptor of the directory. */
 int path_mkdirs(int root_fd, const char *path, mode_t mode) MUST_CHECK;
 int path_stat(int root_fd, const char *path, bool follow, struct stat *ret) MUST_CHECK;
 int path_readlink(int root_fd, const char *path, char **ret) MUST_CHECK; /* malloc'd */
-/* Where `path` really lies, as a clean absolute path inside the root ("/usr/bin"); components that do not exist are kept. */
+/* Where `path` really lies, as a clean absolute path inside the root ("/usr/bin"); components that do not
+ * exist are kept. */
 int path_resolve(int root_fd, const char *path, char **ret) MUST_CHECK;
-/* Read a regular file (type checked before it is opened for reading) of at most `limit` bytes: -EFBIG, -EINVAL for other types. */
+/* Read a regular file (type checked before it is opened for reading) of at most `limit` bytes: -EFBIG,
+ * -EINVAL for other types. */
 int path_read_file(int root_fd, const char *path, struct buf *out, size_t limit) MUST_CHECK;
 /* Remove a tree; does not follow links, does not cross mounts; *missing* is 0. */
 int path_remove_all(int dir_fd, const char *name) MUST_CHECK;

@@ -2,8 +2,9 @@
 /*
  * stream.h - everything that carries bytes
  *
- * One task may read while another writes; two readers or two writers at once are the caller's fault.  Reads and writes are wait
- * points.  Nobody above can tell a socket from a pipe, TLS, a hijacked connection or a tunnel inside HTTP/2.
+ * One task may read while another writes; two readers or two writers at once are the caller's fault.  Reads
+ * and writes are wait points.  Nobody above can tell a socket from a pipe, TLS, a hijacked connection or a
+ * tunnel inside HTTP/2.
  */
 #ifndef MINKE_IO_STREAM_H
 #define MINKE_IO_STREAM_H
@@ -17,11 +18,12 @@ struct stream {
 };
 
 struct stream_ops {
-    ssize_t (*read)(struct stream *s, void *buf, size_t cap);        /* 0 = end; negative errno */
-    ssize_t (*write)(struct stream *s, const void *buf, size_t len); /* may be short, never 0; negative errno */
-    int (*shut)(struct stream *s);                                   /* half-close our side */
-    void (*close)(struct stream *s);                                 /* release; never waits; frees s */
-    int (*fd)(struct stream *s);                                     /* may be NULL: a plain fd below, for splice/sendfile, or -1 */
+    ssize_t (*read)(struct stream *s, void *buf, size_t cap); /* 0 = end; negative errno */
+    ssize_t (*write)(struct stream *s, const void *buf,
+                     size_t len);    /* may be short, never 0; negative errno */
+    int (*shut)(struct stream *s);   /* half-close our side */
+    void (*close)(struct stream *s); /* release; never waits; frees s */
+    int (*fd)(struct stream *s);     /* may be NULL: a plain fd below, for splice/sendfile, or -1 */
 };
 
 ssize_t stream_read(struct stream *s, void *buf, size_t cap) MUST_CHECK;
@@ -47,9 +49,11 @@ struct stream *stream_from_fds(int read_fd, int write_fd);
 struct stream *stream_from_memory(const void *data, size_t len);
 /* Appends writes to *out (borrowed, must outlive the stream); read gives 0. */
 struct stream *stream_to_buf(struct buf *out);
-/* Two connected ends in memory, each with a buffer of `cap` bytes per direction; closing one ends the other's reads. */
+/* Two connected ends in memory, each with a buffer of `cap` bytes per direction; closing one ends the other's
+ * reads. */
 void stream_pair(struct stream **ret_a, struct stream **ret_b, size_t cap);
-/* Reads first the `len` bytes at `head` (copied: a parser's read-ahead), then `s` (taken). Writes go to `s`. */
+/* Reads first the `len` bytes at `head` (copied: a parser's read-ahead), then `s` (taken). Writes go to `s`.
+ */
 struct stream *stream_with_head(struct stream *s, const void *head, size_t len);
 /* Reads at most `len` bytes of `s` (borrowed); then 0. */
 struct stream *stream_limited(struct stream *s, uint64_t len);
@@ -61,6 +65,7 @@ struct error *stream_dial(const char *address, struct stream **ret) MUST_CHECK;
 struct tls_server_config {
     const char *cert_file, *key_file, *ca_file; /* ca_file: client certificates are required and verified */
 };
-struct error *stream_tls_server(struct stream *s, const struct tls_server_config *config, struct stream **ret) MUST_CHECK;
+struct error *stream_tls_server(struct stream *s, const struct tls_server_config *config,
+                                struct stream **ret) MUST_CHECK;
 
 #endif

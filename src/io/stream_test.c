@@ -227,8 +227,7 @@ static void wrappers(void **state)
 
     CLEANUP(buf_deinit) struct buf out = { 0 };
     CLEANUP(stream_closep)
-    struct stream *sink = stream_to_buf(&out),
-                  *source = stream_from_memory("0123456789", 10);
+    struct stream *sink = stream_to_buf(&out), *source = stream_from_memory("0123456789", 10);
     char five[5];
 
     assert_int_equal(stream_read_full(source, five, 5), 0);

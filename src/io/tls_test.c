@@ -23,8 +23,7 @@ static char dir[] = "/tmp/minke-tls-XXXXXX";
 static void make_certificate(const char *name)
 {
     CLEANUP(freep)
-    char *cert_path = xasprintf("%s/%s.crt", dir, name),
-         *key_path = xasprintf("%s/%s.key", dir, name);
+    char *cert_path = xasprintf("%s/%s.crt", dir, name), *key_path = xasprintf("%s/%s.key", dir, name);
     EVP_PKEY *key = EVP_EC_gen("P-256");
     X509 *cert = X509_new();
     FILE *f;
@@ -80,8 +79,7 @@ static SSL_CTX *client_context(const struct client *c)
 {
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
     CLEANUP(freep)
-    char *cert = xasprintf("%s/%s.crt", dir, c->name),
-         *key = xasprintf("%s/%s.key", dir, c->name);
+    char *cert = xasprintf("%s/%s.crt", dir, c->name), *key = xasprintf("%s/%s.key", dir, c->name);
     CLEANUP(freep) char *ca = xasprintf("%s/server.crt", dir);
 
     SSL_CTX_load_verify_file(context, ca);

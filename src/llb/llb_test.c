@@ -221,8 +221,7 @@ static void test_mounts(void **state)
 static void load_action(int64_t input, int64_t secondary, int64_t user, char text[256])
 {
     CLEANUP(buf_deinit)
-    struct buf body = { 0 },
-               action = { 0 }, mkdir = { 0 }, owner = { 0 }, opt = { 0 }, named = { 0 };
+    struct buf body = { 0 }, action = { 0 }, mkdir = { 0 }, owner = { 0 }, opt = { 0 }, named = { 0 };
 
     pbw_str(&mkdir, 1, "/x");
     if (user != -100) {
@@ -438,8 +437,7 @@ static void test_gopath(void **state)
         assert_string_equal(base, cases[i].base);
     }
     CLEANUP(freep)
-    char *joined = gopath_join("/a/", "../b"),
-         *none = gopath_join("", ""), *dir = gopath_dir("a/b/c");
+    char *joined = gopath_join("/a/", "../b"), *none = gopath_join("", ""), *dir = gopath_dir("a/b/c");
     assert_string_equal(joined, "/b");
     assert_string_equal(none, "");
     assert_string_equal(dir, "a/b");

@@ -8,7 +8,8 @@
 #include <isa-l/igzip_lib.h>
 #endif
 
-/* ---- zlib: encoding at the levels that isa-l does not have, and everything where there is no isa-l ------- */
+/* ---- zlib: encoding at the levels that isa-l does not have, and everything where there is no isa-l -------
+ */
 
 struct zlib_codec {
     struct codec base;

@@ -55,7 +55,8 @@ static int no_shut(struct stream *s)
     return 0;
 }
 
-/* ---- through a codec ------------------------------------------------------------------------------------- */
+/* ---- through a codec -------------------------------------------------------------------------------------
+ */
 
 struct pump {
     struct stream base;
@@ -143,7 +144,8 @@ static struct stream *pump_new(struct stream *in, struct codec *codec, bool deco
     return &p->base;
 }
 
-/* ---- xz and bzip2 by libarchive -------------------------------------------------------------------------- */
+/* ---- xz and bzip2 by libarchive --------------------------------------------------------------------------
+ */
 
 static struct {
     struct archive *(*read_new)(void);
@@ -255,7 +257,8 @@ static struct error *foreign_open(struct stream *in, enum compression kind, stru
                  : err_new(ERR_INVALID, "corrupt %s data", compression_name(kind));
 }
 
-/* ---- opening --------------------------------------------------------------------------------------------- */
+/* ---- opening ---------------------------------------------------------------------------------------------
+ */
 
 struct error *compression_peek(struct stream *s, enum compression *ret_kind, struct stream **ret)
 {

@@ -15,8 +15,8 @@ struct registry_push_options {
     const struct reference *ref;      /* where to.  No tag and no digest: by digest only.  Borrowed */
     const struct registry_auth *auth; /* NULL: anonymous.  Borrowed */
     bool insecure;                    /* do not verify TLS, take plain HTTP too */
-    /* Layers and other blobs, not configs and documents. Actions: "waiting", "pushing", "exists", "mounted from REPOSITORY",
-     * "pushed".  May be NULL.  Borrowed */
+    /* Layers and other blobs, not configs and documents. Actions: "waiting", "pushing", "exists", "mounted
+     * from REPOSITORY", "pushed".  May be NULL.  Borrowed */
     const struct registry_progress *progress;
 };
 

@@ -31,15 +31,18 @@ struct error *snapshot_extend(struct store *s, struct snapshot *base, const char
 const char *
 snapshot_top(const struct snapshot *s); /* id of the uppermost layer, "" without one; NULL is fine */
 
-/* ---- mounts (mount.c) ------------------------------------------------------------------------------------ */
+/* ---- mounts (mount.c) ------------------------------------------------------------------------------------
+ */
 
-/* Detached overlay of layers/<id>/fs; upper_fd and work_fd -1: read-only.  An empty folder is added where overlayfs wants
- * more.  `lasting`: the upper folder will be mounted again. */
-struct error *overlay_mount(struct store *s, const struct snapshot *snap, int upper_fd, int work_fd, bool lasting,
-                            int *ret_fd) MUST_CHECK;
-struct error *overlay_mount_ids(struct store *s, const struct strv *layers, int *ret_fd) MUST_CHECK; /* read-only */
+/* Detached overlay of layers/<id>/fs; upper_fd and work_fd -1: read-only.  An empty folder is added where
+ * overlayfs wants more.  `lasting`: the upper folder will be mounted again. */
+struct error *overlay_mount(struct store *s, const struct snapshot *snap, int upper_fd, int work_fd,
+                            bool lasting, int *ret_fd) MUST_CHECK;
+struct error *overlay_mount_ids(struct store *s, const struct strv *layers,
+                                int *ret_fd) MUST_CHECK; /* read-only */
 
-/* ---- trees ----------------------------------------------------------------------------------------------- */
+/* ---- trees -----------------------------------------------------------------------------------------------
+ */
 
 bool is_whiteout(const struct stat *st);
 int make_whiteout(int dir_fd, const char *name) MUST_CHECK;

@@ -55,28 +55,33 @@ struct snapshot *snapshot_from_tree(struct store *s, const char *id, const char 
                                     void (*release)(void *), void *ctx);
 bool snapshot_is_tree(const struct snapshot *s);
 
-/* ---- mounts: detached, by descriptor (fsopen/fsmount), never in anybody's mount table unless attached ---- */
+/* ---- mounts: detached, by descriptor (fsopen/fsmount), never in anybody's mount table unless attached ----
+ */
 
 /* Read-only view. *ret_fd is a mount descriptor: use with *at calls or move_mount it. A one-layer snapshot
  * may be a plain directory fd. */
 struct error *snapshot_mount_ro(struct snapshot *s, int *ret_fd) MUST_CHECK;
-/* A writable overlay of the snapshot with the caller's own directories (absolute paths, on one filesystem, `work` empty), which
- * stay the caller's: for a container, whose changes outlive the daemon. *ret_fd is a detached mount. */
-struct error *snapshot_mount_rw(struct snapshot *s, const char *upper, const char *work, int *ret_fd) MUST_CHECK;
+/* A writable overlay of the snapshot with the caller's own directories (absolute paths, on one filesystem,
+ * `work` empty), which stay the caller's: for a container, whose changes outlive the daemon. *ret_fd is a
+ * detached mount. */
+struct error *snapshot_mount_rw(struct snapshot *s, const char *upper, const char *work,
+                                int *ret_fd) MUST_CHECK;
 
-/* A tree as the plain directory that it is, for reading: on the store's own mount, so that its files can be linked into layers. */
+/* A tree as the plain directory that it is, for reading: on the store's own mount, so that its files can be
+ * linked into layers. */
 struct error *snapshot_open_tree(struct snapshot *s, int *ret_fd) MUST_CHECK;
 
 /* A writable child of `parent` (NULL: scratch).  Becomes a new snapshot by commit, or is dropped. */
 struct active;
 struct error *active_begin(struct store *s, struct snapshot *parent, struct active **ret) MUST_CHECK;
 int active_fd(const struct active *a); /* mount descriptor of the writable root, borrowed */
-/* The folder that takes the changes, borrowed: fit for filling a directory that was just made through active_fd() (so that nothing
- * lies below it) without the overlay's cost for every file.  Nothing else may be written there. */
+/* The folder that takes the changes, borrowed: fit for filling a directory that was just made through
+ * active_fd() (so that nothing lies below it) without the overlay's cost for every file.  Nothing else may be
+ * written there. */
 int active_upper_fd(const struct active *a);
-/* The file open as `to_fd` below active_fd() was made empty on purpose: commit puts a hard link to the file open as `from_fd`
- * in its place, which must lie in the store and never change in place, with the metadata that `to_fd` has or will have.
- * False: no more of these, write the content. */
+/* The file open as `to_fd` below active_fd() was made empty on purpose: commit puts a hard link to the file
+ * open as `from_fd` in its place, which must lie in the store and never change in place, with the metadata
+ * that `to_fd` has or will have. False: no more of these, write the content. */
 bool active_link_later(struct active *a, int to_fd, int from_fd);
 /* Attach at an absolute path (for a runtime's bundle rootfs); detached again by commit/abandon. */
 struct error *active_attach(struct active *a, const char *path) MUST_CHECK;
@@ -87,15 +92,16 @@ struct error *active_commit(struct active *a, const char *description, const cha
                             struct snapshot **ret) MUST_CHECK;
 void active_abandon(struct active *a); /* NULL is fine; also after a failed commit. Never waits. */
 
-/* ---- layers and tar -------------------------------------------------------------------------------------- */
+/* ---- layers and tar --------------------------------------------------------------------------------------
+ */
 
 /* Make (once) and return diff ID and the size of the canonical tar of layer `i`.  Equal calls join. Waits for
  * disk and CPU. */
 struct error *snapshot_layer_diff_id(struct snapshot *s, size_t i, struct digest *ret,
                                      int64_t *ret_tar_size) MUST_CHECK;
-/* Layer i as a blob that the store can open now: the compressed one that it came as, when it is kept, else the
- * (virtual) uncompressed one of its diff ID.  ERR_NOT_FOUND for a pulled layer whose blob is gone and whose
- * bytes are not those of our tar writer. */
+/* Layer i as a blob that the store can open now: the compressed one that it came as, when it is kept, else
+ * the (virtual) uncompressed one of its diff ID.  ERR_NOT_FOUND for a pulled layer whose blob is gone and
+ * whose bytes are not those of our tar writer. */
 struct error *snapshot_layer_blob(struct snapshot *s, size_t i, struct descriptor *ret) MUST_CHECK;
 /* The canonical tar of layer i. */
 struct error *snapshot_layer_open_tar(struct snapshot *s, size_t i, struct stream **ret) MUST_CHECK;
@@ -115,18 +121,21 @@ struct error *snapshot_unpack(struct store *s, const struct layer_source *layers
 struct error *snapshot_by_diff_ids(struct store *s, const struct digest *ids, size_t count,
                                    struct snapshot **ret) MUST_CHECK;
 
-/* ---- cache mounts (RUN --mount=type=cache) --------------------------------------------------------------- */
+/* ---- cache mounts (RUN --mount=type=cache) ---------------------------------------------------------------
+ */
 
 enum cache_sharing { CACHE_SHARED, CACHE_PRIVATE, CACHE_LOCKED };
 struct cache_mount;
-/* `id` is the full id (namespace and all; "source.local:" in front makes it a record of that type); `base` fills a new one (may be NULL).  CACHE_LOCKED waits;
- * CACHE_PRIVATE takes a free one of that id or makes another. */
+/* `id` is the full id (namespace and all; "source.local:" in front makes it a record of that type); `base`
+ * fills a new one (may be NULL).  CACHE_LOCKED waits; CACHE_PRIVATE takes a free one of that id or makes
+ * another. */
 struct error *cache_mount_acquire(struct store *s, const char *id, enum cache_sharing sharing,
                                   struct snapshot *base, const char *description,
                                   struct cache_mount **ret) MUST_CHECK;
 int cache_mount_fd(const struct cache_mount *c); /* directory, borrowed */
 void cache_mount_release(struct cache_mount *c);
-/* Whoever asks for this id from now on, with any base, gets a new one; those in use stay as long as they are. */
+/* Whoever asks for this id from now on, with any base, gets a new one; those in use stay as long as they are.
+ */
 struct error *cache_mount_forget(struct store *s, const char *id) MUST_CHECK;
 /* Release and delete: what is in it is not to be seen again. */
 void cache_mount_discard(struct cache_mount *c);

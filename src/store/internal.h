@@ -53,7 +53,8 @@ void store_mark_unsynced(struct store *s);
 struct error *bumps_flush(struct store *s) MUST_CHECK;
 void bump_note(struct store *s, struct map *m, const char *key);
 
-/* ---- what an image name reaches -------------------------------------------------------------------------- */
+/* ---- what an image name reaches --------------------------------------------------------------------------
+ */
 
 struct reach {
     struct map
@@ -67,7 +68,8 @@ struct error *reach_target(struct store *s, const struct descriptor *target, str
 /* image_check in a transaction. */
 struct error *image_check_locked(struct store *s, const struct descriptor *target) MUST_CHECK;
 
-/* ---- dropping -------------------------------------------------------------------------------------------- */
+/* ---- dropping --------------------------------------------------------------------------------------------
+ */
 
 /* Names taken out of the database in a transaction, to be moved to work/ before the lock is given up and then
  * removed. */

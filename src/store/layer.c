@@ -271,12 +271,14 @@ struct error *mount_row_forget(struct store *s, const char *cache_id, struct str
     CLEANUP(freep) char *over = xasprintf("%s:", cache_id);
 
     TRY(db_begin(&s->db));
-    struct error *e = db_query(&s->db, take_id, ret_ids,
-                               "SELECT id FROM cache_mounts WHERE cache_id = ? OR substr(cache_id, 1, length(?)) = ?", "sss",
-                               cache_id, over, over);
+    struct error *e =
+        db_query(&s->db, take_id, ret_ids,
+                 "SELECT id FROM cache_mounts WHERE cache_id = ? OR substr(cache_id, 1, length(?)) = ?",
+                 "sss", cache_id, over, over);
     if (e == NULL)
         e = db_exec(&s->db,
-                    "UPDATE cache_mounts SET cache_id = '#' || id WHERE cache_id = ? OR substr(cache_id, 1, length(?)) = ?",
+                    "UPDATE cache_mounts SET cache_id = '#' || id WHERE cache_id = ? OR substr(cache_id, 1, "
+                    "length(?)) = ?",
                     "sss", cache_id, over, over);
     return db_end(&s->db, e);
 }

@@ -42,11 +42,13 @@ struct error *store_sync(struct store *s) MUST_CHECK;
 int store_root_fd(const struct store *s);      /* borrowed */
 const char *store_root(const struct store *s); /* borrowed */
 int store_work_fd(const struct store *s);      /* ROOT/work */
-/* Remove work/<name> soon: in the background while store_run runs, else now.  Removing directories waits for the
- * filesystem's journal, and nobody has to wait for that.  Never fails: what cannot be removed goes at the next start. */
+/* Remove work/<name> soon: in the background while store_run runs, else now.  Removing directories waits for
+ * the filesystem's journal, and nobody has to wait for that.  Never fails: what cannot be removed goes at the
+ * next start. */
 void store_discard(struct store *s, const char *work_name);
 
-/* ---- leases: what a running job holds against garbage collection ----------------------------------------- */
+/* ---- leases: what a running job holds against garbage collection -----------------------------------------
+ */
 
 /* A lease protects the blobs and layers added to it until it is closed.  Lost with the process (rows go at
  * start). */
@@ -56,7 +58,8 @@ void lease_add_blob(struct lease *l, const struct digest *d);
 void lease_add_layer(struct lease *l, const char *layer_id);
 void lease_close(struct lease *l); /* NULL is fine */
 
-/* ---- blobs ----------------------------------------------------------------------------------------------- */
+/* ---- blobs -----------------------------------------------------------------------------------------------
+ */
 
 struct blob_info {
     struct digest digest;
@@ -96,7 +99,8 @@ struct error *ingest_commit(struct ingest *i, const struct digest *expected, int
                             struct digest *ret) MUST_CHECK;
 void ingest_close(struct ingest *i, bool keep_partial); /* after commit, or to abandon */
 
-/* ---- images by name -------------------------------------------------------------------------------------- */
+/* ---- images by name --------------------------------------------------------------------------------------
+ */
 
 /* name: canonical reference ("docker.io/library/busybox:latest"), or a dangling name
  * "moby-dangling@sha256:..". */
@@ -121,7 +125,8 @@ uint64_t images_version(struct store *s);
 /* Does a name reach all that it needs?  ERR_NOT_FOUND names the first missing blob. */
 struct error *image_check(struct store *s, const struct descriptor *target) MUST_CHECK;
 
-/* ---- cache records of the solver ------------------------------------------------------------------------- */
+/* ---- cache records of the solver -------------------------------------------------------------------------
+ */
 
 /* key and result id are opaque strings of the solver/snapshot; preimage: compact form of what the key was
  * made of (may be NULL). */
@@ -133,7 +138,8 @@ struct error *cache_find(struct store *s, const char *key, char **ret_result_id)
 struct error *cache_remove(struct store *s, const char *key) MUST_CHECK;
 /* The pre-image of a record; nothing is added when it has none or is not there. */
 struct error *cache_preimage(struct store *s, const char *key, struct buf *out) MUST_CHECK;
-/* The newest `max` records whose pre-image begins with `prefix`.  `each` runs when the database is free again. */
+/* The newest `max` records whose pre-image begins with `prefix`.  `each` runs when the database is free
+ * again. */
 struct error *cache_preimages_like(struct store *s, const void *prefix, size_t len, size_t max,
                                    void (*each)(void *ctx, const char *key, const void *preimage, size_t len),
                                    void *ctx) MUST_CHECK;
@@ -151,7 +157,8 @@ struct error *fact_put(struct store *s, const char *key,
 /* All whose key begins with `prefix`, added to a string map. */
 struct error *fact_list(struct store *s, const char *prefix, struct map *ret) MUST_CHECK;
 
-/* ---- the disk ledger and garbage collection -------------------------------------------------------------- */
+/* ---- the disk ledger and garbage collection --------------------------------------------------------------
+ */
 
 /* One row of `docker buildx du` (protocol.md 3.1 UsageRecord, section 9 for types and descriptions). */
 struct usage_record {

@@ -398,8 +398,8 @@ static void test_sweep(void **state)
     /* as kill -9 leaves it: no clean end, and things that no row names */
     CLEANUP(closep) UNUSED int junk = path_mkdirs(store_root_fd(store), "layers/junk/fs", 0755);
     CLEANUP(closep) UNUSED int work = path_mkdirs(store_root_fd(store), "work/junk/upper/x", 0755);
-    CLEANUP(closep) UNUSED
-    int blob = openat(store_root_fd(store), "blobs/sha256/junk", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    CLEANUP(closep)
+    UNUSED int blob = openat(store_root_fd(store), "blobs/sha256/junk", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
     reopen();
     assert_int_equal(count_files("layers"), 2); /* a clean end is believed */
     expect_ok(fact_put(store, "x", "y"));
