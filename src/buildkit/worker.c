@@ -51,16 +51,15 @@ Caps__ApiCap **worker_llb_caps(struct pb_arena *a, size_t *ret_count)
     const struct llb_cap *caps = llb_caps(&n);
     Caps__ApiCap **v = pb_array(a, n);
 
+    *ret_count = 0;
     for (size_t i = 0; i < n; i++) {
-        v[i] = PB_NEW(a, caps__api_cap);
-        v[i]->id = (char *)caps[i].id;
-        v[i]->enabled = caps[i].enabled;
-        if (!caps[i].enabled && caps[i].disabled_message != NULL) {
-            v[i]->disabled_reason_msg = (char *)caps[i].disabled_message;
-            v[i]->disabled_reason = (char *)"unimplemented";
-        }
+        Caps__ApiCap *c;
+        if (!caps[i].enabled)
+            continue; /* buildx asks for presence alone */
+        c = v[(*ret_count)++] = PB_NEW(a, caps__api_cap);
+        c->id = (char *)caps[i].id;
+        c->enabled = true;
     }
-    *ret_count = n;
     return v;
 }
 

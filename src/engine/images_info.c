@@ -74,7 +74,7 @@ static void add_digests(struct engine *e, const struct image_view *v, const stru
 {
     CLEANUP(freep) char *repo = reference_familiar_name(r);
     CLEANUP(strv_deinit) struct strv found = { 0 };
-    CLEANUP(err_freep) struct error *err = images_pushed_list(e, r, &v->target.digest, &found);
+    err_free(images_pushed_list(e, r, &v->target.digest, &found)); /* without it the digest here stands */
 
     if (found.len == 0)
         strv_addf(&found, "%s@%s", repo, v->target.digest.s);
