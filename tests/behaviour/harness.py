@@ -104,7 +104,20 @@ def free_port():
 def prepare():
     """Fetch the clients and build our own programs on BuildKit's client, once; -> the folder of the clients."""
     folder = pathlib.Path(subprocess.run([TOP / "tests/clients/setup"], check=True, stdout=subprocess.PIPE).stdout.decode().strip())
+    for source in (TOP / "examples/go", HERE / "liar"):
+        program = go_program(folder, source)
+        if not program.exists():
+            part = program.with_suffix(f".{os.getpid()}")
+            subprocess.run(["go", "build", "-trimpath", "-o", part, "."], cwd=source, check=True,
+                           env={**os.environ, "PATH": f"{os.environ['PATH']}:{folder}/bin"})
+            part.rename(program)
     return folder
+
+
+def go_program(clients, source):
+    """Where the program made of that folder is kept: by its text."""
+    text = b"".join((source / n).read_bytes() for n in ("main.go", "go.mod"))
+    return clients / "bin" / f"{source.parent.name}-{source.name}-{hashlib.sha256(text).hexdigest()[:16]}"
 
 
 # ---- images ------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 """docker build, end to end, through every door."""
 import json
 
-from harness import check, contains, equal
+from harness import TOP, check, contains, equal, go_program, run
 
 
 def test_first_build(w):
@@ -69,3 +69,18 @@ def test_config(w):
     equal(i["Entrypoint"], ["/bin/echo"], "Entrypoint")
     equal(i["Labels"], {"k": "v"}, "Labels")
     check("A=b" in i["Env"], i["Env"])
+
+
+def test_go_program(w):
+    """BuildKit's own client package over POST /grpc with POST /session, and over plain HTTP/2."""
+    d = w.shared()
+    program = go_program(w.clients, TOP / "examples/go")
+    c = w.context("FROM busybox\nCOPY f /f\nRUN echo by a program > /p\n", f="f")
+    r = run([program, "-socket", d.socket, "-tag", "goprog", c], env=d.env()).ok()
+    contains(r.out, "digest: sha256:")
+    contains(r.out, "docker.io/library/goprog:latest")
+    equal(d.docker("run", "--rm", "goprog", "cat", "/p").ok().out, "by a program\n", "output")
+    b = w.face("buildkitd")
+    r = run([program, "-socket", b.socket, "-direct", "-export", "none", c], env=b.env()).ok()
+    contains(r.err, "RUN echo by a program")
+    run([program, "-socket", d.socket, w.context("FROM busybox\nRUN exit 4\n")], env=d.env()).fails("exit code: 4")

@@ -291,3 +291,26 @@ def test_lying_registry(w):
         s = serve(fresh())  # and what is true can be pulled, so that the failures above were the lies
         d.docker("pull", f"127.0.0.1:{s.server_port}/x:ok").ok()
         s.shutdown()
+
+
+@weight(2)
+def test_lying_file_sync(w):
+    """A client of our own that says of its context what is not so: its build fails or is contained."""
+    program = harness.go_program(w.clients, harness.HERE / "liar")
+    d = w.daemon(name="buildkitd")
+    lies = harness.run([program, "list"]).ok().out.split()
+    believed = []
+    # nul: our names end at the NUL, so that it is a file "a"; BuildKit refuses it
+    may_work = {"truth", "nul", "negative-size", "xattr", "unasked-data", "device", "link-then-dir"}
+    with canary(w) as c:
+        harness.run([program, "-socket", d.socket, "truth"]).ok()
+        for lie in lies:
+            r = harness.run([program, "-socket", d.socket, "-target", c, lie], timeout=60)
+            if r.code == 0 and lie not in may_work:
+                believed.append(lie)
+            d.alive()
+        equal(believed, [], "lies that were believed")
+        harness.run([program, "-socket", d.socket, "truth"]).ok()
+    for folder, _, files in os.walk(d.root):
+        for f in files:
+            check(not f.startswith("escaped"), f"{folder}/{f}")
