@@ -53,6 +53,7 @@ def test_rebuild_leaves_the_old_untagged(w):
     equal(names(d), ["same:latest"], "images")
 
 
+@own  # two dockerds do not share a network namespace
 def test_save_and_load(w):
     d, other = w.daemon(), w.daemon()
     d.docker("build", "-t", "saved:1", w.context("FROM busybox\nENV A=b\nRUN echo content > /c && ln /c /d && ln -s c /e && chmod 4711 /c\nCMD cat /c\n")).ok()
