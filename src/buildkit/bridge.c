@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "io/path.h"
 #include "session/sync.h"
+#include "store/layer.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -55,7 +56,7 @@ static struct error *solve_frontend(struct bridge *b, const char *name, const st
  * -------------------------------------------------------------------------------------------------------- */
 
 /* A read-only descriptor of the ref's root; -1 for scratch. */
-static struct error *mount_ref(struct ref *ref, struct snapshot **ret_snapshot, int *ret_fd)
+static struct error *mount_ref(struct bridge *b, struct ref *ref, struct snapshot **ret_snapshot, int *ret_fd)
 {
     *ret_fd = -1;
     if (ref == NULL)
@@ -65,6 +66,11 @@ static struct error *mount_ref(struct ref *ref, struct snapshot **ret_snapshot, 
         return NULL;
     if (snapshot_is_tree(*ret_snapshot)) /* no mount for a look into the context */
         return snapshot_open_tree(*ret_snapshot, ret_fd);
+    if (snapshot_layer_count(*ret_snapshot) == 1) { /* nor for what is one folder */
+        *ret_fd = layer_dir(of(b)->builder->config->store, snapshot_layer(*ret_snapshot, 0)->id);
+        TRY_SYS(*ret_fd, "open the layer");
+        return NULL;
+    }
     return snapshot_mount_ro(*ret_snapshot, ret_fd);
 }
 
@@ -117,7 +123,7 @@ static struct error *read_file(struct bridge *b, struct ref *ref, const char *pa
 
     if (o != NULL && (o->offset < 0 || o->length < 0))
         return err_new(ERR_INVALID, "invalid range for %s", path);
-    TRY(mount_ref(ref, &s, &root));
+    TRY(mount_ref(b, ref, &s, &root));
     if (root < 0)
         return err_new(ERR_NOT_FOUND, "open %s: no such file or directory", path);
     at = path_open(root, path, O_PATH, 0);
@@ -161,7 +167,7 @@ static struct error *stat_file(struct bridge *b, struct ref *ref, const char *pa
     struct stat st;
     int r;
 
-    TRY(mount_ref(ref, &s, &root));
+    TRY(mount_ref(b, ref, &s, &root));
     if (root < 0)
         return err_new(ERR_NOT_FOUND, "lstat %s: no such file or directory", path);
     r = path_stat(root, path, false, &st);
@@ -227,7 +233,7 @@ struct error *bridge_read_dir(struct bridge *b, struct ref *ref, const char *pat
     DIR *d;
     int fd;
 
-    TRY(mount_ref(ref, &s, &root));
+    TRY(mount_ref(b, ref, &s, &root));
     if (root < 0)
         return err_new(ERR_NOT_FOUND, "open %s: no such file or directory", path);
     fd = path_open(root, path, O_RDONLY | O_DIRECTORY, 0);
