@@ -222,7 +222,7 @@ def test_daemon_killed_at_random_points(w):
 
 def test_cancel_ends_the_step(w):
     d = w.shared()
-    c = w.context("FROM busybox\nRUN sh -c ': MARK-cancel; trap \"\" TERM INT; sleep 300 & sleep 300'\n")
+    c = w.context("FROM busybox\nRUN sh -c ': MARK-cancel; trap \"\" TERM INT; sleep 300 & sleep 300; true'\n")
     p = d.spawn(w.clients / "bin/docker", "build", "--progress=plain", c)
     wait_for(lambda: any(b"MARK-cancel" in line for _, line in steps_running(d)), "the step runs", 30)
     p.send_signal(signal.SIGINT)
