@@ -216,7 +216,8 @@ static void floods_end_the_connection(void **state)
         int64_t code = -1;
         size_t n = flood(table[i].unit, 1000000, &code);
 
-        /* The GOAWAY is best effort: the last frame before it may have been cut when the writer was stopped. */
+        /* The GOAWAY is best effort: the last frame before it may have been cut when the writer was stopped.
+         */
         print_message("%s: ended after %zu frames, GOAWAY %lld\n", table[i].name, n, (long long)code);
         assert_int_not_equal(n, SIZE_MAX);
         assert_true(n < 100000);
