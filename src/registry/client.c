@@ -193,7 +193,7 @@ static bool wrong_scheme(const struct error *e, const struct exchange *x, bool h
 {
     if (e != NULL)
         return e->errnum == EPROTO;
-    return !https && exchange_status(x) == 400 &&
+    return !https && x != NULL && exchange_status(x) == 400 &&
            exchange_header(x, "Docker-Distribution-Api-Version") == NULL;
 }
 
