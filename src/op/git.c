@@ -479,8 +479,9 @@ static struct error *make_work(struct git *g)
     g->work = xasprintf("git-%s", id);
     if (mkdirat(work, g->work, 0700) < 0)
         return err_sys(errno, "make a folder for git");
-    g->bare = xasprintf("%s/work/%s/bare", store_root(g->c->store), g->work);
-    g->tree = xasprintf("%s/work/%s/tree", store_root(g->c->store), g->work);
+    CLEANUP(freep) char *folder = store_work_path(g->c->store, g->work);
+    g->bare = path_join(folder, "bare");
+    g->tree = path_join(folder, "tree");
     if (mkdir(g->bare, 0700) < 0 || mkdir(g->tree, 0755) < 0)
         return err_sys(errno, "make a folder for git");
     return NULL;

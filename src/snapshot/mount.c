@@ -149,7 +149,7 @@ static int mount_old(struct store *s, const struct stack *k)
     random_id(name, LAYER_ID_LEN);
     if (mkdirat(store_work_fd(s), name, 0700) < 0)
         return -errno;
-    CLEANUP(freep) char *target = xasprintf("%s/work/%s", store_root(s), name);
+    CLEANUP(freep) char *target = store_work_path(s, name);
     int fd = -1;
     int r = mount("overlay", target, "overlay", k->upper >= 0 ? 0 : MS_RDONLY, options.data) < 0 ? -errno : 0;
     if (r == 0) {

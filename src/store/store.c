@@ -314,6 +314,11 @@ int store_root_fd(const struct store *s)
     return s->root_fd;
 }
 
+char *store_work_path(const struct store *s, const char *name)
+{
+    return xasprintf("%s/%s/%s", s->root, "work", name);
+}
+
 const char *store_root(const struct store *s)
 {
     return s->root;

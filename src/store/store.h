@@ -42,6 +42,8 @@ struct error *store_sync(struct store *s) MUST_CHECK;
 int store_root_fd(const struct store *s);      /* borrowed */
 const char *store_root(const struct store *s); /* borrowed */
 int store_work_fd(const struct store *s);      /* ROOT/work */
+/* The path of `name` in the scratch folder, for programs that take only paths. New string. */
+char *store_work_path(const struct store *s, const char *name);
 /* Remove work/<name> soon: in the background while store_run runs, else now.  Removing directories waits for
  * the filesystem's journal, and nobody has to wait for that.  Never fails: what cannot be removed goes at the
  * next start. */
