@@ -32,6 +32,23 @@ struct error *process_signal(struct process *p, int signal) MUST_CHECK;
  * A wait point: on cancellation it lives on. */
 struct error *process_wait(struct process *p, int *ret_code, bool *ret_oom) MUST_CHECK;
 
+/* What one more process of a running container is. */
+struct process_exec_spec {
+    const char *const *args;
+    const char *const *env;             /* whole: nothing is inherited */
+    const char *cwd, *user;             /* as in run_spec, looked up inside the container's root */
+    bool privileged;                    /* all capabilities, no seccomp */
+    bool terminal;                      /* process_console() has it then */
+    unsigned width, height;             /* of the terminal; 0: unset */
+    int stdin_fd, stdout_fd, stderr_fd; /* borrowed; -1: /dev/null; ignored with a terminal */
+};
+/* Start another process beside the first (`runtime exec`).  It is a process of its own for every call here:
+ * wait, signal, resize, console, pid; process_free() kills it alone.  It ends with the container; `container`
+ * must live until it is freed.  ERR_NOT_FOUND when the container does not run; a program that cannot be
+ * started gives the runtime's words ("exec: \"x\": executable file not found in $PATH"). */
+struct error *process_exec(struct process *container, const struct process_exec_spec *x,
+                           struct process **ret) MUST_CHECK;
+
 /* Its place on the bridge; NULL without one. Borrowed. */
 const struct netns *process_netns(const struct process *p);
 struct network *runner_network(struct runner *r); /* NULL: no bridge here.  After process_create or a run. */
