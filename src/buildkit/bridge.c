@@ -16,9 +16,14 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+static struct request *request_of(struct bridge *b)
+{
+    return CONTAINER_OF(b, struct request, bridge);
+}
+
 static struct build *of(struct bridge *b)
 {
-    return (struct build *)b;
+    return request_of(b)->build;
 }
 
 static struct error *solve(struct bridge *b, struct llb_def *def, struct ref **ret)
@@ -28,7 +33,9 @@ static struct error *solve(struct bridge *b, struct llb_def *def, struct ref **r
         *ret = NULL;
         return NULL;
     }
-    return job_ref(of(b)->job, def, ret);
+    TRY(job_ref(of(b)->job, def, ret));
+    request_add_ref(request_of(b), *ret);
+    return NULL;
 }
 
 /* What is wrong with the Dockerfile has no code of its own in BuildKit, and clients print every code but
@@ -45,11 +52,18 @@ static struct error *solve_frontend(struct bridge *b, const char *name, const st
                                     const struct map *inputs, struct frontend_result *ret)
 {
     frontend_fn fn = frontend_find(name);
-    struct map none = { 0 };
+    struct request *r;
+    struct error *e;
 
     if (fn == NULL)
         return err_new(ERR_NOT_FOUND, "invalid frontend: %s", name);
-    return frontend_failure(fn(b, opts == NULL ? &none : opts, inputs == NULL ? &none : inputs, ret));
+    r = request_new(request_of(b), name, opts, inputs);
+    e = frontend_failure(fn(&r->bridge, &r->args, &r->inputs, ret));
+    if (e == NULL)
+        request_adopt(r->parent, r);
+    else
+        request_free(r);
+    return e;
 }
 
 /* ---- files of a ref
@@ -298,6 +312,8 @@ static struct error *resolve_image(struct bridge *b, const char *ref, const stru
         reporter_complete(r, e);
         reporter_free(r);
     }
+    if (e == NULL)
+        request_add_image(request_of(b), ret, o->platform, o->oci_layout);
     return e;
 }
 
@@ -344,8 +360,8 @@ static const struct bridge_ops bridge_ops = {
     .warn = warn,
 };
 
-void bridge_init(struct build *u)
+void bridge_init(struct request *r)
 {
-    u->bridge.ops = &bridge_ops;
-    u->bridge.workers = platform_supported(&u->bridge.worker_count);
+    r->bridge.ops = &bridge_ops;
+    r->bridge.workers = platform_supported(&r->bridge.worker_count);
 }

@@ -262,14 +262,19 @@ static struct error *run_frontend(struct build *u, const struct build_request *r
         if (r->frontend != NULL && r->frontend[0] != '\0')
             return err_new(ERR_INVALID, "invalid request: Definition %s with Frontend %s", u->ref,
                            r->frontend);
-        TRY(job_ref(u->job, llb_def_ref(r->definition), &ref));
+        struct error *e = u->root.bridge.ops->solve(&u->root.bridge, llb_def_ref(r->definition), &ref);
+
+        if (e != NULL) {
+            llb_def_unref(r->definition);
+            return e;
+        }
         frontend_result_add_ref(&u->result, NULL, ref);
         return NULL;
     }
     if (r->frontend == NULL || r->frontend[0] == '\0')
         return wait_for_return(u);
-    return u->bridge.ops->solve_frontend(&u->bridge, r->frontend, r->frontend_attrs, r->frontend_inputs,
-                                         &u->result);
+    return u->root.bridge.ops->solve_frontend(&u->root.bridge, r->frontend, r->frontend_attrs,
+                                              r->frontend_inputs, &u->result);
 }
 
 struct evaluation {
@@ -459,8 +464,6 @@ static struct error *open_build(struct builder *b, const struct build_request *r
     TRY(lease_open(b->config->store, &u->lease));
     TRY(job_open(b->config->solver, &o, &u->job));
     u->gateway = (r->frontend == NULL || r->frontend[0] == '\0') && llb_def_is_scratch(r->definition);
-    u->bridge.session_id = r->session_id == NULL ? "" : r->session_id;
-    bridge_init(u);
     return NULL;
 }
 
@@ -470,6 +473,7 @@ static void build_free(struct build *u)
         job_close(u->job);
     lease_close(u->lease);
     frontend_result_deinit(&u->result);
+    request_deinit(&u->root);
     err_free(u->return_error);
     mutex_deinit(&u->lock);
     cond_deinit(&u->changed);
@@ -490,9 +494,10 @@ struct error *builder_build(struct builder *b, const struct build_request *r, st
     random_id(id, 25);
     u->builder = b;
     u->ref = xstrdup(r->ref != NULL && r->ref[0] != '\0' ? r->ref : id);
-    u->inputs = r->frontend_inputs;
     mutex_init(&u->lock);
     cond_init(&u->changed);
+    request_init(&u->root, u, NULL, r->frontend, r->frontend_attrs, r->frontend_inputs);
+    u->root.bridge.session_id = r->session_id == NULL ? "" : r->session_id;
     e = open_build(b, r, u);
     if (e == NULL) {
         struct build_request named = *r;

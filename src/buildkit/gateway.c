@@ -195,7 +195,7 @@ static struct error *solve_definition(struct gateway *g, const Gw__SolveRequest 
     struct error *e;
 
     TRY(llb_def_from_pb(q->definition, &def));
-    e = g->build->bridge.ops->solve(&g->build->bridge, def, &ref);
+    e = g->build->root.bridge.ops->solve(&g->build->root.bridge, def, &ref);
     if (e != NULL) {
         llb_def_unref(def);
         return e;
@@ -208,7 +208,7 @@ static struct error *solve_any(struct gateway *g, const Gw__SolveRequest *q, str
 {
     CLEANUP(map_deinit) struct map opts = { 0 };
     CLEANUP(map_deinit) struct map inputs = { 0 };
-    struct bridge *b = &g->build->bridge;
+    struct bridge *b = &g->build->root.bridge;
 
     if (q->n_source_policies > 0)
         return err_new(ERR_UNIMPLEMENTED, "source policies are not supported yet");
@@ -232,7 +232,7 @@ static struct error *solve(struct rpc_call *call, void *ctx)
     TRY(gateway_enter(call, ctx, &g));
     TRY(solve_any(&g, q, &r));
     for (size_t i = 0; q->evaluate && i < r.ref_count; i++)
-        TRY(g.build->bridge.ops->evaluate(&g.build->bridge, r.refs[i].ref));
+        TRY(g.build->root.bridge.ops->evaluate(&g.build->root.bridge, r.refs[i].ref));
     TRY(result_message(&g.arena, &r, &m.result));
     if (!q->allow_result_return) {
         m.ref = r.ref_count > 0 && r.refs[0].ref != NULL ? (char *)ref_id(r.refs[0].ref) : (char *)"";
@@ -272,7 +272,7 @@ static struct error *evaluate(struct rpc_call *call, void *ctx)
     TRY(rpc_recv_one(call, &gw__evaluate_request__descriptor, &g.arena, &q));
     TRY(gateway_enter(call, ctx, &g));
     TRY(find_ref(&g, q->ref, &ref));
-    TRY(g.build->bridge.ops->evaluate(&g.build->bridge, ref));
+    TRY(g.build->root.bridge.ops->evaluate(&g.build->root.bridge, ref));
     return rpc_send(call, &m.base);
 }
 
@@ -284,9 +284,9 @@ static struct error *inputs(struct rpc_call *call, void *ctx)
 
     TRY(rpc_recv_one(call, &gw__inputs_request__descriptor, &g.arena, &q));
     TRY(gateway_enter(call, ctx, &g));
-    const struct map *in = g.build->inputs;
-    m.definitions = pb_array(&g.arena, in == NULL ? 0 : in->len);
-    for (size_t i = 0; in != NULL && i < in->len; i++) {
+    const struct map *in = &g.build->root.inputs;
+    m.definitions = pb_array(&g.arena, in->len);
+    for (size_t i = 0; i < in->len; i++) {
         CLEANUP(buf_deinit) struct buf b = { 0 };
         Bk__DefinitionEntry *entry = m.definitions[m.n_definitions++] =
             PB_NEW(&g.arena, bk__definition_entry);
@@ -320,7 +320,7 @@ static struct error *resolve(struct gateway *g, const char *ref, const Pb__Platf
 
     TRY(platform_of(platform, &p));
     o->platform = platform == NULL ? NULL : &p;
-    return g->build->bridge.ops->resolve_image(&g->build->bridge, ref, o, image);
+    return g->build->root.bridge.ops->resolve_image(&g->build->root.bridge, ref, o, image);
 }
 
 static struct error *resolve_image_config(struct rpc_call *call, void *ctx)
@@ -416,7 +416,7 @@ static struct error *read_file(struct rpc_call *call, void *ctx)
     TRY(find_ref(&g, q->ref, &ref));
     if (q->range != NULL)
         o = (struct read_file_options){ .offset = q->range->offset, .length = q->range->length };
-    TRY(g.build->bridge.ops->read_file(&g.build->bridge, ref, q->file_path, &o, &out));
+    TRY(g.build->root.bridge.ops->read_file(&g.build->root.bridge, ref, q->file_path, &o, &out));
     m.data = pb_bytes(out.data, out.len);
     return rpc_send(call, &m.base);
 }
@@ -433,7 +433,7 @@ static struct error *read_dir(struct rpc_call *call, void *ctx)
     TRY(rpc_recv_one(call, &gw__read_dir_request__descriptor, &g.arena, &q));
     TRY(gateway_enter(call, ctx, &g));
     TRY(find_ref(&g, q->ref, &ref));
-    TRY(bridge_read_dir(&g.build->bridge, ref, q->dir_path, q->include_pattern, &v, &n));
+    TRY(bridge_read_dir(&g.build->root.bridge, ref, q->dir_path, q->include_pattern, &v, &n));
     m.entries = pb_array(&g.arena, n);
     for (size_t i = 0; i < n; i++) {
         m.entries[m.n_entries++] = stat_message(&g.arena, &v[i]);
@@ -454,7 +454,7 @@ static struct error *stat_file(struct rpc_call *call, void *ctx)
     TRY(rpc_recv_one(call, &gw__stat_file_request__descriptor, &g.arena, &q));
     TRY(gateway_enter(call, ctx, &g));
     TRY(find_ref(&g, q->ref, &ref));
-    TRY(g.build->bridge.ops->stat_file(&g.build->bridge, ref, q->path, &st));
+    TRY(g.build->root.bridge.ops->stat_file(&g.build->root.bridge, ref, q->path, &st));
     m.stat = stat_message(&g.arena, &st);
     file_stat_deinit(&st);
     return rpc_send(call, &m.base);
@@ -497,7 +497,7 @@ static struct error *warn(struct rpc_call *call, void *ctx)
                                   .info = q->info == NULL ? NULL : &info,
                                   .ranges = ranges,
                                   .range_count = q->n_ranges };
-    TRY(g.build->bridge.ops->warn(&g.build->bridge, &w));
+    TRY(g.build->root.bridge.ops->warn(&g.build->root.bridge, &w));
     return rpc_send(call, &m.base);
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "buildkit/builder.h"
+#include "buildkit/request.h"
 #include "export/export.h"
 #include "task/task.h"
 #include "wire/pb.h"
@@ -20,12 +21,11 @@
 #define ENDED_KEEP_NS (10 * NS_PER_SEC) /* Status after the end */
 
 struct build {
-    struct bridge bridge; /* first: a bridge call finds its build by a cast */
+    struct request root; /* its bridge is the client's, over the gateway */
     struct builder *builder;
     char *ref;
     struct job *job;
-    struct lease *lease;      /* what resolving images brought in */
-    const struct map *inputs; /* of the request, borrowed */
+    struct lease *lease; /* what resolving images brought in */
     struct mutex lock;
     struct cond changed;
     unsigned users; /* calls under way; the builder's lock */
@@ -68,7 +68,7 @@ void build_put(struct build *u);
 void build_putp(struct build **u);
 /* LLBBridge.Return: exactly once. `result` and `failure` are taken. */
 struct error *build_return(struct build *u, struct frontend_result *result, struct error *failure) MUST_CHECK;
-void bridge_init(struct build *u);
+void bridge_init(struct request *r);
 
 /* ---- bridge helpers for the gRPC face
  * ---------------------------------------------------------------------------------------- */

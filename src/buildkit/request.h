@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * request.h - what was asked of frontends below a build, and what each of them solved; kept for the
+ * provenance
+ *
+ * Every frontend works through the bridge of a request of its own; the root is the build itself, whose bridge
+ * a client drives over the gateway.  Calls on one bridge may come from several tasks at once.
+ */
+#ifndef MINKE_BUILDKIT_REQUEST_H
+#define MINKE_BUILDKIT_REQUEST_H
+
+#include "frontend/frontend.h"
+#include "task/task.h"
+
+struct build;
+
+/* An image whose config was asked for. */
+struct request_image {
+    char *ref; /* as asked, without scheme */
+    char *digest;
+    struct platform platform; /* zeroed: none was given */
+    bool local;               /* from an OCI layout of the client */
+};
+
+struct request {
+    struct bridge bridge; /* first: a bridge call finds its request by a cast */
+    struct build *build;
+    struct request *parent; /* NULL: the build's own */
+    char *frontend;         /* "": none */
+    struct map args;        /* string map */
+    struct map inputs;      /* name -> struct llb_def *, references */
+    struct mutex lock;      /* of what follows */
+    struct ptrv refs;       /* struct ref *, the job's: solved from definitions through this bridge */
+    struct ptrv children;   /* struct request *, those that succeeded */
+    struct request_image *images;
+    size_t image_count;
+};
+
+/* Args and inputs are copied; NULL: none. */
+void request_init(struct request *r, struct build *u, struct request *parent, const char *frontend,
+                  const struct map *args, const struct map *inputs);
+void request_deinit(struct request *r); /* with its children */
+struct request *request_new(struct request *parent, const char *frontend, const struct map *args,
+                            const struct map *inputs);
+void request_free(struct request *r);
+void request_add_ref(struct request *r, struct ref *ref);
+void request_adopt(struct request *r, struct request *child); /* it succeeded; taken */
+void request_add_image(struct request *r, const struct resolved_image *image, const struct platform *platform,
+                       bool local);
+
+#endif
