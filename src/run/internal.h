@@ -6,7 +6,9 @@
 #define MINKE_RUN_INTERNAL_H
 
 #include "run/bundle.h"
+#include "io/spawn.h"
 #include "run/network.h"
+#include "run/process.h"
 #include "run/run.h"
 #include "run/runtime.h"
 #include "run/stubs.h"
@@ -54,11 +56,39 @@ struct prepared {
     struct socket_source *sockets;
     size_t socket_count;
     struct ptrv owned; /* strings that the spec borrows */
+    /* What a further process has in common with the first. */
+    uint64_t caps;
+    bool ambient_caps, no_new_privileges;
+    struct run_ulimit *ulimits; /* names in `owned` */
+    size_t ulimit_count;
 };
 /* The runner's state is not looked at: the probe itself prepares with a runtime on trial. */
 struct error *prepare(struct runner *r, const struct runtime *rt, const struct run_spec *s,
                       struct prepared *ret) MUST_CHECK;
 /* Remove stubs, give the network back, drop the bundle.  The container is gone by then. */
 void prepared_deinit(struct prepared *p);
+
+/* `cwd` with its links resolved inside the root, *ret_path owned by the caller.  ERR_INVALID when it leads to
+ * a place that is none to work in. */
+struct error *prepare_cwd(int root_fd, const char *cwd, char **ret_path) MUST_CHECK;
+/* Append `list` to *env, with HOME set: crun leaves it out for a user that the root does not know, runc does
+ * not. */
+struct error *prepare_env(int root_fd, const char *const *list, uint32_t uid, struct strv *env) MUST_CHECK;
+
+struct process {
+    struct prepared prepared;  /* zeroed for a further process */
+    struct process *container; /* of a further process: the first one, borrowed; else NULL */
+    struct mutex lock;         /* guards child: signals meet the end of the process */
+    struct child child;        /* pid 0 when it was reaped */
+    pid_t pid;                 /* kept for show */
+    int console_fd;
+    bool created;        /* the runtime knows it */
+    char *memory_events; /* where the kernel counts kills for memory; NULL: not known */
+};
+struct process *process_new(void);
+/* Take the process whose id the runtime left in the bundle for ours. */
+struct error *process_adopt(struct process *p, struct bundle *b) MUST_CHECK;
+/* Receive the terminal's master from the runtime, which has ended. */
+struct error *process_take_console(struct process *p, int listen_fd) MUST_CHECK;
 
 #endif

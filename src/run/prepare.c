@@ -206,15 +206,25 @@ static struct error *make_dirs_owned(int root_fd, const char *path, const struct
     return NULL;
 }
 
+struct error *prepare_cwd(int root_fd, const char *cwd, char **ret_path)
+{
+    CLEANUP(freep) char *path = NULL;
+
+    if (*cwd != '/')
+        return err_new(ERR_INVALID, "working directory %s is not absolute", cwd);
+    if (path_resolve(root_fd, cwd, &path) < 0 || is_proc_magic(path))
+        return err_new(ERR_INVALID, "working dir %s points to invalid target", cwd);
+    *ret_path = TAKE(path);
+    return NULL;
+}
+
 static struct error *make_cwd(int root_fd, const char *cwd, const struct run_user *u)
 {
     CLEANUP(freep) char *path = NULL;
     struct stat st;
-    int r = path_resolve(root_fd, cwd, &path);
 
-    if (r < 0 || is_proc_magic(path))
-        return err_new(ERR_INVALID, "working dir %s points to invalid target", cwd);
-    r = path_stat(root_fd, path, true, &st);
+    TRY(prepare_cwd(root_fd, cwd, &path));
+    int r = path_stat(root_fd, path, true, &st);
     if (r == 0 || r != -ENOENT)
         return NULL; /* what is no directory is refused by the runtime */
     return make_dirs_owned(root_fd, path, u);
@@ -352,12 +362,11 @@ static struct error *find_user(const struct run_spec *s, struct run_user *u)
     return NULL;
 }
 
-/* crun leaves HOME out for a user that the root does not know, runc does not: it is set here for both. */
-static struct error *add_home(const struct run_spec *s, const struct run_user *u, struct strv *env)
+struct error *prepare_env(int root_fd, const char *const *list, uint32_t uid, struct strv *env)
 {
     CLEANUP(freep) char *home = NULL;
 
-    for (const char *const *v = s->env; v != NULL && *v != NULL; v++) {
+    for (const char *const *v = list; v != NULL && *v != NULL; v++) {
         if (streq(*v, "HOME="))
             continue;
         if (home == NULL && str_has_prefix(*v, "HOME="))
@@ -366,7 +375,7 @@ static struct error *add_home(const struct run_spec *s, const struct run_user *u
     }
     if (home != NULL)
         return NULL;
-    TRY(run_user_home(s->rootfs_fd, u->uid, &home));
+    TRY(run_user_home(root_fd, uid, &home));
     strv_take(env, xasprintf("HOME=%s", home));
     return NULL;
 }
@@ -391,6 +400,20 @@ static void apply_extra(const struct run_extra *x, struct spec *c)
         c->oom_score_adj = &x->oom_score_adj;
     if (x->host_uts)
         c->hostname = NULL;
+}
+
+/* For process_exec(). */
+static void keep_limits(struct prepared *p, const struct spec *c)
+{
+    p->caps = c->caps;
+    p->ambient_caps = c->ambient_caps;
+    p->no_new_privileges = c->no_new_privileges;
+    p->ulimits = xcalloc(c->ulimit_count + 1, sizeof(*p->ulimits));
+    for (size_t i = 0; i < c->ulimit_count; i++) {
+        p->ulimits[i] = c->ulimits[i];
+        p->ulimits[i].name = keep(p, xstrdup(c->ulimits[i].name));
+    }
+    p->ulimit_count = c->ulimit_count;
 }
 
 static struct error *fill(struct runner *r, const struct run_spec *s, struct prepared *p, struct mounts *m,
@@ -428,10 +451,11 @@ static struct error *fill(struct runner *r, const struct run_spec *s, struct pre
     c.gid = u->gid;
     c.gids = u->gids;
     c.gid_count = u->gid_count;
-    TRY(add_home(s, u, &env));
+    TRY(prepare_env(s->rootfs_fd, s->env, u->uid, &env));
     c.env = (const char *const *)env.v;
     if (s->extra != NULL)
         apply_extra(s->extra, &c);
+    keep_limits(p, &c);
     TRY(acquire_network(r, s, p, &c.network_path));
     TRY(add_network_files(m, r, s, hostname));
     TRY(add_binds(m, s));
@@ -494,6 +518,7 @@ void prepared_deinit(struct prepared *p)
     for (size_t i = 0; i < p->socket_count; i++)
         close(p->sockets[i].fd);
     free(p->sockets);
+    free(p->ulimits);
     bundle_deinit(&p->bundle);
     for (size_t i = 0; i < p->owned.len; i++)
         free(p->owned.v[i]);

@@ -23,16 +23,6 @@
 #define FREE_TIMEOUT (30 * NS_PER_SEC)
 #define STRAY_AGE (10 * NS_PER_SEC) /* nobody who waits leaves an ended child that long */
 
-struct process {
-    struct prepared prepared;
-    struct mutex lock;  /* guards child: signals meet the end of the process */
-    struct child child; /* pid 0 when it was reaped */
-    pid_t pid;          /* kept for show */
-    int console_fd;
-    bool created;        /* the runtime knows it */
-    char *memory_events; /* where the kernel counts kills for memory; NULL: not known */
-};
-
 /* ---- the terminal
  * -------------------------------------------------------------------------------------------------------------
  */
@@ -73,7 +63,7 @@ static int accept_console(int listen_fd)
     return r < 0 ? r : receive_fd(fd);
 }
 
-static struct error *take_console(struct process *p, int listen_fd)
+struct error *process_take_console(struct process *p, int listen_fd)
 {
     struct deadline d;
 
@@ -108,12 +98,12 @@ static void become_subreaper(void)
         log_warn("cannot become a subreaper: exit codes of containers will be lost");
 }
 
-static struct error *adopt(struct process *p)
+struct error *process_adopt(struct process *p, struct bundle *b)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
     uint64_t pid;
 
-    bundle_read(&p->prepared.bundle, "pid", &text, 32);
+    bundle_read(b, "pid", &text, 32);
     if (parse_u64(buf_str(&text), &pid) < 0 || pid == 0 || pid > INT32_MAX)
         return err_new(ERR_INTERNAL, "the OCI runtime left no process id");
     p->child.pid = p->pid = (pid_t)pid;
@@ -177,20 +167,27 @@ static struct error *create(struct process *p, const struct run_spec *s)
                        "failed: %s create failed: %s",
                        q->runtime->name, message);
     }
-    TRY(adopt(p));
+    TRY(process_adopt(p, &q->bundle));
     find_memory_events(p);
-    return s->extra->terminal ? take_console(p, console_listener) : NULL;
+    return s->extra->terminal ? process_take_console(p, console_listener) : NULL;
+}
+
+struct process *process_new(void)
+{
+    struct process *p = NEW(struct process);
+
+    mutex_init(&p->lock);
+    p->child.pidfd = -1;
+    p->console_fd = -1;
+    return p;
 }
 
 struct error *process_create(struct runner *r, const struct run_spec *spec, struct process **ret)
 {
-    struct process *p = NEW(struct process);
+    struct process *p = process_new();
 
     assert(spec->id != NULL && spec->extra != NULL);
     become_subreaper();
-    mutex_init(&p->lock);
-    p->child.pidfd = -1;
-    p->console_fd = -1;
     struct error *e = runner_ready(r);
     if (e == NULL)
         e = prepare(r, r->chosen, spec, &p->prepared);
@@ -262,7 +259,8 @@ struct error *process_wait(struct process *p, int *ret_code, bool *ret_oom)
     p->child.pid = 0;
     mutex_unlock(&p->lock);
     if (r < 0)
-        log_warn("the exit code of a container is lost", "id", p->prepared.id);
+        log_warn("the exit code of a container is lost", "id",
+                 p->container != NULL ? p->container->prepared.id : p->prepared.id);
     *ret_oom = was_killed_for_memory(p);
     *ret_code = r < 0 ? 255 : WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     return NULL;

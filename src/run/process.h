@@ -35,11 +35,11 @@ struct error *process_wait(struct process *p, int *ret_code, bool *ret_oom) MUST
 /* What one more process of a running container is. */
 struct process_exec_spec {
     const char *const *args;
-    const char *const *env;             /* whole: nothing is inherited */
-    const char *cwd, *user;             /* as in run_spec, looked up inside the container's root */
-    bool privileged;                    /* all capabilities, no seccomp */
-    bool terminal;                      /* process_console() has it then */
-    unsigned width, height;             /* of the terminal; 0: unset */
+    const char *const *env; /* whole: nothing is inherited */
+    const char *cwd, *user; /* as in run_spec, looked up inside the container's root */
+    bool privileged;        /* all capabilities; the container's seccomp filter stays, as with dockerd */
+    bool terminal;          /* process_console() has it then */
+    unsigned width, height; /* of the terminal; 0: unset */
     int stdin_fd, stdout_fd, stderr_fd; /* borrowed; -1: /dev/null; ignored with a terminal */
 };
 /* Start another process beside the first (`runtime exec`).  It is a process of its own for every call here:

@@ -132,9 +132,22 @@ static void command_line(const struct runtime *rt, const struct bundle *b, const
         strv_add(out, "json");
     }
     strv_add(out, command);
-    if (b != NULL) {
-        strv_add(out, "--bundle");
-        strv_add(out, b->path);
+}
+
+static void add_bundle(const struct bundle *b, struct strv *argv)
+{
+    strv_add(argv, "--bundle");
+    strv_add(argv, b->path);
+}
+
+/* Where the process id goes, and the terminal. */
+static void add_results(const struct bundle *b, const char *console_socket, struct strv *argv)
+{
+    strv_add(argv, "--pid-file");
+    strv_addf(argv, "%s/pid", b->path);
+    if (console_socket != NULL) {
+        strv_add(argv, "--console-socket");
+        strv_add(argv, console_socket);
     }
 }
 
@@ -168,6 +181,7 @@ struct error *runtime_start(const struct runtime *rt, struct bundle *b, const ch
 
     b->hide_unified_cgroup = rt->hide_unified_cgroup;
     command_line(rt, b, "run", &argv);
+    add_bundle(b, &argv);
     strv_add(&argv, id);
     return start(&argv, b, io, ret);
 }
@@ -192,15 +206,28 @@ struct error *runtime_create(const struct runtime *rt, struct bundle *b, const c
 
     b->hide_unified_cgroup = rt->hide_unified_cgroup;
     command_line(rt, b, "create", &argv);
-    strv_add(&argv, "--pid-file");
-    strv_addf(&argv, "%s/pid", b->path);
-    if (console_socket != NULL) {
-        strv_add(&argv, "--console-socket");
-        strv_add(&argv, console_socket);
-    }
+    add_bundle(b, &argv);
+    add_results(b, console_socket, &argv);
     strv_add(&argv, id);
     TRY(start(&argv, b, io, &c));
     return wait_success(&c, "create");
+}
+
+struct error *runtime_exec(const struct runtime *rt, struct bundle *b, const char *id,
+                           const struct runtime_io *io, const char *console_socket)
+{
+    CLEANUP(strv_deinit) struct strv argv = { 0 };
+    CLEANUP(child_deinit) struct child c = { .pidfd = -1 };
+
+    b->hide_unified_cgroup = rt->hide_unified_cgroup;
+    command_line(rt, b, "exec", &argv);
+    strv_add(&argv, "--detach");
+    strv_add(&argv, "--process");
+    strv_addf(&argv, "%s/process.json", b->path);
+    add_results(b, console_socket, &argv);
+    strv_add(&argv, id);
+    TRY(start(&argv, b, io, &c));
+    return wait_success(&c, "exec");
 }
 
 struct error *runtime_command(const struct runtime *rt, const char *command, const char *flag, const char *id)

@@ -52,6 +52,10 @@ struct error *runtime_start(const struct runtime *rt, struct bundle *b, const ch
  * bundle's "pid". `console_socket`: path of a listening socket that receives the terminal; NULL: none. */
 struct error *runtime_create(const struct runtime *rt, struct bundle *b, const char *id,
                              const struct runtime_io *io, const char *console_socket) MUST_CHECK;
+/* `runtime exec` of the process that the bundle's "process.json" describes, beside those of container `id`;
+ * the rest as runtime_create().  The bundle is not the container's own. */
+struct error *runtime_exec(const struct runtime *rt, struct bundle *b, const char *id,
+                           const struct runtime_io *io, const char *console_socket) MUST_CHECK;
 /* A command about an existing container: "start", "delete", .. with an optional flag before the id
  * ("--force"). */
 struct error *runtime_command(const struct runtime *rt, const char *command, const char *flag,

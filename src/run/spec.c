@@ -460,16 +460,34 @@ static void append_unlimited(struct buf *out, const char *text)
     buf_adds(out, text);
 }
 
+static struct error *encode(const json_t *root, struct buf *out)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+
+    if (json_dump_callback(root, append, &text, JSON_COMPACT) != 0)
+        return err_new(ERR_INTERNAL, "config.json could not be encoded");
+    append_unlimited(out, buf_str(&text));
+    return NULL;
+}
+
 struct error *spec_generate(const struct spec *s, struct buf *out)
 {
     json_t *root = json_object();
-    CLEANUP(buf_deinit) struct buf text = { 0 };
     struct error *e = fill(s, root);
 
-    if (e == NULL && json_dump_callback(root, append, &text, JSON_COMPACT) != 0)
-        e = err_new(ERR_INTERNAL, "config.json could not be encoded");
-    json_decref(root);
     if (e == NULL)
-        append_unlimited(out, buf_str(&text));
+        e = encode(root, out);
+    json_decref(root);
+    return e;
+}
+
+struct error *spec_generate_process(const struct spec *s, struct buf *out)
+{
+    json_t *root = json_object();
+    struct error *e = process(s, root);
+
+    if (e == NULL)
+        e = encode(json_object_get(root, "process"), out);
+    json_decref(root);
     return e;
 }

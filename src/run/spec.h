@@ -59,5 +59,7 @@ struct spec {
 
 /* Append config.json to *out.  ERR_INVALID for a text that is not UTF-8 (JSON cannot carry it). */
 struct error *spec_generate(const struct spec *s, struct buf *out) MUST_CHECK;
+/* The same for its "process" alone, which is what describes a further process of a container. */
+struct error *spec_generate_process(const struct spec *s, struct buf *out) MUST_CHECK;
 
 #endif
