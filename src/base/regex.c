@@ -6,6 +6,10 @@
  *
  *     x*      L: split +1, +n   x...   jump L
  *     x?      split +1, +n      x...
+ *     (x)     group 2k          x...   group 2k+1
+ *
+ * What groups matched is found by a second simulation from the start of the match on, whose threads carry the
+ * places; who does not ask for groups does not pay for them.
  */
 #include "base/regex.h"
 
@@ -13,13 +17,26 @@
 
 #include "base/limits.h"
 #include "base/rune.h"
+#include "base/vec.h"
 
-enum op { OP_CHAR, OP_ANY, OP_CLASS, OP_BEGIN, OP_END, OP_WORD, OP_NOT_WORD, OP_SPLIT, OP_JUMP, OP_MATCH };
+enum op {
+    OP_CHAR,
+    OP_ANY,
+    OP_CLASS,
+    OP_BEGIN,
+    OP_END,
+    OP_WORD,
+    OP_NOT_WORD,
+    OP_SPLIT,
+    OP_JUMP,
+    OP_GROUP,
+    OP_MATCH
+};
 
 /* Jumps are relative, so that code can be moved when a repetition is put around it. */
 struct inst {
     enum op op;
-    int32_t x; /* code point, class index, or preferred jump */
+    int32_t x; /* code point, class index, preferred jump, or place among the ends of groups */
     int32_t y; /* second jump of OP_SPLIT */
 };
 
@@ -39,7 +56,8 @@ struct regex {
     size_t count, cap;
     struct class *classes;
     size_t class_count, class_cap;
-    bool anchored; /* can only match at index 0 */
+    struct strv group_names; /* of the groups behind the whole match; "" without a name */
+    bool anchored;           /* can only match at index 0 */
 };
 
 struct compiler {
@@ -47,6 +65,8 @@ struct compiler {
     const char *s;
     size_t len, pos;
     int depth;
+    bool fold;    /* (?i): letters of ASCII in either case */
+    bool dot_all; /* (?s): . is any character */
 };
 
 #define REGEX_DEPTH 64
@@ -114,6 +134,35 @@ static bool class_has(const struct class *c, int32_t r)
             return !c->negated;
     }
     return c->negated;
+}
+
+static bool is_ascii_letter(int32_t r)
+{
+    return (r >= 'a' && r <= 'z') || (r >= 'A' && r <= 'Z');
+}
+
+static void emit_char(struct compiler *c, int32_t r)
+{
+    if (!c->fold || !is_ascii_letter(r)) {
+        emit(c->re, OP_CHAR, r, 0);
+        return;
+    }
+    struct class *cl = class_new(c->re);
+
+    class_add(cl, r, r);
+    class_add(cl, r ^ 0x20, r ^ 0x20);
+    emit(c->re, OP_CLASS, (int32_t)c->re->class_count - 1, 0);
+}
+
+/* Both cases of the letters that are in it. */
+static void class_fold(struct class *c)
+{
+    for (size_t i = 0, n = c->count; i < n; i++) {
+        for (int32_t r = MAX(c->ranges[i].lo, 'A'); r <= MIN(c->ranges[i].hi, 'z'); r++) {
+            if (is_ascii_letter(r))
+                class_add(c, r ^ 0x20, r ^ 0x20);
+        }
+    }
 }
 
 static const struct {
@@ -302,6 +351,8 @@ static int parse_class(struct compiler *c)
             return r;
     }
     c->pos++;
+    if (c->fold)
+        class_fold(cl);
     emit(c->re, OP_CLASS, (int32_t)c->re->class_count - 1, 0);
     return 0;
 }
@@ -314,7 +365,7 @@ static int parse_quoted(struct compiler *c)
             c->pos += 2;
             return 0;
         }
-        emit(c->re, OP_CHAR, next_rune(c), 0);
+        emit_char(c, next_rune(c));
     }
     return 0;
 }
@@ -380,13 +431,67 @@ static int parse_escaped_atom(struct compiler *c)
     int e = parse_escape(c, &r);
     if (e < 0)
         return e;
-    emit(c->re, OP_CHAR, r, 0);
+    emit_char(c, r);
     return 0;
 }
 
 static int parse_alternatives(struct compiler *c);
 
-static int parse_group(struct compiler *c)
+/* "name>" behind "(?P<". */
+static int parse_group_name(struct compiler *c, char **ret)
+{
+    const char *name = c->s + c->pos, *end = memchr(name, '>', c->len - c->pos);
+    size_t n = end == NULL ? 0 : (size_t)(end - name);
+
+    if (n == 0)
+        return -EINVAL;
+    for (size_t i = 0; i < n; i++) {
+        if (!is_ascii_letter(name[i]) && name[i] != '_' && !(name[i] >= '0' && name[i] <= '9'))
+            return -EINVAL;
+    }
+    c->pos += n + 1;
+    *ret = xstrndup(name, n);
+    return 0;
+}
+
+/* Behind "(?": a name, or flags up to ':' or ')'. *ret_name: of a group that is remembered. */
+static int parse_group_kind(struct compiler *c, char **ret_name, bool *ret_flags_only)
+{
+    bool off = false;
+
+    if (c->len - c->pos >= 2 && memcmp(c->s + c->pos, "P<", 2) == 0) {
+        c->pos += 2;
+        return parse_group_name(c, ret_name);
+    }
+    if (peek(c) == '<') {
+        c->pos++;
+        return parse_group_name(c, ret_name);
+    }
+    for (;; c->pos++) {
+        switch (peek(c)) {
+        case '-':
+            if (off)
+                return -EINVAL;
+            off = true;
+            break;
+        case 'i':
+            c->fold = !off;
+            break;
+        case 's':
+            c->dot_all = !off;
+            break;
+        case ':':
+        case ')':
+            *ret_flags_only = peek(c) == ')';
+            c->pos++;
+            return 0;
+        default:
+            return -EINVAL;
+        }
+    }
+}
+
+static int parse_group_body(struct compiler *c)
 {
     if (++c->depth > REGEX_DEPTH)
         return -E2BIG;
@@ -398,6 +503,35 @@ static int parse_group(struct compiler *c)
         return -EINVAL;
     c->pos++;
     return 0;
+}
+
+/* Behind '('. */
+static int parse_group(struct compiler *c)
+{
+    bool fold = c->fold, dot_all = c->dot_all, flags_only = false;
+    CLEANUP(freep) char *name = NULL;
+    int r = 0;
+
+    if (peek(c) == '?') {
+        c->pos++;
+        r = parse_group_kind(c, &name, &flags_only);
+        if (r < 0 || flags_only) /* flags hold until the group around ends */
+            return r;
+    } else {
+        name = xstrdup("");
+    }
+    if (name != NULL) {
+        strv_add(&c->re->group_names, name);
+        int32_t slot = 2 * (int32_t)c->re->group_names.len;
+        emit(c->re, OP_GROUP, slot, 0);
+        r = parse_group_body(c);
+        emit(c->re, OP_GROUP, slot + 1, 0);
+    } else {
+        r = parse_group_body(c);
+    }
+    c->fold = fold;
+    c->dot_all = dot_all;
+    return r;
 }
 
 static int parse_atom(struct compiler *c)
@@ -415,7 +549,7 @@ static int parse_atom(struct compiler *c)
         return 0;
     case '.':
         c->pos++;
-        emit(c->re, OP_ANY, 0, 0);
+        emit(c->re, OP_ANY, c->dot_all, 0);
         return 0;
     case '[':
         c->pos++;
@@ -435,7 +569,7 @@ static int parse_atom(struct compiler *c)
             return -EINVAL;
         __attribute__((fallthrough));
     default:
-        emit(c->re, OP_CHAR, next_rune(c), 0);
+        emit_char(c, next_rune(c));
         return 0;
     }
 }
@@ -572,6 +706,7 @@ void regex_free(struct regex *re)
         free(re->classes[i].ranges);
     free(re->classes);
     free(re->insts);
+    strv_deinit(&re->group_names);
     free(re);
 }
 
@@ -652,6 +787,9 @@ static void add_thread(struct matcher *m, struct thread_set *set, uint32_t pc, s
             if (assertion_holds(m, in->op, pos))
                 m->stack[depth++] = pc + 1;
             break;
+        case OP_GROUP:
+            m->stack[depth++] = pc + 1;
+            break;
         default:
             break;
         }
@@ -664,7 +802,7 @@ static bool consumes(const struct regex *re, const struct inst *in, int32_t r)
     case OP_CHAR:
         return r == in->x;
     case OP_ANY:
-        return r != '\n' && r != RUNE_EOF;
+        return (r != '\n' || in->x != 0) && r != RUNE_EOF;
     case OP_CLASS:
         return r != RUNE_EOF && class_has(&re->classes[in->x], r);
     default:
@@ -747,6 +885,136 @@ bool regex_matches(const struct regex *re, const char *s, size_t len)
     return regex_find(re, s, len, 0, &start, &end);
 }
 
+/* ---- groups ---- */
+
+/* What is to be done next: look at a place, or put back what a group's end was before. */
+struct capture_step {
+    uint32_t pc;
+    int32_t slot; /* -1: the place */
+    size_t old;
+};
+
+struct capture_set {
+    uint32_t *pcs, *index;
+    size_t *ends; /* width of them a thread */
+    size_t count;
+};
+
+struct capturer {
+    struct matcher base; /* for assertions */
+    size_t width;
+    size_t *ends; /* of the thread at hand */
+    struct capture_step *stack;
+    struct capture_set current, next;
+};
+
+/* As add_thread, with the ends of groups on the way. */
+static void capture_add(struct capturer *m, struct capture_set *set, uint32_t from, size_t pos)
+{
+    size_t depth = 0;
+
+    m->stack[depth++] = (struct capture_step){ from, -1, 0 };
+    while (depth > 0) {
+        struct capture_step at = m->stack[--depth];
+
+        if (at.slot >= 0) {
+            m->ends[at.slot] = at.old;
+            continue;
+        }
+        if (set->index[at.pc] < set->count && set->pcs[set->index[at.pc]] == at.pc)
+            continue;
+        set->index[at.pc] = (uint32_t)set->count;
+        set->pcs[set->count] = at.pc;
+        memcpy(set->ends + set->count++ * m->width, m->ends, m->width * sizeof(*m->ends));
+        const struct inst *in = &m->base.re->insts[at.pc];
+
+        switch (in->op) {
+        case OP_JUMP:
+            m->stack[depth++] = (struct capture_step){ at.pc + (uint32_t)in->x, -1, 0 };
+            break;
+        case OP_SPLIT:
+            m->stack[depth++] = (struct capture_step){ at.pc + (uint32_t)in->y, -1, 0 };
+            m->stack[depth++] = (struct capture_step){ at.pc + (uint32_t)in->x, -1, 0 };
+            break;
+        case OP_GROUP:
+            m->stack[depth++] = (struct capture_step){ 0, in->x, m->ends[in->x] };
+            m->ends[in->x] = pos;
+            m->stack[depth++] = (struct capture_step){ at.pc + 1, -1, 0 };
+            break;
+        case OP_BEGIN:
+        case OP_END:
+        case OP_WORD:
+        case OP_NOT_WORD:
+            if (assertion_holds(&m->base, in->op, pos))
+                m->stack[depth++] = (struct capture_step){ at.pc + 1, -1, 0 };
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+/* From the start of a match that is known: its ends into `ret`. */
+static void capture_run(struct capturer *m, size_t start, size_t *ret)
+{
+    size_t width;
+
+    for (size_t i = 0; i < m->width; i++)
+        m->ends[i] = REGEX_NONE;
+    m->ends[0] = start;
+    capture_add(m, &m->current, 0, start);
+    for (size_t pos = start;; pos += width) {
+        int32_t r = rune_decode(m->base.s + pos, m->base.len - pos, &width);
+
+        m->next.count = 0;
+        for (size_t i = 0; i < m->current.count; i++) {
+            const struct inst *in = &m->base.re->insts[m->current.pcs[i]];
+            const size_t *ends = m->current.ends + i * m->width;
+
+            if (in->op == OP_MATCH) {
+                memcpy(ret, ends, m->width * sizeof(*ret));
+                ret[1] = pos;
+                break;
+            }
+            if (!consumes(m->base.re, in, r))
+                continue;
+            memcpy(m->ends, ends, m->width * sizeof(*ends));
+            capture_add(m, &m->next, m->current.pcs[i] + 1, pos + width);
+        }
+        struct capture_set t = m->current;
+        m->current = m->next;
+        m->next = t;
+        if (r == RUNE_EOF || m->current.count == 0)
+            return;
+    }
+}
+
+size_t regex_group_count(const struct regex *re)
+{
+    return re->group_names.len + 1;
+}
+
+bool regex_find_groups(const struct regex *re, const char *s, size_t len, size_t from, size_t *ret)
+{
+    size_t n = re->count, width = 2 * regex_group_count(re);
+    struct capturer m = { .base = { .re = re, .s = s, .len = len }, .width = width };
+
+    if (!regex_find(re, s, len, from, &ret[0], &ret[1]))
+        return false;
+    if (width == 2)
+        return true;
+    CLEANUP(freep) size_t *ends = xcalloc(2 * n + 1, width * sizeof(*ends));
+    CLEANUP(freep) uint32_t *words = xcalloc(4 * n, sizeof(*words));
+    CLEANUP(freep) struct capture_step *stack = xcalloc(2 * n + 2, sizeof(*stack));
+
+    m.ends = ends + 2 * n * width;
+    m.stack = stack;
+    m.current = (struct capture_set){ words, words + n, ends, 0 };
+    m.next = (struct capture_set){ words + 2 * n, words + 3 * n, ends + n * width, 0 };
+    capture_run(&m, ret[0], ret);
+    return true;
+}
+
 /* Behind '$': the name of a group; the end of the reference or 0 when it is none. */
 static size_t reference_name(const char *s, const char **ret_name, size_t *ret_len)
 {
@@ -766,7 +1034,24 @@ static size_t reference_name(const char *s, const char **ret_name, size_t *ret_l
     return brace ? i + 1 : i;
 }
 
-static void expand_template(const char *with, const char *match, size_t match_len, struct buf *out)
+/* The number of the group that a template names; -1: none. */
+static ssize_t group_of(const struct regex *re, const char *name, size_t len)
+{
+    size_t number = 0, digits = 0;
+
+    for (; digits < len && digits < 6 && name[digits] >= '0' && name[digits] <= '9'; digits++)
+        number = number * 10 + (size_t)(name[digits] - '0');
+    if (digits == len)
+        return number < regex_group_count(re) ? (ssize_t)number : -1;
+    for (size_t i = 0; i < re->group_names.len; i++) {
+        if (strlen(re->group_names.v[i]) == len && memcmp(re->group_names.v[i], name, len) == 0)
+            return (ssize_t)i + 1;
+    }
+    return -1;
+}
+
+static void expand_template(const struct regex *re, const char *with, const char *s, const size_t *groups,
+                            struct buf *out)
 {
     const char *name;
     size_t name_len;
@@ -778,10 +1063,14 @@ static void expand_template(const char *with, const char *match, size_t match_le
         }
         p++;
         size_t end = *p == '$' ? 1 : reference_name(p, &name, &name_len);
-        if (end == 0 || *p == '$')
+        if (end == 0 || *p == '$') {
             buf_addc(out, '$');
-        else if (name_len == 1 && *name == '0')
-            buf_add(out, match, match_len);
+        } else {
+            ssize_t g = group_of(re, name, name_len);
+
+            if (g >= 0 && groups[2 * g] != REGEX_NONE && groups[2 * g + 1] != REGEX_NONE)
+                buf_add(out, s + groups[2 * g], groups[2 * g + 1] - groups[2 * g]);
+        }
         p += end;
     }
 }
@@ -789,16 +1078,18 @@ static void expand_template(const char *with, const char *match, size_t match_le
 int regex_replace_all(const struct regex *re, const char *s, size_t len, const char *with, size_t limit,
                       struct buf *out)
 {
-    size_t before = out->len;
-    size_t done = 0, from = 0, start, end, width;
+    CLEANUP(freep) size_t *groups = xcalloc(regex_group_count(re), 2 * sizeof(*groups));
+    size_t before = out->len, done = 0, from = 0, width;
 
-    while (from <= len && regex_find(re, s, len, from, &start, &end)) {
+    while (from <= len && regex_find_groups(re, s, len, from, groups)) {
+        size_t start = groups[0], end = groups[1];
+
         if (out->len - before > limit)
             return -E2BIG;
         buf_add(out, s + done, start - done);
         /* An empty match right behind the last one is no match. */
         if (end > done || start == 0)
-            expand_template(with, s + start, end - start, out);
+            expand_template(re, with, s, groups, out);
         done = end;
         if (end > from) {
             from = end;
