@@ -14,17 +14,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define STACK_SIZE (8 * LIMIT_TASK_STACK)
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define STACK_SIZE (8 * LIMIT_TASK_STACK)
-#endif
-#endif
-#ifndef STACK_SIZE
-#define STACK_SIZE LIMIT_TASK_STACK
-#endif
-
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct task *all_tasks; /* under all_lock */
 static atomic_size_t thread_count;
@@ -67,6 +56,7 @@ void task_free(struct task *t)
 
     closep(&t->event_fd);
     scope_unref(t->own_scope);
+    stack_give(t->stack);
     pthread_mutex_destroy(&t->note_lock);
     log_context_free(t->log);
     free(t->outer);
@@ -229,6 +219,9 @@ static int start_thread(struct task *t)
     pthread_attr_t attr;
     sigset_t mask;
 
+    t->stack = stack_take();
+    if (t->stack == NULL)
+        return -ENOMEM;
     sigfillset(&mask);
     sigdelset(&mask, SIGSEGV);
     sigdelset(&mask, SIGBUS);
@@ -237,7 +230,7 @@ static int start_thread(struct task *t)
     sigdelset(&mask, SIGABRT);
     sigdelset(&mask, SIGPROF); /* profilers */
     pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_SIZE);
+    pthread_attr_setstack(&attr, t->stack, stack_size());
     pthread_attr_setsigmask_np(&attr, &mask);
     int r = pthread_create(&t->thread, &attr, task_main, t);
 

@@ -35,6 +35,7 @@ struct task {
     task_fn fn;
     void *arg;
     pthread_t thread;
+    void *stack; /* of the thread; NULL for main */
     struct log_context *log;
     struct task *next, *prev;         /* in the group */
     struct task *all_next, *all_prev; /* of the process */
@@ -62,6 +63,12 @@ struct task {
 struct task *task_self(void);
 struct task *task_alloc(const char *name, struct scope *scope);
 void task_free(struct task *t);
+
+/* stack.c: memory for the stack of one task, stack_size() bytes; NULL when there is none.  Given back when
+ * the thread is joined; NULL is fine. */
+void *stack_take(void);
+void stack_give(void *stack);
+size_t stack_size(void);
 
 /* Mark `t` as woken; the caller holds a lock that keeps it alive.  The futex to wake once that lock is
  * released (a task that has gone meanwhile does not matter: nothing is read there), or NULL. */
