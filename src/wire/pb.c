@@ -114,9 +114,91 @@ void *pb_mem(struct pb_arena *a, const void *p, size_t len)
     return copy;
 }
 
+/* ---- what protobuf-c does not look at: a NUL would end its C string early, and what was checked would not
+ * be what is used ---- */
+
+struct wire {
+    const uint8_t *at, *end;
+};
+
+static bool take_varint(struct wire *w, uint64_t *ret)
+{
+    *ret = 0;
+    for (unsigned shift = 0; shift < 64 && w->at < w->end; shift += 7) {
+        uint8_t byte = *w->at++;
+
+        *ret |= (uint64_t)(byte & 0x7f) << shift;
+        if ((byte & 0x80) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The next field: its number, and its bytes when it has a length (`ret_data` NULL when not). */
+static bool take_field(struct wire *w, uint32_t *ret_number, struct wire *ret_data)
+{
+    uint64_t key, value;
+
+    if (!take_varint(w, &key))
+        return false;
+    *ret_number = (uint32_t)MIN(key >> 3, (uint64_t)UINT32_MAX);
+    *ret_data = (struct wire){ 0 };
+    switch (key & 7) {
+    case PROTOBUF_C_WIRE_TYPE_VARINT:
+        return take_varint(w, &value);
+    case PROTOBUF_C_WIRE_TYPE_64BIT:
+        value = 8;
+        break;
+    case PROTOBUF_C_WIRE_TYPE_32BIT:
+        value = 4;
+        break;
+    case PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED:
+        if (!take_varint(w, &value))
+            return false;
+        break;
+    default:
+        return false;
+    }
+    if (value > (size_t)(w->end - w->at))
+        return false;
+    if ((key & 7) == PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED)
+        *ret_data = (struct wire){ w->at, w->at + value };
+    w->at += value;
+    return true;
+}
+
+/* The first string field that holds a NUL, or NULL.  What does not parse is left to the decoder.  The depth
+ * is that of our own .proto files: none nests in itself. */
+static const ProtobufCFieldDescriptor *field_with_nul(const ProtobufCMessageDescriptor *desc, struct wire w)
+{
+    struct wire data;
+    uint32_t number;
+
+    while (w.at < w.end && take_field(&w, &number, &data)) {
+        if (data.at == data.end)
+            continue;
+        const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field(desc, number);
+        const ProtobufCFieldDescriptor *found = NULL;
+
+        if (f != NULL && f->type == PROTOBUF_C_TYPE_MESSAGE)
+            found = field_with_nul(f->descriptor, data);
+        else if (f != NULL && f->type == PROTOBUF_C_TYPE_STRING &&
+                 memchr(data.at, 0, (size_t)(data.end - data.at)))
+            found = f;
+        if (found != NULL)
+            return found;
+    }
+    return NULL;
+}
+
 struct error *pb_unpack_any(const ProtobufCMessageDescriptor *desc, const void *data, size_t len,
                             struct pb_arena *a, void **ret)
 {
+    const struct wire whole = { data, len > 0 ? (const uint8_t *)data + len : data };
+    const ProtobufCFieldDescriptor *bad = field_with_nul(desc, whole);
+
+    if (bad != NULL)
+        return err_new(ERR_INVALID, "message %s: string %s holds a NUL byte", desc->name, bad->name);
     a->alloc = (ProtobufCAllocator){ arena_decode_alloc, arena_decode_free, a };
 
     void *m = protobuf_c_message_unpack(desc, &a->alloc, len, len > 0 ? data : (const void *)"");

@@ -10,7 +10,8 @@
  * Decoding: all that a message points to lies in a `struct pb_arena` and goes with it; never call a message's
  * free_unpacked.  The arena is bounded (LIMIT_PB_ARENA), so that a small message that unfolds to a huge one
  * fails instead of taking the memory. Presence as in proto3: an absent message is NULL, an absent string "",
- * absent bytes {0, NULL}.  A string that holds a NUL byte ends there.
+ * absent bytes {0, NULL}.  A string that holds a NUL byte is refused; other bytes are taken as they are,
+ * valid UTF-8 or not, as BuildKit does.
  *
  * Encoding: build the message on the stack with its __INIT macro, pointing at whatever lives long enough (an
  * arena helps: pb_str, pb_array, pb_add_str), then pb_pack.  Maps are repeated entries {key, value}; decoders
@@ -63,8 +64,8 @@ void *pb_mem(struct pb_arena *a, const void *p, size_t len); /* copy */
  * ----------------------------------------------------------------------------------------------------------
  */
 
-/* Decode `len` bytes; *ret lies in the arena. Errors: ERR_INVALID when it does not decode, ERR_EXHAUSTED when
- * it unfolds to too much. */
+/* Decode `len` bytes; *ret lies in the arena. Errors: ERR_INVALID when it does not decode or a string holds a
+ * NUL, ERR_EXHAUSTED when it unfolds to too much. */
 struct error *pb_unpack_any(const ProtobufCMessageDescriptor *desc, const void *data, size_t len,
                             struct pb_arena *a, void **ret) MUST_CHECK;
 /* Bk__SolveRequest *m; TRY(pb_unpack(&bk__solve_request__descriptor, data, len, &arena, &m)); */

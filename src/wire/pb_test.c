@@ -47,6 +47,28 @@ static void garbage_is_refused(void **state)
     pb_arena_deinit(&a);
 }
 
+/* C strings end at a NUL: "a\0b" must not be checked as one name and used as another. */
+static void a_nul_in_a_string_is_refused(void **state)
+{
+    struct pb_arena a = { 0 };
+    CLEANUP(buf_deinit) struct buf out = { 0 };
+    Fs__Stat stat = FS__STAT__INIT;
+    Fs__Packet p = FS__PACKET__INIT, *back = NULL;
+
+    stat.path = (char *)"a!b";
+    p.stat = &stat;
+    p.data = pb_bytes("\0\0", 2); /* bytes may hold any */
+    pb_pack(&p.base, &out);
+    assert_null(pb_unpack(&fs__packet__descriptor, out.data, out.len, &a, &back));
+    *(char *)memchr(out.data, '!', out.len) = '\0';
+    struct error *e = pb_unpack(&fs__packet__descriptor, out.data, out.len, &a, &back);
+
+    assert_true(err_is(e, ERR_INVALID));
+    assert_string_equal(e->message, "message fs.Packet: string path holds a NUL byte");
+    err_free(e);
+    pb_arena_deinit(&a);
+}
+
 /* Singular messages that come again are merged, and each merge copies what came before: the arena's bound
  * must stop that. */
 static void unfolding_is_bounded(void **state)
@@ -106,6 +128,7 @@ int main(void)
         cmocka_unit_test(round_trip),
         cmocka_unit_test(empty_message),
         cmocka_unit_test(garbage_is_refused),
+        cmocka_unit_test(a_nul_in_a_string_is_refused),
         cmocka_unit_test(unfolding_is_bounded),
         cmocka_unit_test(error_details_survive),
         cmocka_unit_test(arena_reset_keeps_working),
