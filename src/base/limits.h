@@ -94,6 +94,11 @@
 #define LIMIT_STEP_LOGS 64             /* whole logs of clipped steps kept on disk, the newest */
 #define LIMIT_STEP_LOG_KEPT (1 * GIB)  /* bytes of one of them */
 
+/* build cache from elsewhere */
+#define LIMIT_CACHE_CONFIG (2 * MIB) /* its records; BuildKit reads 1 MiB */
+#define LIMIT_CACHE_MATCHES 64       /* records that one step may be */
+#define LIMIT_CACHE_IMPORTS 64       /* caches that one build reads */
+
 /* store */
 #define LIMIT_LAYERS 500 /* layers of one mount */
 

@@ -3,11 +3,16 @@
  * node.h - the solver's inside: one node for a vertex of all open jobs, and the steps it goes through; for
  * this room only
  *
- *        inputs done        hit                     hit                 equal run in flight
+ *        inputs keyed       hit                     hit                 equal run in flight
  *   idle ----> (resolve) -> lookup --miss--> content --miss--> run  ...joined
  *    ^  demand        \        \________________ \______________\_____\
  *    |                 v                                               v
  *    +--cancelled--- failed                                           done
+ *
+ * With caches from elsewhere there is one more way through: lookup or content may end in a *promise*, when a
+ * remote record is this step.  A promised node is keyed, so what needs it can be looked up, but it has no
+ * result yet.  Somebody who needs that forces it: the layers are fetched (or, when the record has none or
+ * they are gone, it goes on to content and run).
  *
  * One lock, solver.lock, guards everything here; a node that is BUSY is worked on by exactly one task, which
  * alone touches what the lock's comment marks as the stage's.  Nothing waits under the lock.
@@ -15,7 +20,7 @@
 #ifndef MINKE_SOLVER_NODE_H
 #define MINKE_SOLVER_NODE_H
 
-#include "solver/solver.h"
+#include "solver/cache.h"
 #include "task/task.h"
 
 #include <stdatomic.h>
@@ -41,17 +46,34 @@ enum node_state {
     NODE_READY,   /* to be looked up by whoever comes first */
     NODE_QUEUED,  /* for a slot */
     NODE_BUSY,
-    NODE_JOINED, /* waits for the equal run of `leader` */
+    NODE_JOINED,   /* waits for the equal run of `leader` */
+    NODE_PROMISED, /* found in a remote cache; nobody needs the result yet */
     NODE_DONE,
     NODE_FAILED,
 };
-enum node_stage { STAGE_RESOLVE, STAGE_LOOKUP, STAGE_CONTENT, STAGE_RUN };
+enum node_stage { STAGE_RESOLVE, STAGE_LOOKUP, STAGE_CONTENT, STAGE_FETCH, STAGE_RUN };
+enum node_outcome { OUTCOME_MISS, OUTCOME_HIT, OUTCOME_PROMISE };
 
 struct node_list {
     struct node *first, *last;
 };
 
 #define NODE_KEY_LEN 64 /* hex of a SHA-256 */
+typedef char node_key[NODE_KEY_LEN + 1];
+
+/* Records of remote caches that are an output of a node. */
+struct cache_match {
+    struct remote_cache *cache; /* one of node.caches */
+    size_t record;
+};
+struct match_list {
+    struct cache_match *v;
+    size_t len;
+};
+struct remote_hit {
+    struct remote_cache *cache; /* NULL: none */
+    const struct cache_result *result;
+};
 
 struct node {
     struct solver *solver;
@@ -66,25 +88,35 @@ struct node {
     struct node **inputs; /* as vertex->inputs; in the same jobs as this one */
     size_t input_count;
     struct ptrv dependents; /* one entry per edge */
-    size_t pending;         /* inputs that are not done */
+    size_t pending;         /* inputs that are waited for: to be keyed, or (needs_results) to be done */
+    bool needs_results;
+    bool *awaits;     /* which inputs those are */
+    bool *input_done; /* as it was when the stage began */
+    bool *needed;     /* outputs that are used; the others may be missing */
 
     enum node_state state;
     enum node_stage stage;
     struct node_list *list; /* the queue it stands in */
     struct node *next, *prev;
+    bool keyed;  /* promised or done, or was: what stands below is constant */
+    bool forced; /* somebody needs the result, not only the key */
     struct ptrv jobs;
     size_t demand;       /* solves under way that need it */
     struct scope *scope; /* of the task at work */
+    struct ptrv caches;  /* struct remote_cache, referenced: those of its jobs */
     struct job *closing; /* the job whose end will free it */
     struct node *leader;
     struct ptrv followers;
 
     /* the stage's while BUSY, constant when DONE */
-    char *source_text;                                         /* of resolve */
-    char key[NODE_KEY_LEN + 1], content_key[NODE_KEY_LEN + 1]; /* "": none */
+    char *source_text;         /* of resolve */
+    node_key key, content_key; /* "": none */
     struct buf preimage, content_preimage;
-    uint64_t looked_at;           /* solver.finished_count when the last look-up began */
-    struct snapshot **run_inputs; /* references, taken when the run begins */
+    node_key chain_key, chain_content_key; /* the same without ids of results; "": not known */
+    struct match_list *matches;            /* by output; NULL: none */
+    struct remote_hit *hits;               /* by output; NULL: none, or they could not be loaded */
+    uint64_t looked_at;                    /* solver.finished_count when the last look-up began */
+    struct snapshot **run_inputs;          /* references, taken when the run begins */
     struct snapshot **outputs;
     size_t output_count;
     bool cached;                 /* found, not made */
@@ -100,6 +132,7 @@ struct demand {
     struct node *head;
     struct cond wake;
     bool idle;
+    bool lazy;                  /* to have it keyed is enough */
     struct demand *next, *prev; /* in solver.idle */
 };
 
@@ -125,6 +158,8 @@ struct solver {
     struct ptrv demands;
 
     struct content_cache *content;
+    struct ptrv caches;  /* struct remote_cache that somebody has a reference to */
+    atomic_int imported; /* are there records under chain keys? -1: not asked yet */
 };
 
 struct ref {
@@ -143,6 +178,7 @@ struct job {
     struct progress *progress;
     struct scope *scope;
     struct map refs;    /* id -> struct ref; under solver.lock */
+    struct ptrv caches; /* struct remote_cache, referenced; under solver.lock */
     struct ptrv nodes;  /* attached ones */
     struct ptrv ending; /* nodes that only this job, now closing, holds */
 };
@@ -159,11 +195,29 @@ void job_detach(struct job *j);
 
 /* ---- stage.c: without the lock, on a node that is BUSY ---- */
 struct error *stage_resolve(struct node *n) MUST_CHECK; /* may fill outputs: done */
-struct error *stage_lookup(struct node *n, bool *ret_hit) MUST_CHECK;
-struct error *stage_content(struct node *n, bool *ret_hit) MUST_CHECK;
+struct error *stage_lookup(struct node *n, enum node_outcome *ret) MUST_CHECK;
+struct error *stage_content(struct node *n, enum node_outcome *ret) MUST_CHECK;
+struct error *stage_fetch(struct node *n) MUST_CHECK; /* the layers of the hits */
 struct error *stage_run(struct node *n) MUST_CHECK;
 void node_clear_stage(struct node *n);                       /* forget what stages left, to begin anew */
-struct snapshot *node_input(const struct node *n, size_t i); /* borrowed; NULL: scratch */
+struct snapshot *node_input(const struct node *n, size_t i); /* borrowed; NULL: scratch, or not there yet */
+/* What names an output's step on every machine, apart from its inputs. */
+struct error *node_record_digest(const struct node *n, size_t output, struct digest *ret) MUST_CHECK;
+/* Digest of what it reads of input i, which is `in`; "" when that goes by key only. */
+struct error *node_input_content(const struct node *n, size_t i, struct snapshot *in,
+                                 struct digest *ret) MUST_CHECK;
+
+/* ---- cache.c: remote caches; of a node that is BUSY ---- */
+struct error *remote_match(struct node *n) MUST_CHECK;         /* by the records of the inputs */
+struct error *remote_match_content(struct node *n) MUST_CHECK; /* and by content where it can be had */
+/* Is that record one of input i's? */
+bool remote_is_input(const struct node *n, size_t i, const struct remote_cache *c, size_t record);
+bool remote_matched(const struct node *n); /* some record is this step */
+void remote_choose_hits(struct node *n);   /* node.hits, when every needed output has one */
+void remote_forget(struct node *n);        /* matches and hits */
+struct error *remote_load(struct remote_hit *h, struct op_context *c, struct snapshot **ret) MUST_CHECK;
+struct error *solver_imported(struct solver *s, bool *ret) MUST_CHECK;
+struct error *solver_set_imported(struct solver *s) MUST_CHECK;
 
 /* ---- content.c ---- */
 struct content_cache *content_cache_new(void);

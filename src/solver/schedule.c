@@ -6,6 +6,9 @@
  * in the ready queue; solves take them from there and look them up.  What takes long gets a task of the
  * solver's group, if a slot is free: so a thousand waiting vertices are a thousand structs.  A node that no
  * solve counts on any more is taken out of its queue, or what works on it is cancelled.
+ *
+ * To be looked up a node waits for its inputs to be keyed; to hash or run, for their results, which it
+ * forces.
  */
 #include "base/bytes.h"
 #include "base/log.h"
@@ -56,9 +59,11 @@ static bool wanted(const struct node *n)
     return n->demand > 0 || n->followers.len > 0;
 }
 
-static bool settled(const struct node *n)
+static bool settled(const struct demand *d)
 {
-    return n->state == NODE_DONE || n->state == NODE_FAILED;
+    enum node_state state = d->head->state;
+
+    return state == NODE_DONE || state == NODE_FAILED || (d->lazy && state == NODE_PROMISED);
 }
 
 static void wake_one_locked(struct solver *s)
@@ -79,11 +84,17 @@ static void wake_one_locked(struct solver *s)
  */
 
 static struct error *work_main(void *arg);
-static void finish_locked(struct node *n, struct error *e, bool hit);
+static void finish_locked(struct node *n, struct error *e, enum node_outcome outcome);
 
 static bool needs_cpu(const struct node *n)
 {
     return n->stage == STAGE_CONTENT || (n->stage == STAGE_RUN && n->impl->takes_cpu);
+}
+
+static void begin_stage_locked(struct node *n)
+{
+    for (size_t i = 0; i < n->input_count; i++)
+        n->input_done[i] = n->inputs[i]->state == NODE_DONE;
 }
 
 static void start_locked(struct solver *s, struct node *n)
@@ -91,13 +102,14 @@ static void start_locked(struct solver *s, struct node *n)
     struct error *e;
 
     list_remove(n);
+    begin_stage_locked(n);
     n->looked_at = s->finished_count;
     *(needs_cpu(n) ? &s->cpu_running : &s->io_running) += 1;
     n->state = NODE_BUSY;
     n->scope = scope_new(s->group.scope);
     e = group_spawn_scope(&s->group, n->vertex->name, n->scope, work_main, n);
     if (e != NULL)
-        finish_locked(n, e, false);
+        finish_locked(n, e, OUTCOME_MISS);
 }
 
 static void start_queued_locked(struct solver *s)
@@ -168,6 +180,12 @@ static void note_finished_locked(const struct node *n)
 static void begin_run_locked(struct node *n)
 {
     struct solver *s = n->solver;
+
+    if (n->key[0] == '\0') { /* its inputs had no ids when it was looked up */
+        n->stage = STAGE_LOOKUP;
+        enqueue_locked(n);
+        return;
+    }
     struct node *leader = n->fresh ? NULL : map_get(&s->running, run_key(n));
 
     if (leader == NULL && !n->fresh && just_finished_locked(n)) {
@@ -220,8 +238,9 @@ static void wake_waiters_locked(struct node *n)
     }
 }
 
-/* The node and all that need it have failed; chains may be long, so no recursion. */
-static void fail_locked(struct node *origin)
+/* The node and all that need it have failed, for the error of `vertex`; chains may be long, so no recursion.
+ */
+static void fail_locked(struct node *origin, struct digest vertex)
 {
     struct ptrv todo = { 0 };
 
@@ -231,7 +250,7 @@ static void fail_locked(struct node *origin)
 
         list_remove(n);
         n->state = NODE_FAILED;
-        n->failed_vertex = origin->vertex->digest;
+        n->failed_vertex = vertex;
         if (n != origin)
             n->error = err_clone(origin->error);
         wake_waiters_locked(n);
@@ -245,16 +264,159 @@ static void fail_locked(struct node *origin)
     ptrv_deinit(&todo);
 }
 
+/* `in` is there for n: does that end its waiting? */
+static bool got_input(struct node *n, const struct node *in)
+{
+    size_t before = n->pending;
+
+    for (size_t i = 0; i < n->input_count; i++) {
+        if (n->inputs[i] == in && n->awaits[i]) {
+            n->awaits[i] = false;
+            n->pending--;
+        }
+    }
+    return before > 0 && n->pending == 0;
+}
+
+/* Those that waited for this to be keyed, or to have results, have one input less to wait for. */
+static void notify_locked(struct node *n, bool results)
+{
+    for (size_t i = 0; i < n->dependents.len; i++) {
+        struct node *d = n->dependents.v[i];
+
+        if (d->state != NODE_WAITING || d->needs_results != results || !got_input(d, n))
+            continue;
+        if (d->stage == STAGE_RUN)
+            begin_run_locked(d);
+        else
+            enqueue_locked(d);
+    }
+}
+
+static void keyed_locked(struct node *n)
+{
+    if (n->keyed)
+        return;
+    n->keyed = true;
+    notify_locked(n, false);
+}
+
 static void done_locked(struct node *n)
 {
     n->state = NODE_DONE;
     wake_waiters_locked(n);
-    for (size_t i = 0; i < n->dependents.len; i++) {
-        struct node *d = n->dependents.v[i];
+    keyed_locked(n);
+    notify_locked(n, true);
+}
 
-        if (d->state == NODE_WAITING && --d->pending == 0)
-            enqueue_locked(d);
+/* ---- results that are only promised
+ * -------------------------------------------------------------------------------------------- */
+
+/* An input that this stage has to have the result of. */
+static bool reads_result(const struct node *n, size_t i)
+{
+    CLEANUP(op_input_key_deinit) struct op_input_key k = { 0 };
+
+    if (n->stage != STAGE_CONTENT)
+        return true;
+    err_free(n->impl->input_key(n->vertex, i, &k)); /* an error shows in the stage itself */
+    return k.by_content;
+}
+
+/* Wait for the results that the stage reads: *missing get those that are only promised.  False: an input has
+ * failed, and so has this. */
+static bool await_results_locked(struct node *n, struct ptrv *missing)
+{
+    n->needs_results = true;
+    n->pending = 0;
+    for (size_t i = 0; i < n->input_count; i++) {
+        struct node *in = n->inputs[i];
+
+        n->awaits[i] = in->state != NODE_DONE && reads_result(n, i);
+        if (!n->awaits[i])
+            continue;
+        if (in->state == NODE_FAILED) {
+            n->error = err_clone(in->error);
+            fail_locked(n, in->failed_vertex);
+            return false;
+        }
+        n->pending++;
+        in->forced = true;
+        if (in->state == NODE_PROMISED)
+            ptrv_add(missing, in);
     }
+    n->state = NODE_WAITING;
+    return true;
+}
+
+/* The stage after a miss. */
+static enum node_stage stage_after(const struct node *n)
+{
+    if (n->stage == STAGE_LOOKUP && n->by_content)
+        return STAGE_CONTENT;
+    return STAGE_RUN;
+}
+
+/* A node whose stage stands: at once if the results that it needs are here, else after them. */
+static void proceed_locked(struct node *n, struct ptrv *missing)
+{
+    if (!await_results_locked(n, missing) || n->pending > 0)
+        return;
+    if (n->stage == STAGE_RUN)
+        begin_run_locked(n);
+    else
+        enqueue_locked(n);
+}
+
+/* A promised node that somebody needs the result of. */
+static void redeem_locked(struct node *n, struct ptrv *missing)
+{
+    if (n->hits != NULL) {
+        n->stage = STAGE_FETCH;
+        enqueue_locked(n);
+        return;
+    }
+    n->stage = stage_after(n);
+    proceed_locked(n, missing);
+}
+
+/* Chains of promises may be long, so no recursion. */
+static void redeem_all_locked(struct ptrv *missing)
+{
+    while (missing->len > 0) {
+        struct node *n = missing->v[--missing->len];
+
+        if (n->state == NODE_PROMISED)
+            redeem_locked(n, missing);
+    }
+    ptrv_deinit(missing);
+}
+
+static void force_locked(struct node *n)
+{
+    struct ptrv missing = { 0 };
+
+    n->forced = true;
+    ptrv_add(&missing, n);
+    redeem_all_locked(&missing);
+}
+
+static void promise_locked(struct node *n)
+{
+    n->state = NODE_PROMISED;
+    wake_waiters_locked(n);
+    keyed_locked(n);
+    if (n->forced)
+        force_locked(n);
+}
+
+static void advance_locked(struct node *n)
+{
+    struct ptrv missing = { 0 };
+
+    n->stage = stage_after(n);
+    proceed_locked(n, &missing);
+    redeem_all_locked(&missing);
 }
 
 static void activate_locked(struct node *n);
@@ -264,7 +426,7 @@ static void follow_locked(struct node *n, struct node *leader, const struct erro
     n->leader = NULL;
     if (e != NULL) {
         n->error = err_clone(e);
-        fail_locked(n);
+        fail_locked(n, n->vertex->digest);
         return;
     }
     for (size_t i = 0; i < n->output_count; i++)
@@ -297,8 +459,14 @@ static void node_free(struct node *n)
     for (size_t i = 0; i < n->output_count; i++)
         snapshot_unref(n->outputs[i]);
     node_clear_stage(n);
+    for (size_t i = 0; i < n->caches.len; i++)
+        remote_cache_unref(n->caches.v[i]);
+    ptrv_deinit(&n->caches);
     free(n->outputs);
     free(n->inputs);
+    free(n->needed);
+    free(n->awaits);
+    free(n->input_done);
     ptrv_deinit(&n->dependents);
     ptrv_deinit(&n->jobs);
     ptrv_deinit(&n->followers);
@@ -324,8 +492,48 @@ static void unlink_locked(struct node *n)
     n->input_count = 0;
 }
 
+/* Layers that a cache promised could not be had: the step is made as if it had promised none. */
+static bool lost_locked(struct node *n, struct error *e)
+{
+    if (e == NULL || n->stage != STAGE_FETCH)
+        return false;
+    log_err(LOG_WARN, e, "cannot load a step from a build cache");
+    free(TAKE(n->hits));
+    n->cached = n->shown = false;
+    n->stage = STAGE_LOOKUP;
+    advance_locked(n);
+    return true;
+}
+
+static void show_hit_locked(struct node *n)
+{
+    if (n->cached) /* promised */
+        return;
+    n->cached = n->stage != STAGE_RESOLVE;
+    n->shown = n->cached && n->impl->resolve == NULL;
+    if (n->shown)
+        reporter_cached(n->reporter);
+}
+
+/* A stage has ended well, and the node is wanted. */
+static void go_on_locked(struct node *n, enum node_outcome outcome)
+{
+    if (outcome == OUTCOME_PROMISE) {
+        if (n->hits != NULL)
+            show_hit_locked(n);
+        promise_locked(n);
+    } else if (n->stage == STAGE_RESOLVE) {
+        n->stage = STAGE_LOOKUP;
+        enqueue_locked(n);
+    } else {
+        if (stage_after(n) == STAGE_CONTENT)
+            show_inputs_locked(n);
+        advance_locked(n);
+    }
+}
+
 /* The stage is over: one more, or settled.  `e` taken. */
-static void finish_locked(struct node *n, struct error *e, bool hit)
+static void finish_locked(struct node *n, struct error *e, enum node_outcome outcome)
 {
     struct solver *s = n->solver;
     bool cancelled = n->scope != NULL && scope_cancelled(n->scope);
@@ -342,15 +550,15 @@ static void finish_locked(struct node *n, struct error *e, bool hit)
         node_clear_stage(n);
         if (n->demand > 0)
             activate_locked(n);
+    } else if (lost_locked(n, e)) {
+        ; /* goes on */
     } else if (e != NULL) {
         n->error = e;
         release_followers_locked(n, e, n->jobs.len == 0);
-        fail_locked(n);
-    } else if (hit || n->stage == STAGE_RUN) {
-        n->cached = hit && n->stage != STAGE_RESOLVE;
-        n->shown = n->cached && n->impl->resolve == NULL;
-        if (n->shown)
-            reporter_cached(n->reporter);
+        fail_locked(n, n->vertex->digest);
+    } else if (outcome == OUTCOME_HIT || n->stage == STAGE_RUN) {
+        if (outcome == OUTCOME_HIT)
+            show_hit_locked(n);
         if (n->stage == STAGE_RUN)
             note_finished_locked(n);
         done_locked(n);
@@ -358,15 +566,8 @@ static void finish_locked(struct node *n, struct error *e, bool hit)
     } else if (!wanted(n)) {
         n->state = NODE_IDLE;
         node_clear_stage(n);
-    } else if (n->stage == STAGE_RESOLVE) {
-        n->stage = STAGE_LOOKUP;
-        enqueue_locked(n);
-    } else if (n->stage == STAGE_LOOKUP && n->by_content) {
-        n->stage = STAGE_CONTENT;
-        show_inputs_locked(n);
-        enqueue_locked(n);
     } else {
-        begin_run_locked(n);
+        go_on_locked(n, outcome);
     }
     cond_broadcast(&s->settled);
 }
@@ -375,21 +576,24 @@ static struct error *work_main(void *arg)
 {
     struct node *n = arg;
     struct solver *s = n->solver;
-    struct error *e = NULL;
-    bool hit = false;
+    enum node_outcome outcome = OUTCOME_MISS;
+    struct error *e;
 
     if (n->stage == STAGE_RESOLVE) {
         e = stage_resolve(n);
-        hit = e == NULL && n->source_text == NULL;
+        outcome = e == NULL && n->source_text == NULL ? OUTCOME_HIT : OUTCOME_MISS;
     } else if (n->stage == STAGE_CONTENT) {
-        e = stage_content(n, &hit);
+        e = stage_content(n, &outcome);
+    } else if (n->stage == STAGE_FETCH) {
+        e = stage_fetch(n);
+        outcome = OUTCOME_HIT;
     } else {
         e = stage_run(n);
     }
     mutex_lock(&s->lock);
     bool orphan = n->jobs.len == 0 && n->closing == NULL;
 
-    finish_locked(n, e, hit);
+    finish_locked(n, e, outcome);
     start_queued_locked(s);
     if (orphan)
         unlink_locked(n);
@@ -407,6 +611,7 @@ static struct error *work_main(void *arg)
 static void activate_locked(struct node *n)
 {
     n->pending = 0;
+    n->needs_results = false;
     for (size_t i = 0; i < n->input_count; i++) {
         const struct node *in = n->inputs[i];
 
@@ -417,7 +622,8 @@ static void activate_locked(struct node *n)
             wake_waiters_locked(n);
             return;
         }
-        n->pending += in->state != NODE_DONE;
+        n->awaits[i] = !in->keyed;
+        n->pending += n->awaits[i] ? 1 : 0;
     }
     n->stage = n->impl->resolve != NULL ? STAGE_RESOLVE : STAGE_LOOKUP;
     if (n->pending > 0)
@@ -453,6 +659,7 @@ static void retire_locked(struct node *n)
             scope_cancel(n->scope, NULL);
         break;
     case NODE_IDLE:
+    case NODE_PROMISED:
     case NODE_DONE:
     case NODE_FAILED:
         break;
@@ -496,11 +703,67 @@ static struct error *no_impl(const struct llb_vertex *v)
                    c < ARRAY_LEN(names) && names[c] != NULL ? names[c] : "unknown");
 }
 
-/* Vertices at or above one that ignores the cache are others than the same vertices without it. */
-static char *node_id(const struct llb_vertex *v, struct node **nodes)
+/* Which outputs of its vertices a graph uses; by position, NULL for those with one output, which is used. */
+struct usage {
+    bool **used;
+    size_t *outputs;
+    size_t count;
+};
+
+static void usage_deinit(struct usage *u)
+{
+    for (size_t i = 0; i < u->count; i++)
+        free(u->used[i]);
+    free(u->used);
+    free(u->outputs);
+}
+
+static struct error *use_edge(struct usage *u, const struct llb_edge *e)
+{
+    size_t at = e->vertex->position;
+
+    if ((uint64_t)e->index >= u->outputs[at])
+        return err_new(ERR_INVALID, "invalid index %lld for output of %s", (long long)e->index,
+                       e->vertex->digest.s);
+    u->used[at][e->index] = true;
+    return NULL;
+}
+
+static struct error *usage_init(const struct solver *s, const struct llb_graph *g, struct usage *u)
+{
+    u->count = g->vertex_count;
+    u->used = xcalloc(u->count + 1, sizeof(*u->used));
+    u->outputs = xcalloc(u->count + 1, sizeof(*u->outputs));
+    for (size_t i = 0; i < g->vertex_count; i++) {
+        const struct impl_entry *m = find_impl(s, &g->vertices[i]);
+
+        if (m == NULL)
+            return no_impl(&g->vertices[i]);
+        u->outputs[i] = m->impl->output_count == NULL ? 1 : m->impl->output_count(&g->vertices[i]);
+        u->used[i] = xcalloc(u->outputs[i] + 1, sizeof(bool));
+    }
+    for (size_t i = 0; i < g->vertex_count; i++)
+        for (size_t n = 0; n < g->vertices[i].input_count; n++)
+            TRY(use_edge(u, &g->vertices[i].inputs[n]));
+    return use_edge(u, &g->result);
+}
+
+static bool all_used(const struct usage *u, size_t i)
+{
+    for (size_t k = 0; k < u->outputs[i]; k++)
+        if (!u->used[i][k])
+            return false;
+    return true;
+}
+
+/* A vertex is another node when it, or one below it, ignores the cache, is used for other outputs, or is
+ * looked for in other caches. */
+static char *node_id(const struct llb_vertex *v, struct node **nodes, const struct usage *u,
+                     const struct job *j)
 {
     CLEANUP(hasher_freep) struct hasher *h = NULL;
-    bool variant = v->meta->ignore_cache;
+    size_t at = v->position;
+    bool partly = !all_used(u, at), variant = v->meta->ignore_cache || partly || j->caches.len > 0;
 
     for (size_t i = 0; i < v->input_count; i++)
         variant = variant || strchr(nodes[v->inputs[i].vertex->position]->id, '+') != NULL;
@@ -508,6 +771,9 @@ static char *node_id(const struct llb_vertex *v, struct node **nodes)
         return xstrdup(v->digest.s);
     h = hasher_new();
     hasher_add(h, v->meta->ignore_cache ? "1" : "0", 1);
+    if (partly)
+        hasher_add(h, u->used[at], u->outputs[at] * sizeof(bool));
+    hasher_add(h, j->caches.v, j->caches.len * sizeof(void *));
     for (size_t i = 0; i < v->input_count; i++) {
         const char *id = nodes[v->inputs[i].vertex->position]->id;
 
@@ -517,9 +783,11 @@ static char *node_id(const struct llb_vertex *v, struct node **nodes)
     return xasprintf("%s+%.16s", v->digest.s, digest_hex(&d));
 }
 
-static struct node *node_new(struct solver *s, char *id, const struct impl_entry *m, struct graph_box *box,
-                             const struct llb_vertex *v, struct node **nodes)
+static struct node *node_new(struct job *j, char *id, struct graph_box *box, const struct llb_vertex *v,
+                             struct node **nodes, struct usage *u)
 {
+    struct solver *s = j->solver;
+    const struct impl_entry *m = find_impl(s, v);
     struct node *n = NEW(struct node);
 
     n->solver = s;
@@ -531,10 +799,15 @@ static struct node *node_new(struct solver *s, char *id, const struct impl_entry
     n->fresh = v->meta->ignore_cache;
     n->reporter = reporter_for_vertex(NULL, v);
     reporter_keep_log(n->reporter, s->log_dir_fd);
-    n->output_count = m->impl->output_count == NULL ? 1 : m->impl->output_count(v);
+    n->output_count = u->outputs[v->position];
+    n->needed = TAKE(u->used[v->position]);
     n->outputs = xcalloc(n->output_count + 1, sizeof(struct snapshot *));
     n->input_count = v->input_count;
     n->inputs = xcalloc(v->input_count + 1, sizeof(struct node *));
+    n->awaits = xcalloc(v->input_count + 1, sizeof(bool));
+    n->input_done = xcalloc(v->input_count + 1, sizeof(bool));
+    for (size_t i = 0; i < j->caches.len; i++)
+        ptrv_add(&n->caches, remote_cache_ref(j->caches.v[i]));
     for (size_t i = 0; i < v->input_count; i++) {
         n->inputs[i] = nodes[v->inputs[i].vertex->position];
         ptrv_add(&n->inputs[i]->dependents, n);
@@ -565,47 +838,23 @@ static void attach_locked(struct job *j, struct node *n)
 /* Find or make the nodes of r's graph, inputs first. */
 static struct error *nodes_locked(struct ref *r)
 {
-    struct solver *s = r->job->solver;
+    CLEANUP(usage_deinit) struct usage u = { 0 };
     const struct llb_graph *g = r->box->graph;
     CLEANUP(freep) struct node **nodes = xcalloc(g->vertex_count + 1, sizeof *nodes);
 
+    TRY(usage_init(r->job->solver, g, &u));
     for (size_t i = 0; i < g->vertex_count; i++) {
         const struct llb_vertex *v = &g->vertices[i];
+        char *id = node_id(v, nodes, &u, r->job);
 
-        if (find_impl(s, v) == NULL)
-            return no_impl(v);
-    }
-    for (size_t i = 0; i < g->vertex_count; i++) {
-        const struct llb_vertex *v = &g->vertices[i];
-        char *id = node_id(v, nodes);
-
-        nodes[i] = map_get(&s->nodes, id);
+        nodes[i] = map_get(&r->job->solver->nodes, id);
         if (nodes[i] == NULL)
-            nodes[i] = node_new(s, id, find_impl(s, v), r->box, v, nodes);
+            nodes[i] = node_new(r->job, id, r->box, v, nodes, &u);
         else
             free(id);
         attach_locked(r->job, nodes[i]);
     }
     r->nodes = TAKE(nodes);
-    return NULL;
-}
-
-static struct error *check_outputs(const struct ref *r)
-{
-    const struct llb_graph *g = r->box->graph;
-
-    for (size_t i = 0; i < g->vertex_count; i++) {
-        for (size_t n = 0; n < g->vertices[i].input_count; n++) {
-            const struct llb_edge *e = &g->vertices[i].inputs[n];
-
-            if ((uint64_t)e->index >= r->nodes[e->vertex->position]->output_count)
-                return err_new(ERR_INVALID, "invalid index %lld for output of %s", (long long)e->index,
-                               e->vertex->digest.s);
-        }
-    }
-    if ((uint64_t)g->result.index >= r->nodes[g->result.vertex->position]->output_count)
-        return err_new(ERR_INVALID, "invalid index %lld for output of %s", (long long)g->result.index,
-                       g->result.vertex->digest.s);
     return NULL;
 }
 
@@ -615,7 +864,6 @@ struct error *demand_enter_locked(struct demand *d, struct ref *r)
 
     if (r->nodes == NULL)
         TRY(nodes_locked(r));
-    TRY(check_outputs(r));
     d->head = r->nodes[g->result.vertex->position];
     ptrv_add(&r->job->solver->demands, d);
     for (size_t i = 0; i < g->vertex_count; i++)
@@ -623,6 +871,8 @@ struct error *demand_enter_locked(struct demand *d, struct ref *r)
     for (size_t i = 0; i < g->vertex_count; i++)
         if (r->nodes[i]->state == NODE_IDLE)
             activate_locked(r->nodes[i]);
+    if (!d->lazy)
+        force_locked(d->head);
     return NULL;
 }
 
@@ -651,14 +901,15 @@ void demand_leave_locked(struct demand *d, struct ref *r)
 static void work_ready_locked(struct solver *s)
 {
     struct node *n = s->ready.first;
-    bool hit = false;
+    enum node_outcome outcome = OUTCOME_MISS;
     struct error *e;
 
     list_remove(n);
+    begin_stage_locked(n);
     n->looked_at = s->finished_count;
     n->state = NODE_BUSY;
     mutex_unlock(&s->lock);
-    e = stage_lookup(n, &hit);
+    e = stage_lookup(n, &outcome);
     mutex_lock(&s->lock);
     if (err_is(e, ERR_CANCELLED)) { /* ours, not the node's: somebody else will look it up */
         err_free(TAKE(e));
@@ -669,7 +920,7 @@ static void work_ready_locked(struct solver *s)
         cond_broadcast(&s->settled);
         return;
     }
-    finish_locked(n, e, hit);
+    finish_locked(n, e, outcome);
 }
 
 int demand_wait_locked(struct demand *d)
@@ -677,7 +928,7 @@ int demand_wait_locked(struct demand *d)
     struct solver *s = d->head->solver;
     int r;
 
-    while (!settled(d->head)) {
+    while (!settled(d)) {
         r = task_check_sys();
         if (r < 0)
             return r;

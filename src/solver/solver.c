@@ -35,6 +35,7 @@ struct solver *solver_new(const struct solver_config *c)
     mutex_init(&s->lock);
     cond_init(&s->settled);
     s->content = content_cache_new();
+    atomic_init(&s->imported, -1);
     group_open(&s->group, GROUP_KEEP_GOING | GROUP_DAEMON);
     return s;
 }
@@ -54,6 +55,8 @@ void solver_free(struct solver *s)
     map_deinit(&s->running);
     map_deinit(&s->jobs);
     ptrv_deinit(&s->demands);
+    assert(s->caches.len == 0);
+    ptrv_deinit(&s->caches);
     content_cache_free(s->content);
     closep(&s->log_dir_fd);
     cond_deinit(&s->settled);
@@ -147,6 +150,9 @@ void job_close(struct job *j)
     mutex_unlock(&s->lock);
     progress_close(j->progress);
     progress_unref(j->progress);
+    for (size_t i = 0; i < j->caches.len; i++)
+        remote_cache_unref(j->caches.v[i]);
+    ptrv_deinit(&j->caches);
     map_deinit(&j->refs);
     strv_deinit(&j->entitlements);
     strv_deinit(&j->sessions.ids);

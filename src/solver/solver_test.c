@@ -94,6 +94,16 @@ struct error *cache_walk(struct store *s,
     return NULL;
 }
 
+struct error *fact_get(struct store *s, const char *key, char **ret)
+{
+    return NULL;
+}
+
+struct error *fact_put(struct store *s, const char *key, const char *value)
+{
+    return NULL;
+}
+
 struct error *lease_open(struct store *s, struct lease **ret)
 {
     return err_new(ERR_UNIMPLEMENTED, "no leases here");

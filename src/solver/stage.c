@@ -8,6 +8,9 @@
  *   name [2/3] RUN make                  name [1/3] FROM docker.io/library/busybox
  *   arg "make"                           is docker-image:sha256:...
  *   in 0 id 8fe2...                      (the content key has "in 0 content sha256:..")
+ *
+ * Chain keys have "in 0 key .." instead of ids: results that were fetched are found by them before those of
+ * their inputs are here.
  */
 #include "base/log.h"
 #include "solver/node.h"
@@ -23,9 +26,19 @@ void node_clear_stage(struct node *n)
         snapshot_unref(n->run_inputs[i]);
     free(TAKE(n->run_inputs));
     free(TAKE(n->source_text));
-    n->key[0] = n->content_key[0] = '\0';
+    n->key[0] = n->content_key[0] = n->chain_key[0] = n->chain_content_key[0] = '\0';
+    n->keyed = false;
+    remote_forget(n);
     buf_deinit(&n->preimage);
     buf_deinit(&n->content_preimage);
+}
+
+static bool has_results(const struct node *n)
+{
+    for (size_t i = 0; i < n->vertex->input_count; i++)
+        if (!n->input_done[i])
+            return false;
+    return true;
 }
 
 /* ---- what an op gets
@@ -124,23 +137,41 @@ static void add_id(struct buf *b, const struct snapshot *s)
     }
 }
 
-static struct error *add_input(const struct node *n, size_t i, bool content, bool *ret_by_content,
+/* How inputs stand in a key. */
+enum key_kind { KEY_ID, KEY_CONTENT, KEY_CHAIN, KEY_CHAIN_CONTENT };
+
+struct error *node_input_content(const struct node *n, size_t i, struct snapshot *in, struct digest *ret)
+{
+    CLEANUP(op_input_key_deinit) struct op_input_key k = { 0 };
+
+    ret->s[0] = '\0';
+    if (n->impl->input_key != NULL)
+        TRY(n->impl->input_key(n->vertex, i, &k));
+    return k.by_content ? content_digest(n->solver, in, &k, ret) : NULL;
+}
+
+static struct error *add_input(const struct node *n, size_t i, enum key_kind kind, bool *ret_by_content,
                                struct buf *out)
 {
     CLEANUP(op_input_key_deinit) struct op_input_key k = { 0 };
-    struct snapshot *in = node_input(n, i);
+    bool content = kind == KEY_CONTENT || kind == KEY_CHAIN_CONTENT;
     struct digest d;
 
     if (n->impl->input_key != NULL)
         TRY(n->impl->input_key(n->vertex, i, &k));
     *ret_by_content = *ret_by_content || k.by_content;
     if (content && k.by_content) {
-        TRY(content_digest(n->solver, in, &k, &d));
+        TRY(content_digest(n->solver, node_input(n, i), &k, &d));
         buf_addf(out, "in %zu content %s\n", i, d.s);
         return NULL;
     }
-    buf_addf(out, "in %zu id ", i);
-    add_id(out, in);
+    if (kind == KEY_CHAIN || kind == KEY_CHAIN_CONTENT) {
+        buf_addf(out, "in %zu key %s@%lld", i, n->inputs[i]->chain_key,
+                 (long long)n->vertex->inputs[i].index);
+    } else {
+        buf_addf(out, "in %zu id ", i);
+        add_id(out, node_input(n, i));
+    }
     add_selectors(out, &k);
     buf_addc(out, '\n');
     return NULL;
@@ -152,6 +183,8 @@ static struct error *add_op(const struct node *n, struct buf *out)
 
     if (n->source_text != NULL)
         buf_addf(out, "is %s\n", n->source_text);
+    else if (n->impl->resolve != NULL && n->outputs[0] != NULL)
+        buf_addf(out, "is %s\n", snapshot_id(n->outputs[0])); /* a synced tree: its id is its content */
     else if (n->impl->key_text != NULL)
         return n->impl->key_text(n->vertex, out);
     else
@@ -159,8 +192,19 @@ static struct error *add_op(const struct node *n, struct buf *out)
     return NULL;
 }
 
-static struct error *make_key(const struct node *n, bool content, bool *ret_by_content, struct buf *preimage,
-                              char ret[NODE_KEY_LEN + 1])
+struct error *node_record_digest(const struct node *n, size_t output, struct digest *ret)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+
+    buf_addf(&text, "minke.v1 op %s\n", n->impl->name);
+    TRY(add_op(n, &text));
+    buf_addf(&text, "output %zu\n", output);
+    *ret = digest_of(text.data, text.len);
+    return NULL;
+}
+
+static struct error *make_key(const struct node *n, enum key_kind kind, bool *ret_by_content,
+                              struct buf *preimage, node_key ret)
 {
     CLEANUP(hasher_freep) struct hasher *h = hasher_new();
     struct digest d;
@@ -176,11 +220,27 @@ static struct error *make_key(const struct node *n, bool content, bool *ret_by_c
     body = preimage->len;
     TRY(add_op(n, preimage));
     for (size_t i = 0; i < n->vertex->input_count; i++)
-        TRY(add_input(n, i, content, ret_by_content, preimage));
+        TRY(add_input(n, i, kind, ret_by_content, preimage));
     hasher_add(h, preimage->data + body, preimage->len - body);
     d = hasher_sum(h);
-    memcpy(ret, digest_hex(&d), NODE_KEY_LEN + 1);
+    memcpy(ret, digest_hex(&d), sizeof(node_key));
     return NULL;
+}
+
+/* A chain key, where all inputs that it names have one.  Without results that were fetched, now or earlier,
+ * nobody needs it. */
+static struct error *make_chain_key(const struct node *n, enum key_kind kind, node_key ret)
+{
+    CLEANUP(buf_deinit) struct buf preimage = { 0 };
+    bool imported, unused;
+
+    TRY(solver_imported(n->solver, &imported));
+    if (!imported && n->caches.len == 0)
+        return NULL;
+    for (size_t i = 0; i < n->vertex->input_count; i++)
+        if (n->inputs[i]->chain_key[0] == '\0')
+            return NULL;
+    return make_key(n, kind, &unused, &preimage, ret);
 }
 
 static char *output_key(const char *key, size_t i)
@@ -188,7 +248,7 @@ static char *output_key(const char *key, size_t i)
     return i == 0 ? xstrdup(key) : xasprintf("%s@%zu", key, i);
 }
 
-/* All outputs or none.  A record whose layers are gone is none. */
+/* All outputs that are needed, or none.  A record whose layers are gone is none. */
 static struct error *find(struct node *n, const char *key, bool *ret_hit)
 {
     struct store *store = n->solver->config.store;
@@ -199,13 +259,14 @@ static struct error *find(struct node *n, const char *key, bool *ret_hit)
         CLEANUP(freep) char *id = NULL;
         struct error *e = cache_find(store, k, &id);
 
-        if (e == NULL && id == NULL)
+        if (e == NULL && id == NULL && n->needed[i])
             break;
-        if (e == NULL && id[0] != '\0')
+        if (e == NULL && id != NULL && id[0] != '\0')
             e = snapshot_get(store, id, &n->outputs[i]);
         if (err_is(e, ERR_NOT_FOUND)) {
-            err_free(e);
-            break;
+            err_freep(&e);
+            if (n->needed[i])
+                break;
         }
         TRY(e);
     }
@@ -219,11 +280,15 @@ static struct error *find(struct node *n, const char *key, bool *ret_hit)
 static void record(const struct node *n, const char *key, const struct buf *preimage)
 {
     for (size_t i = 0; i < n->output_count; i++) {
+        if (n->hits != NULL && !n->needed[i])
+            continue; /* it was not fetched */
         CLEANUP(freep) char *k = output_key(key, i);
         const char *id = n->outputs[i] == NULL ? "" : snapshot_id(n->outputs[i]);
 
         if (n->outputs[i] == NULL || !snapshot_is_tree(n->outputs[i]))
-            log_err(LOG_WARN, cache_put(n->solver->config.store, k, id, preimage->data, preimage->len),
+            log_err(LOG_WARN,
+                    cache_put(n->solver->config.store, k, id, preimage == NULL ? NULL : preimage->data,
+                              preimage == NULL ? 0 : preimage->len),
                     "cannot record the result of a step");
     }
 }
@@ -231,6 +296,13 @@ static void record(const struct node *n, const char *key, const struct buf *prei
 /* ---- stages
  * ------------------------------------------------------------------------------------------------------------------
  */
+
+/* A result that came with its resolving is keyed by its content. */
+static struct error *key_result(struct node *n)
+{
+    TRY(make_chain_key(n, KEY_CHAIN, n->chain_key));
+    return remote_match(n);
+}
 
 struct error *stage_resolve(struct node *n)
 {
@@ -240,45 +312,135 @@ struct error *stage_resolve(struct node *n)
     context_init(n, &c);
     reporter_start(n->reporter);
     e = n->impl->resolve(&c, &n->source_text, &n->outputs[0]);
-    if (e != NULL || n->outputs[0] == NULL)
-        snapshot_unref(TAKE(n->outputs[0]));
-    else
+    if (e == NULL && n->outputs[0] != NULL) {
         free(TAKE(n->source_text));
+        e = key_result(n);
+    }
+    if (e != NULL)
+        snapshot_unref(TAKE(n->outputs[0]));
     reporter_complete(n->reporter, e);
     context_deinit(&c);
     return e;
 }
 
-struct error *stage_lookup(struct node *n, bool *ret_hit)
+/* By ids, when the results of all inputs are here; then by the chain. */
+static struct error *find_local(struct node *n, const char *key, const char *chain_key, bool *ret_hit)
+{
+    if (key[0] != '\0')
+        TRY(find(n, key, ret_hit));
+    if (*ret_hit || chain_key[0] == '\0')
+        return NULL;
+    CLEANUP(freep) char *k = xasprintf("chain-%s", chain_key);
+
+    return find(n, k, ret_hit);
+}
+
+/* What a look into remote caches came to.  A keyed node has had its promise. */
+static enum node_outcome remote_outcome(struct node *n)
+{
+    if (n->keyed)
+        return OUTCOME_MISS;
+    remote_choose_hits(n);
+    return n->hits != NULL || remote_matched(n) ? OUTCOME_PROMISE : OUTCOME_MISS;
+}
+
+static struct error *lookup(struct node *n, enum node_outcome *ret)
+{
+    bool hit = false;
+
+    if (!n->keyed)
+        TRY(make_chain_key(n, KEY_CHAIN, n->chain_key));
+    TRY(find_local(n, n->key, n->chain_key, &hit));
+    if (!n->keyed)
+        TRY(remote_match(n)); /* also for a hit: for the steps above it */
+    *ret = hit ? OUTCOME_HIT : remote_outcome(n);
+    return NULL;
+}
+
+struct error *stage_lookup(struct node *n, enum node_outcome *ret)
 {
     bool content = false;
-    struct error *e = make_key(n, false, &content, &n->preimage, n->key);
 
+    if (has_results(n)) {
+        TRY(make_key(n, KEY_ID, &content, &n->preimage, n->key));
+    } else {
+        CLEANUP(buf_deinit) struct buf unused = { 0 };
+        node_key none;
+
+        TRY(make_key(n, KEY_CHAIN, &content, &unused, none)); /* only for `content` */
+    }
     n->by_content = content;
+    return n->fresh ? NULL : lookup(n, ret);
+}
+
+static struct error *lookup_content(struct node *n, enum node_outcome *ret)
+{
+    bool hit = false;
+
+    TRY(make_chain_key(n, KEY_CHAIN_CONTENT, n->chain_content_key));
+    TRY(find_local(n, n->content_key, n->chain_content_key, &hit));
+    if (!n->keyed)
+        TRY(remote_match_content(n));
+    if (!n->keyed && n->chain_content_key[0] != '\0') /* what it is, however its inputs came to be */
+        memcpy(n->chain_key, n->chain_content_key, sizeof(node_key));
+    *ret = hit ? OUTCOME_HIT : remote_outcome(n);
+    if (hit && n->key[0] != '\0')
+        record(n, n->key, &n->preimage);
+    return NULL;
+}
+
+struct error *stage_content(struct node *n, enum node_outcome *ret)
+{
+    bool content = false;
+    struct error *e = NULL;
+
+    if (has_results(n))
+        e = make_key(n, KEY_CONTENT, &content, &n->content_preimage, n->content_key);
     if (e == NULL && !n->fresh)
-        e = find(n, n->key, ret_hit);
+        e = lookup_content(n, ret);
+    if (e == NULL)
+        return NULL;
+    e = err_wrap(e, "failed to compute cache key");
+    if (task_check_sys() == 0) {
+        reporter_start(n->reporter);
+        reporter_complete(n->reporter, e);
+    }
     return e;
 }
 
-struct error *stage_content(struct node *n, bool *ret_hit)
+/* What was fetched is found again by its chain, and by ids where they are known. */
+static void record_fetched(const struct node *n)
 {
-    bool content = false;
-    struct error *e = make_key(n, true, &content, &n->content_preimage, n->content_key);
+    const char *chains[] = { n->chain_key, n->chain_content_key };
 
-    if (e != NULL) {
-        e = err_wrap(e, "failed to compute cache key");
-        if (task_check_sys() == 0) {
-            reporter_start(n->reporter);
-            reporter_complete(n->reporter, e);
-        }
-        return e;
-    }
-    if (n->fresh)
-        return NULL;
-    TRY(find(n, n->content_key, ret_hit));
-    if (*ret_hit)
+    if (n->key[0] != '\0')
         record(n, n->key, &n->preimage);
-    return NULL;
+    if (n->content_key[0] != '\0')
+        record(n, n->content_key, &n->content_preimage);
+    for (size_t i = 0; i < ARRAY_LEN(chains); i++) {
+        CLEANUP(freep) char *k = xasprintf("chain-%s", chains[i]);
+
+        if (chains[i][0] != '\0')
+            record(n, k, NULL);
+    }
+    log_err(LOG_WARN, solver_set_imported(n->solver), "cannot record the result of a step");
+}
+
+struct error *stage_fetch(struct node *n)
+{
+    struct op_context c;
+    struct error *e = NULL;
+
+    context_init(n, &c);
+    for (size_t i = 0; e == NULL && i < n->output_count; i++)
+        if (n->needed[i])
+            e = remote_load(&n->hits[i], &c, &n->outputs[i]);
+    for (size_t i = 0; e != NULL && i < n->output_count; i++)
+        snapshot_unref(TAKE(n->outputs[i]));
+    if (e == NULL)
+        record_fetched(n);
+    context_deinit(&c);
+    return e;
 }
 
 struct error *stage_run(struct node *n)
