@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "oci/gojson.h"
 
+#include "base/rune.h"
+
 struct writer {
     struct buf *out;
     const char *indent;
@@ -100,4 +102,14 @@ void go_json(struct buf *out, const json_t *j, const char *indent, bool sort_top
     struct writer w = { out, indent };
 
     value(&w, j, 0, sort_top);
+}
+
+json_t *go_json_text(const char *s)
+{
+    CLEANUP(buf_deinit) struct buf clean = { 0 };
+    size_t len = strlen(s), width;
+
+    for (size_t i = 0; i < len; i += width)
+        buf_add_rune(&clean, rune_decode(s + i, len - i, &width));
+    return json_string(buf_str(&clean));
 }

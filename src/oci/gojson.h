@@ -10,5 +10,7 @@
 /* Append `j`: compact (indent NULL) or as MarshalIndent("", indent); members in insertion order, or by name
  * where `sort_top` says so for the outermost object (a Go map); <, > and & escaped. */
 void go_json(struct buf *out, const json_t *j, const char *indent, bool sort_top);
+/* A JSON string of any text: bytes that are not UTF-8 become U+FFFD. */
+json_t *go_json_text(const char *s);
 
 #endif

@@ -545,23 +545,38 @@ static json_t *read_json(const char *path)
     return j;
 }
 
+static void write_whole(const char *path, const struct buf *text)
+{
+    FILE *f = fopen(path, "we");
+
+    if (f == NULL || fwrite(text->data, 1, text->len, f) != text->len || fclose(f) != 0) {
+        fprintf(stderr, "%s: %s\n", path, strerror(errno));
+        exit(1);
+    }
+}
+
+/* Every question that is asked of a case that asks nothing itself; "" is the build. */
+static const char *const requests[] = { "", "outline", "targets", "lint", "convertllb" };
+
 static void convert_file(const char *corpus, const char *out, const char *name, json_t *images)
 {
     CLEANUP(freep) char *file = xasprintf("%s/%s.Dockerfile", corpus, name);
     CLEANUP(freep) char *json = xasprintf("%s/%s.json", corpus, name);
-    CLEANUP(freep) char *result = xasprintf("%s/%s.txt", out, name);
-    CLEANUP(buf_deinit) struct buf text = { 0 };
     struct test_case tc = { .images = images };
-    FILE *f;
 
     read_whole(file, &tc.file);
     tc.json = read_json(json);
     load_options(&tc);
-    run_case(&tc, &text);
-    f = fopen(result, "we");
-    if (f == NULL || fwrite(text.data, 1, text.len, f) != text.len || fclose(f) != 0) {
-        fprintf(stderr, "%s: %s\n", result, strerror(errno));
-        exit(1);
+    bool asks = strmap_get(&tc.opts, "requestid") != NULL;
+    for (size_t i = 0; i < (asks ? 1 : ARRAY_LEN(requests)); i++) {
+        CLEANUP(buf_deinit) struct buf text = { 0 };
+        CLEANUP(freep) char *request = xasprintf("frontend.%s", requests[i]);
+        CLEANUP(freep) char *result = xasprintf("%s/%s%s%s.txt", out, name, i > 0 ? "." : "", requests[i]);
+
+        if (i > 0)
+            strmap_set(&tc.opts, "requestid", request);
+        run_case(&tc, &text);
+        write_whole(result, &text);
     }
     map_deinit(&tc.opts);
     map_deinit(&tc.inputs);

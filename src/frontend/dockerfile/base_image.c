@@ -105,20 +105,7 @@ static struct error *resolve(struct lookup *l)
 /* Images of RUN --mount have no place of their own: the file is named, no line of it. */
 static struct error *error_at_stage(const struct lookup *l, struct error *e)
 {
-    CLEANUP(buf_deinit) struct buf definition = { 0 };
-    const struct llb_source_map *map = l->c->o->source;
-    struct llb_source_info info = { .filename = (char *)map->filename,
-                                    .language = (char *)map->language,
-                                    .data = (void *)map->data,
-                                    .data_len = map->data_len };
-
-    if (e == NULL || l->s->lines.first >= 0)
-        return df_error_at(e, l->s->lines);
-    llb_def_encode(map->definition, &definition);
-    info.definition = definition.data;
-    info.definition_len = definition.len;
-    llb_add_info_detail(e, &info, NULL, 0);
-    return e;
+    return df_error_at(e, l->s->lines.first >= 0 ? l->s->lines : DF_NO_LINE);
 }
 
 static struct error *lookup_task(void *arg)

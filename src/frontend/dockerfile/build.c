@@ -175,35 +175,42 @@ static bool has_sources(const struct error *e)
     return err_find_detail(e, "errdefs.Source+json") != NULL;
 }
 
-/* Another frontend for this build: *ret_done says that it ran. */
-static struct error *try_syntax(struct dockerui *ui, const struct dockerui_source *src,
-                                struct frontend_result *ret, bool *ret_done)
+/* Which frontend the file or the client asks for. */
+struct syntax {
+    const char *arg; /* the client's, NULL: none */
+    char *source;    /* NULL: nobody asks */
+    struct directive d;
+};
+
+static void syntax_deinit(struct syntax *s)
 {
-    CLEANUP(directive_deinit) struct directive d = { 0 };
-    CLEANUP(freep) char *source = NULL;
-    const char *arg = dockerui_opt(ui, SYNTAX_ARG);
-    struct error *e;
+    free(s->source);
+    directive_deinit(&s->d);
+}
 
-    *ret_done = false;
+static void find_syntax(struct dockerui *ui, const struct dockerui_source *src, struct syntax *ret)
+{
     if (dockerui_opt(ui, "cmdline") != NULL)
-        return NULL; /* this is that frontend */
-    if (arg != NULL) {
+        return; /* this is that frontend */
+    ret->arg = dockerui_opt(ui, SYNTAX_ARG);
+    if (ret->arg != NULL) {
         size_t len;
-        const char *text = str_trim_space(arg, strlen(arg), &len);
+        const char *text = str_trim_space(ret->arg, strlen(ret->arg), &len);
 
-        source = xstrndup(text, strcspn(text, " ") < len ? strcspn(text, " ") : len);
-    } else if (!directive_detect_syntax(src->map.data, src->map.data_len, &source, &d)) {
-        return NULL;
+        ret->source = xstrndup(text, MIN(strcspn(text, " "), len));
+    } else {
+        directive_detect_syntax(src->map.data, src->map.data_len, &ret->source, &ret->d);
     }
-    if (frontend_is_builtin(source))
-        return NULL;
-    *ret_done = true;
-    e = forward(ui, source, arg != NULL ? arg : d.value, ret);
-    if (e == NULL || has_sources(e))
+}
+
+/* An error of the frontend asked for names who asked, unless it has a place of its own. */
+static struct error *blame_syntax(const struct syntax *s, const struct dockerui_source *src, struct error *e)
+{
+    if (e == NULL || s->source == NULL || has_sources(e))
         return e;
-    if (arg != NULL)
-        return err_wrap(e, "failed with %s = %s", SYNTAX_ARG, arg);
-    return add_sources(df_error_at(e, d.lines), src);
+    if (s->arg != NULL)
+        return err_wrap(e, "failed with %s = %s", SYNTAX_ARG, s->arg);
+    return add_sources(df_error_at(e, s->d.lines), src);
 }
 
 /* Questions about the file instead of a build of it. */
@@ -215,11 +222,15 @@ static struct error *handle_subrequest(struct dockerui *ui, const struct dockeru
     *ret_done = request != NULL;
     if (request == NULL)
         return NULL;
+    struct platform_build p = { .ui = ui, .source = src };
     bool known;
-    struct error *e = subrequest_answer(ui, src, request, ret, &known);
 
+    struct error *e = subrequest_answer(ui, src, request, warn, &p, ret, &known);
+
+    if (e != NULL)
+        df_error_drop_lines(e); /* questions show no code frame */
     if (e != NULL || known)
-        return add_sources(e, src);
+        return e;
     return with_name_detail(err_new(ERR_UNIMPLEMENTED, "unsupported request %s", request),
                             "github.com/moby/buildkit/errdefs.Subrequest+json", request);
 }
@@ -380,24 +391,32 @@ static struct error *convert_all(struct dockerui *ui, const struct dockerui_sour
  * ---------------------------------------------------------------------------------------------------------
  */
 
+/* The build by this frontend. `missing`: a capability that the client needs and this one lacks; taken. */
+static struct error *build_here(struct dockerui *ui, const struct dockerui_source *src, struct error *missing,
+                                struct frontend_result *ret)
+{
+    bool done;
+
+    if (missing != NULL)
+        return missing;
+    TRY(handle_subrequest(ui, src, ret, &done));
+    return done ? NULL : convert_all(ui, src, ret);
+}
+
 static struct error *build(struct dockerui *ui, struct dockerui_source *src, struct frontend_result *ret)
 {
     CLEANUP(err_freep) struct error *missing = NULL;
-    bool may_forward, done;
+    CLEANUP(syntax_deinit) struct syntax s = { 0 };
+    bool may_forward;
 
     missing = check_caps(dockerui_opt(ui, "frontend.caps"), &may_forward);
     if (missing != NULL && !may_forward)
         return TAKE(missing);
     TRY(dockerui_read_entrypoint(ui, src));
-    TRY(try_syntax(ui, src, ret, &done));
-    if (done)
-        return NULL;
-    if (missing != NULL)
-        return TAKE(missing);
-    TRY(handle_subrequest(ui, src, ret, &done));
-    if (done)
-        return NULL;
-    return convert_all(ui, src, ret);
+    find_syntax(ui, src, &s);
+    if (s.source == NULL || frontend_is_builtin(s.source))
+        return blame_syntax(&s, src, build_here(ui, src, TAKE(missing), ret));
+    return blame_syntax(&s, src, forward(ui, s.source, s.arg != NULL ? s.arg : s.d.value, ret));
 }
 
 struct error *frontend_dockerfile_build(struct bridge *b, const struct map *opts, const struct map *inputs,

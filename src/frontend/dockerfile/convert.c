@@ -5,6 +5,7 @@
 #include "base/rune.h"
 #include "frontend/dockerfile/build_stage.h"
 #include "frontend/dockerfile/directive.h"
+#include "frontend/dockerfile/outline.h"
 #include "frontend/dockerfile/suggest.h"
 
 #include <strings.h>
@@ -222,7 +223,8 @@ static struct error *convert(struct convert *c, struct convert_result *ret)
     TRY(stages_resolve(c, target));
     TRY(dispatch_stages(c, &ctx_paths));
     set_add(target->paths, "/"); /* all of the result is used */
-    return finish(c, target, &ctx_paths, ret);
+    TRY(finish(c, target, &ctx_paths, ret));
+    return c->o->outline != NULL ? outline_gather(c, target, c->o->outline) : NULL;
 }
 
 static void convert_deinit(struct convert *c)

@@ -18,14 +18,17 @@
 #include "frontend/dockerfile/image.h"
 #include "frontend/dockerfile/lint.h"
 
+struct outline;
+
 struct convert_options {
     struct dockerui *ui;
     const struct llb_source_map *source;
     const struct platform *target; /* NULL: the build platform, or what the base image has */
     void (*warn)(void *ctx, const struct lint_warning *w); /* NULL: no checks */
     void *warn_ctx;
-    bool all_stages; /* every stage of the file is looked at, not only those that the target needs */
-    bool only_check; /* end behind the checks: nothing is marshalled, the result stays empty */
+    struct outline *outline; /* filled when not NULL; released by the caller */
+    bool all_stages;         /* every stage of the file is looked at, not only those that the target needs */
+    bool only_check;         /* end behind the checks: nothing is marshalled, the result stays empty */
 };
 
 struct convert_result {

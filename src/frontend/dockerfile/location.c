@@ -10,7 +10,7 @@ static bool is_lines(const struct error_detail *d)
 
 struct error *df_error_at(struct error *e, struct df_lines at)
 {
-    if (e != NULL && at.first >= 0)
+    if (e != NULL && at.first != DF_NOWHERE.first)
         err_add_detail(e, LINES_TYPE, &at, sizeof(at));
     return e;
 }

@@ -24,6 +24,7 @@ struct df_lines {
     int first, last;
 };
 #define DF_NOWHERE ((struct df_lines){ -1, -1 })
+#define DF_NO_LINE ((struct df_lines){ -2, -2 }) /* of an error: the file, but no line of it */
 
 /*
  * Locations travel with an error as private details, innermost first (several instructions may be named: the

@@ -5,13 +5,14 @@
 //
 //	convert CORPUS OUT
 //
-// Each CORPUS/NAME.Dockerfile, with options in CORPUS/NAME.json, gives OUT/NAME.txt.
+// Each CORPUS/NAME.Dockerfile, with options in CORPUS/NAME.json, gives OUT/NAME.txt, and OUT/NAME.REQUEST.txt for every subrequest.
 package main
 
 import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -41,6 +42,7 @@ type testCase struct {
 	Session string                       `json:"session"`
 	Workers []string                     `json:"workers"`
 	Locals  map[string]map[string]string `json:"locals"` // files of local sources, by name and path
+	Skip    []string                     `json:"skip"`   // subrequests that are answered in random order
 	Inputs  []string                     `json:"inputs"` // names of frontend inputs: each is a local source of that name
 }
 
@@ -344,7 +346,22 @@ func errorText(err error) string {
 	return b.String()
 }
 
-func runCase(base string, images map[string]image) (string, error) {
+var errPanic = errors.New("the frontend panicked")
+
+// build turns a panic of the frontend into an error: it answers nothing then that could be compared.
+func build(c *fakeClient) (res *gwclient.Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errPanic
+		}
+	}()
+	return builder.Build(context.Background(), c)
+}
+
+// requests are asked of every case that asks nothing itself; "" is the build.
+var requests = []string{"", "outline", "targets", "lint", "convertllb"}
+
+func runCase(base, request string, images map[string]image) (string, error) {
 	file, err := os.ReadFile(base + ".Dockerfile")
 	if err != nil {
 		return "", err
@@ -358,13 +375,21 @@ func runCase(base string, images map[string]image) (string, error) {
 	if tc.Opts == nil {
 		tc.Opts = map[string]string{}
 	}
+	if request != "" {
+		if _, ok := tc.Opts["requestid"]; ok || slices.Contains(tc.Skip, request) {
+			return "", nil
+		}
+		tc.Opts["requestid"] = "frontend." + request
+	}
 	if len(tc.Workers) == 0 {
 		tc.Workers = []string{"linux/amd64"}
 	}
 	c := &fakeClient{tc: tc, file: file, images: images}
-	res, err := builder.Build(context.Background(), c)
+	res, err := build(c)
 	var last string
-	if err != nil {
+	if err == errPanic {
+		return "", nil
+	} else if err != nil {
 		last = errorText(err)
 	} else {
 		last = resultText(res)
@@ -388,12 +413,21 @@ func run(corpus, out string) error {
 	}
 	for _, f := range files {
 		base := strings.TrimSuffix(f, ".Dockerfile")
-		text, err := runCase(base, images)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(out, filepath.Base(base)+".txt"), []byte(text), 0644); err != nil {
-			return err
+		for _, request := range requests {
+			text, err := runCase(base, request, images)
+			if err != nil {
+				return err
+			}
+			if text == "" {
+				continue
+			}
+			name := filepath.Base(base)
+			if request != "" {
+				name += "." + request
+			}
+			if err := os.WriteFile(filepath.Join(out, name+".txt"), []byte(text), 0644); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
