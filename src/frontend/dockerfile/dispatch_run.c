@@ -119,7 +119,7 @@ static struct error *run_words(struct run *r)
  * ------------------------------------------------------------------------------------------------------------
  */
 
-static struct error *add_secret(struct run *r, const struct run_mount *m)
+static struct error *add_secret(struct run *r, const struct mount_flag *m)
 {
     struct llb_builder *b = r->c->b;
     const char *os = r->s->platform->os;
@@ -165,7 +165,7 @@ static struct error *add_secret(struct run *r, const struct run_mount *m)
     return NULL;
 }
 
-static struct error *add_ssh(struct run *r, const struct run_mount *m)
+static struct error *add_ssh(struct run *r, const struct mount_flag *m)
 {
     struct llb_ssh s = { .id = m->id, .target = m->target, .mode = 0600, .optional = !m->required };
 
@@ -182,7 +182,7 @@ static struct error *add_ssh(struct run *r, const struct run_mount *m)
 }
 
 /* A cache with an owner of its own starts as a directory that has it. */
-static struct llb_state owned_cache(struct convert *c, struct llb_state st, const struct run_mount *m)
+static struct llb_state owned_cache(struct convert *c, struct llb_state st, const struct mount_flag *m)
 {
     struct llb_chown owner = { .has_user = true, .has_group = true, .uid = m->uid, .gid = m->gid };
 
@@ -191,7 +191,7 @@ static struct llb_state owned_cache(struct convert *c, struct llb_state st, cons
                     &(struct llb_options){ .custom_name = "[internal] setting cache mount permissions" });
 }
 
-static struct error *mount_target(struct run *r, const struct run_mount *m, const char **ret)
+static struct error *mount_target(struct run *r, const struct mount_flag *m, const char **ret)
 {
     CLEANUP(freep) char *below = NULL, *target = NULL;
 
@@ -207,7 +207,7 @@ static struct error *mount_target(struct run *r, const struct run_mount *m, cons
     return NULL;
 }
 
-static void set_cache(struct run *r, const struct run_mount *m, struct llb_mount *to)
+static void set_cache(struct run *r, const struct mount_flag *m, struct llb_mount *to)
 {
     CLEANUP(freep) char *clean = gopath_clean(m->target);
 
@@ -219,7 +219,7 @@ static void set_cache(struct run *r, const struct run_mount *m, struct llb_mount
 }
 
 /* bind, cache, tmpfs. `source`: the stage of the mount, used when it names one or is a cache. */
-static struct error *add_plain_mount(struct run *r, const struct run_mount *m, struct build_stage *source)
+static struct error *add_plain_mount(struct run *r, const struct mount_flag *m, struct build_stage *source)
 {
     struct convert *c = r->c;
     bool from_stage = *m->from != '\0' || m->type == MOUNT_CACHE;

@@ -95,7 +95,7 @@ struct command_line {
 
 enum mount_type { MOUNT_BIND, MOUNT_CACHE, MOUNT_TMPFS, MOUNT_SECRET, MOUNT_SSH };
 enum mount_sharing { SHARING_UNSET, SHARING_SHARED, SHARING_PRIVATE, SHARING_LOCKED };
-struct run_mount {
+struct mount_flag {
     enum mount_type type;
     char *from, *source, *target; /* "" when not given */
     char *id;                     /* "" when not given */
@@ -114,7 +114,7 @@ struct run_device {
 struct run_args {
     struct command_line line;
     struct strv mount_flags;  /* values of --mount as typed */
-    struct run_mount *mounts; /* before expansion only `from` is filled, in order of the flags */
+    struct mount_flag *mounts; /* before expansion only `from` is filled, in order of the flags */
     size_t mount_count;
     struct run_device *devices;
     size_t device_count;

@@ -185,7 +185,7 @@ static struct error *expand_args(const struct expander *x, struct arg_list *a)
 static struct error *expand_mounts(const struct expander *x, struct run_args *r)
 {
     for (size_t k = 0; k < r->mount_count; k++) {
-        struct run_mount m;
+        struct mount_flag m;
         TRY(run_mount_parse(r->mount_flags.v[k], x->expand, x->ctx, &m));
         run_mount_deinit(&r->mounts[k]);
         r->mounts[k] = m;

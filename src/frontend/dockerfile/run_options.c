@@ -20,7 +20,7 @@ static const char *const mount_keys[] = {
 
 /* One mount while its fields are read. */
 struct mount_scan {
-    struct run_mount m;
+    struct mount_flag m;
     bool access_given; /* read-only or read-write was said */
     word_expander expand;
     void *ctx;
@@ -100,7 +100,7 @@ static bool parse_size(const char *s, int64_t *ret)
     return true;
 }
 
-static bool takes_required(const struct run_mount *m)
+static bool takes_required(const struct mount_flag *m)
 {
     return m->type == MOUNT_SECRET || m->type == MOUNT_SSH;
 }
@@ -146,7 +146,7 @@ static struct error *set_number(const char *key, const char *value, int base, bo
     return NULL;
 }
 
-static struct error *set_type(struct run_mount *m, const char *value)
+static struct error *set_type(struct mount_flag *m, const char *value)
 {
     int t = find_name(value, type_names, ARRAY_LEN(type_names));
 
@@ -156,7 +156,7 @@ static struct error *set_type(struct run_mount *m, const char *value)
     return NULL;
 }
 
-static struct error *set_sharing(struct run_mount *m, const char *value)
+static struct error *set_sharing(struct mount_flag *m, const char *value)
 {
     int t = find_name(value, sharing_names, ARRAY_LEN(sharing_names));
 
@@ -166,14 +166,14 @@ static struct error *set_sharing(struct run_mount *m, const char *value)
     return NULL;
 }
 
-static struct error *set_required(struct run_mount *m, const char *key, const char *value)
+static struct error *set_required(struct mount_flag *m, const char *key, const char *value)
 {
     if (!takes_required(m))
         return unexpected_for_type(key, m->type);
     return parse_bool(value, &m->required) < 0 ? invalid_value(key, value) : NULL;
 }
 
-static struct error *set_size(struct run_mount *m, const char *key, const char *value)
+static struct error *set_size(struct mount_flag *m, const char *key, const char *value)
 {
     if (m->type != MOUNT_TMPFS)
         return unexpected_for_type(key, m->type);
@@ -182,7 +182,7 @@ static struct error *set_size(struct run_mount *m, const char *key, const char *
 
 static struct error *set_value(struct mount_scan *s, const char *key, const char *value, const char *field)
 {
-    struct run_mount *m = &s->m;
+    struct mount_flag *m = &s->m;
 
     if (streq(key, "type"))
         return set_type(m, value);
@@ -238,7 +238,7 @@ static struct error *set_field(struct mount_scan *s, const char *field)
     return set_value(s, key, eq + 1, field);
 }
 
-static struct error *check_secret(const struct run_mount *m)
+static struct error *check_secret(const struct mount_flag *m)
 {
     if (*m->from != '\0')
         return err_new(ERR_INVALID, "secret mount should not have a from");
@@ -253,7 +253,7 @@ static struct error *check_secret(const struct run_mount *m)
 
 static struct error *check_mount(struct mount_scan *s)
 {
-    struct run_mount *m = &s->m;
+    struct mount_flag *m = &s->m;
     bool takes_owner = takes_required(m) || m->type == MOUNT_CACHE;
     const char *bad = m->mode_set ? "mode" : m->uid_set ? "uid" : m->gid_set ? "gid" : NULL;
 
@@ -268,7 +268,7 @@ static struct error *check_mount(struct mount_scan *s)
     return NULL;
 }
 
-static void fill_strings(struct run_mount *m)
+static void fill_strings(struct mount_flag *m)
 {
     char **fields[] = { &m->from, &m->source, &m->target, &m->id };
 
@@ -278,7 +278,7 @@ static void fill_strings(struct run_mount *m)
     }
 }
 
-struct error *run_mount_parse(const char *value, word_expander expand, void *ctx, struct run_mount *ret)
+struct error *run_mount_parse(const char *value, word_expander expand, void *ctx, struct mount_flag *ret)
 {
     CLEANUP(strv_deinit) struct strv fields = { 0 };
     struct mount_scan s = { .m = { .type = MOUNT_BIND }, .expand = expand, .ctx = ctx };
@@ -299,14 +299,14 @@ struct error *run_mount_parse(const char *value, word_expander expand, void *ctx
     return NULL;
 }
 
-void run_mount_deinit(struct run_mount *m)
+void run_mount_deinit(struct mount_flag *m)
 {
     free(m->from);
     free(m->source);
     free(m->target);
     free(m->id);
     free(m->env);
-    *m = (struct run_mount){ 0 };
+    *m = (struct mount_flag){ 0 };
 }
 
 static struct error *set_device_field(struct run_device *d, const char *field)
