@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* build.c - POST /build (version=2), /build/cancel, /build/prune, and the two tunnels POST /grpc and POST
+/* build.c - POST /build (version 2), /build/cancel, /build/prune, and the two tunnels POST /grpc and POST
  * /session */
-#include "api/router.h"
+#include "api/build_classic.h"
 
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/rune.h"
 #include "buildkit/builder.h"
 #include "engine/engine.h"
 #include "op/upload.h"
@@ -391,11 +392,12 @@ static struct error *build(struct api_request *r)
 
     if (version != NULL && streq(version, "2"))
         return build_v2(r);
-    if (version != NULL && version[0] != '\0' && !streq(version, "1"))
-        return err_new(ERR_INVALID, "invalid version %s", version);
-    return err_new(ERR_UNIMPLEMENTED,
-                   "the classic builder (POST /build, version 1) is not supported yet: build with BuildKit "
-                   "(DOCKER_BUILDKIT=1, buildx, or version=2)");
+    if (version != NULL && version[0] != '\0' && !streq(version, "1")) {
+        CLEANUP(freep) char *quoted = str_quote(version);
+
+        return err_new(ERR_INVALID, "invalid version %s", quoted);
+    }
+    return build_classic(r);
 }
 
 static struct error *cancel(struct api_request *r)

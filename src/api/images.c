@@ -68,8 +68,11 @@ static struct error *list(struct api_request *r)
 
     TRY(api_query_filters(r, allowed, &f));
     image_filters_from(&f, &filters);
-    TRY(images_list(r->engine, &filters, api_query_bool(r, "manifests", false),
-                    api_query_bool(r, "shared-size", false), r->version, &j));
+    struct image_list_options o = { .all = api_query_bool(r, "all", false),
+                                    .manifests = api_query_bool(r, "manifests", false),
+                                    .shared_size = api_query_bool(r, "shared-size", false),
+                                    .version = r->version };
+    TRY(images_list(r->engine, &filters, &o, &j));
     return api_reply_json(r, 200, j);
 }
 
@@ -117,7 +120,8 @@ static struct error *delete (struct api_request *r)
 
     if (api_query(r, "platforms") != NULL)
         return err_new(ERR_UNIMPLEMENTED, "deleting single platforms of an image is not supported yet");
-    TRY(images_delete(r->engine, api_param(r, "name"), api_query_bool(r, "force", false), &j));
+    TRY(images_delete(r->engine, api_param(r, "name"), api_query_bool(r, "force", false),
+                      !api_query_bool(r, "noprune", false), &j));
     engine_settle(r->engine);
     return api_reply_json(r, 200, j);
 }
@@ -326,7 +330,8 @@ static struct error *df_collect(struct api_request *r, struct df *d)
     json_t *image;
     size_t n = 0, i;
 
-    TRY(images_list(r->engine, &none, r->version >= 52, true, r->version, &d->images));
+    struct image_list_options o = { .manifests = r->version >= 52, .shared_size = true, .version = r->version };
+    TRY(images_list(r->engine, &none, &o, &d->images));
     json_array_foreach(d->images, i, image)
     {
         int64_t size = json_integer_value(json_object_get(image, "Size"));

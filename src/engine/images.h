@@ -42,6 +42,9 @@ struct error *images_variant(struct engine *e, const struct descriptor *target,
 /* The variant's layers as a snapshot, for running it. */
 struct error *images_snapshot(struct engine *e, const struct image_variant *v,
                               struct snapshot **ret) MUST_CHECK;
+/* Labels of a target's names (the classic builder's: what a step was made from), added to a string map. */
+struct error *images_labels(struct engine *e, const struct digest *target, struct map *ret) MUST_CHECK;
+#define IMAGE_LABEL_PARENT "org.mobyproject.image.parent" /* digest of the image that a step started from */
 bool images_is_dangling_name(const char *name); /* "moby-dangling@sha256:..": not shown as a tag */
 
 /* ---- reading: JSON in the shape of API version 1.<version>; new references
@@ -51,8 +54,14 @@ struct image_filters {
     const struct strv *dangling, *label, *label_not, *before, *since, *reference,
         *until; /* each may be NULL */
 };
-struct error *images_list(struct engine *e, const struct image_filters *f, bool manifests, bool shared_size,
-                          int version, json_t **ret) MUST_CHECK;
+/* What a list shows. */
+struct image_list_options {
+    bool all; /* also what steps of classic builds left that others started from */
+    bool manifests, shared_size;
+    int version; /* minor API version */
+};
+struct error *images_list(struct engine *e, const struct image_filters *f, const struct image_list_options *o,
+                          json_t **ret) MUST_CHECK;
 struct error *images_inspect(struct engine *e, const char *what, const struct platform *platform,
                              bool manifests, int version, json_t **ret) MUST_CHECK;
 struct error *images_history(struct engine *e, const char *what, const struct platform *platform,
@@ -64,8 +73,10 @@ struct error *images_history(struct engine *e, const char *what, const struct pl
 
 struct error *images_tag(struct engine *e, const char *what, const char *repository,
                          const char *tag) MUST_CHECK;
-/* *ret: [{"Untagged":..},{"Deleted":..}] */
-struct error *images_delete(struct engine *e, const char *what, bool force, json_t **ret) MUST_CHECK;
+/* *ret: [{"Untagged":..},{"Deleted":..}].  `prune`: with unnamed images of earlier steps that nothing else was made
+ * from. */
+struct error *images_delete(struct engine *e, const char *what, bool force, bool prune,
+                            json_t **ret) MUST_CHECK;
 /* dangling_only, or all that no container uses. */
 struct error *images_prune(struct engine *e, bool dangling_only, const struct image_filters *f,
                            json_t **ret_deleted, int64_t *ret_bytes) MUST_CHECK;

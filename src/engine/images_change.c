@@ -41,6 +41,7 @@ struct error *images_tag(struct engine *e, const char *what, const char *reposit
     CLEANUP(freep)
     char *full = tag != NULL && tag[0] != '\0' ? xasprintf("%s:%s", repository, tag) : xstrdup(repository);
     CLEANUP(freep) char *name = NULL;
+    CLEANUP(map_deinit) struct map labels = { 0 };
 
     TRY(reference_parse(full, &r));
     if (r.digest != NULL)
@@ -48,7 +49,9 @@ struct error *images_tag(struct engine *e, const char *what, const char *reposit
     reference_add_default_tag(&r);
     TRY(images_find(e, what, &m));
     name = reference_string(&r);
-    TRY(image_put(e->store, name, &m.target));
+    strmap_init(&labels);
+    TRY(images_labels(e, &m.target.digest, &labels));
+    TRY(image_put_labelled(e->store, name, &m.target, &labels));
     for (size_t i = 0; i < m.names.len; i++) {
         if (images_is_dangling_name(m.names.v[i]))
             TRY(image_remove(e->store, m.names.v[i])); /* it has a real name now */
@@ -119,12 +122,87 @@ static struct error *untag(struct engine *e, const struct image_match *m, const 
     return NULL;
 }
 
-static struct error *delete_all(struct engine *e, const struct image_match *m, json_t *out)
+static struct error *delete_names(struct engine *e, const struct image_match *m, json_t *out)
 {
     for (size_t i = 0; i < m->names.len; i++)
         TRY(untag(e, m, m->names.v[i], out));
     json_array_append_new(out, json_pack("{s:s}", "Deleted", m->target.digest.s));
     images_event(e, "delete", m->target.digest.s, NULL);
+    return NULL;
+}
+
+static struct error *has_children(struct engine *e, const struct digest *parent, bool *ret)
+{
+    struct image_record *v = NULL;
+    size_t n = 0;
+
+    *ret = false;
+    TRY(image_list(e->store, &v, &n));
+    for (size_t i = 0; i < n; i++) {
+        const char *p = strmap_get(&v[i].labels, IMAGE_LABEL_PARENT);
+
+        *ret = *ret || (p != NULL && streq(p, parent->s));
+        image_record_deinit(&v[i]);
+    }
+    free(v);
+    return NULL;
+}
+
+/* May this image go because the last one made from it went?  Unnamed, not used, no other child. */
+static struct error *is_leftover(struct engine *e, const struct image_match *m, bool *ret)
+{
+    CLEANUP(strv_deinit) struct strv users = { 0 };
+
+    *ret = false;
+    for (size_t i = 0; i < m->names.len; i++) {
+        if (!images_is_dangling_name(m->names.v[i]))
+            return NULL;
+    }
+    engine_containers_of_image(e, &m->target.digest, &users);
+    if (users.len > 0)
+        return NULL;
+    TRY(has_children(e, &m->target.digest, ret));
+    *ret = !*ret;
+    return NULL;
+}
+
+/* The images of earlier steps, from the last one down, as far as nothing else needs them. */
+static struct error *delete_parents(struct engine *e, const char *first, json_t *out)
+{
+    CLEANUP(freep) char *next = xstrdup(first);
+
+    while (next != NULL) {
+        CLEANUP(image_match_deinit) struct image_match m = { 0 };
+        CLEANUP(map_deinit) struct map labels = { 0 };
+        struct error *err = images_find(e, next, &m);
+        bool leftover;
+
+        if (err_is(err, ERR_NOT_FOUND)) {
+            err_free(err);
+            return NULL;
+        }
+        TRY(err);
+        TRY(is_leftover(e, &m, &leftover));
+        if (!leftover)
+            return NULL;
+        strmap_init(&labels);
+        TRY(images_labels(e, &m.target.digest, &labels));
+        TRY(delete_names(e, &m, out));
+        free(next);
+        next = xstrdup(strmap_get(&labels, IMAGE_LABEL_PARENT));
+    }
+    return NULL;
+}
+
+static struct error *delete_all(struct engine *e, const struct image_match *m, bool prune, json_t *out)
+{
+    CLEANUP(map_deinit) struct map labels = { 0 };
+
+    strmap_init(&labels);
+    TRY(images_labels(e, &m->target.digest, &labels));
+    TRY(delete_names(e, m, out));
+    if (prune)
+        TRY(delete_parents(e, strmap_get(&labels, IMAGE_LABEL_PARENT), out));
     return store_collect(e->store, NULL);
 }
 
@@ -133,13 +211,16 @@ static struct error *delete_all(struct engine *e, const struct image_match *m, j
 static struct error *soft_delete(struct engine *e, const struct image_match *m, json_t *out)
 {
     CLEANUP(freep) char *dangling = xasprintf("moby-dangling@%s", m->target.digest.s);
+    CLEANUP(map_deinit) struct map labels = { 0 };
 
-    TRY(image_put(e->store, dangling, &m->target));
+    strmap_init(&labels);
+    TRY(images_labels(e, &m->target.digest, &labels));
+    TRY(image_put_labelled(e->store, dangling, &m->target, &labels));
     return untag(e, m, m->name, out);
 }
 
 static struct error *delete_match(struct engine *e, const char *what, const struct image_match *m, bool force,
-                                  json_t *out)
+                                  bool prune, json_t *out)
 {
     bool by_id = m->name == NULL;
     CLEANUP(freep) char *shown = familiar(by_id ? what : m->name);
@@ -151,10 +232,10 @@ static struct error *delete_match(struct engine *e, const char *what, const stru
     engine_containers_of_image(e, &m->target.digest, &users);
     if (users.len > 0 && !by_id)
         return soft_delete(e, m, out);
-    return delete_all(e, m, out);
+    return delete_all(e, m, prune, out);
 }
 
-struct error *images_delete(struct engine *e, const char *what, bool force, json_t **ret)
+struct error *images_delete(struct engine *e, const char *what, bool force, bool prune, json_t **ret)
 {
     CLEANUP(image_match_deinit) struct image_match m = { 0 };
     json_t *out;
@@ -162,7 +243,7 @@ struct error *images_delete(struct engine *e, const char *what, bool force, json
 
     TRY(images_find(e, what, &m));
     out = json_array();
-    err = delete_match(e, what, &m, force, out);
+    err = delete_match(e, what, &m, force, prune, out);
     if (err != NULL) {
         json_decref(out);
         return err;
@@ -190,7 +271,7 @@ static struct error *prune_one(struct engine *e, const json_t *image, bool dangl
     if (dangling_only && json_array_size(json_object_get(image, "RepoTags")) > 0)
         return NULL;
     engine_containers_of_image(e, &m.target.digest, &users);
-    return users.len > 0 ? NULL : delete_all(e, &m, out);
+    return users.len > 0 ? NULL : delete_all(e, &m, true, out);
 }
 
 struct error *images_prune(struct engine *e, bool dangling_only, const struct image_filters *f,
@@ -201,7 +282,7 @@ struct error *images_prune(struct engine *e, bool dangling_only, const struct im
     int64_t bytes = 0;
     size_t i;
 
-    TRY(images_list(e, f, false, false, 56, &images));
+    TRY(images_list(e, f, &(struct image_list_options){ .version = 56 }, &images));
     out = json_array();
     json_array_foreach(images, i, image)
     {

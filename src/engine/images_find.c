@@ -61,6 +61,20 @@ static struct error *fill_match(struct engine *e, const struct descriptor *targe
     return NULL;
 }
 
+struct error *images_labels(struct engine *e, const struct digest *target, struct map *ret)
+{
+    struct image_record *v = NULL;
+    size_t n = 0;
+
+    TRY(image_list_by_target(e->store, target, &v, &n));
+    for (size_t i = 0; i < n; i++) {
+        strmap_copy(ret, &v[i].labels);
+        image_record_deinit(&v[i]);
+    }
+    free(v);
+    return NULL;
+}
+
 /* Hex digits that may be a (shortened) id, without "sha256:". NULL when it cannot be one. */
 static const char *id_prefix(const char *what)
 {

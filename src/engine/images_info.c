@@ -15,6 +15,7 @@
 struct image_view {
     struct descriptor target;
     struct strv names;
+    char *parent;     /* what a classic build made it from; NULL: nothing known */
     int64_t named_ns; /* newest time a name was put */
     struct image_variant
         variant; /* the one that stands for the image; descriptor.media_type NULL when none is here */
@@ -24,6 +25,7 @@ static void view_deinit(struct image_view *v)
 {
     descriptor_deinit(&v->target);
     strv_deinit(&v->names);
+    free(v->parent);
     image_variant_deinit(&v->variant);
 }
 
@@ -232,6 +234,8 @@ static struct error *load_views(struct engine *e, struct view_list *ret)
                 images_variant(e, &view->target, NULL, &view->variant)); /* a broken image is still listed */
         }
         strv_add(&view->names, v[i].name);
+        if (view->parent == NULL)
+            view->parent = xstrdup(strmap_get(&v[i].labels, IMAGE_LABEL_PARENT));
         view->named_ns = MAX(view->named_ns, v[i].updated_ns);
         image_record_deinit(&v[i]);
     }
@@ -354,7 +358,7 @@ static json_t *summary(struct engine *e, const struct image_view *v, bool manife
     engine_containers_of_image(e, &v->target.digest, &users);
     j = json_pack("{s:I, s:I, s:s, s:O?, s:s, s:o, s:o, s:I, s:I}", "Containers", (json_int_t)users.len,
                   "Created", (json_int_t)(view_created(v) / NS_PER_SEC), "Id", v->target.digest.s, "Labels",
-                  labels, "ParentId", "", "RepoDigests", digests, "RepoTags", tags, "SharedSize",
+                  labels, "ParentId", v->parent != NULL ? v->parent : "", "RepoDigests", digests, "RepoTags", tags, "SharedSize",
                   (json_int_t)-1, "Size", (json_int_t)(s.content + s.unpacked));
     if (version < 44)
         json_object_set_new(j, "VirtualSize", json_integer(s.content + s.unpacked));
@@ -365,21 +369,34 @@ static json_t *summary(struct engine *e, const struct image_view *v, bool manife
     return j;
 }
 
-struct error *images_list(struct engine *e, const struct image_filters *f, bool manifests, bool shared_size,
-                          int version, json_t **ret)
+/* Targets that some other image was made from. */
+static void parents_of(const struct view_list *l, struct map *ret)
+{
+    for (size_t i = 0; i < l->len; i++) {
+        if (l->v[i].parent != NULL)
+            map_set(ret, l->v[i].parent, ret);
+    }
+}
+
+struct error *images_list(struct engine *e, const struct image_filters *f, const struct image_list_options *o,
+                          json_t **ret)
 {
     CLEANUP(views_deinit) struct view_list l = { 0 };
+    CLEANUP(map_deinit) struct map parents = { 0 };
     struct time_bounds t = { 0 };
     json_t *j;
 
     TRY(bounds_of(e, f, &t));
     TRY(load_views(e, &l));
+    parents_of(&l, &parents);
     j = json_array();
     for (size_t i = 0; i < l.len; i++) {
-        if (!passes(&l.v[i], f, &t))
+        bool hidden = !o->all && is_dangling(&l.v[i]) && map_has(&parents, l.v[i].target.digest.s);
+
+        if (hidden || !passes(&l.v[i], f, &t))
             continue;
-        json_t *s = summary(e, &l.v[i], manifests, version);
-        if (shared_size)
+        json_t *s = summary(e, &l.v[i], o->manifests, o->version);
+        if (o->shared_size)
             json_object_set_new(s, "SharedSize", json_integer(0));
         json_array_append_new(j, s);
     }
@@ -407,6 +424,16 @@ static json_t *rootfs_json(const struct image_variant *v)
     return json_pack("{s:s, s:o}", "Type", "layers", "Layers", layers);
 }
 
+/* What was said of the newest step. */
+static json_t *last_comment(const json_t *config)
+{
+    json_t *rows = json_object_get(config, "history");
+    const char *text =
+        json_string_value(json_object_get(json_array_get(rows, json_array_size(rows) - 1), "comment"));
+
+    return json_string(text != NULL ? text : "");
+}
+
 static json_t *inspect_json(struct engine *e, const struct image_view *v, int version)
 {
     const json_t *c = v->variant.config.json;
@@ -419,8 +446,8 @@ static json_t *inspect_json(struct engine *e, const struct image_view *v, int ve
     json_object_set_new(j, "RepoTags", tags);
     json_object_set_new(j, "RepoDigests", digests);
     if (version < 50)
-        json_object_set_new(j, "Parent", json_string(""));
-    json_object_set_new(j, "Comment", json_string(""));
+        json_object_set_new(j, "Parent", json_string(v->parent != NULL ? v->parent : ""));
+    json_object_set_new(j, "Comment", last_comment(c));
     json_object_set_new(j, "Created", copy_or_empty(c, "created"));
     if (version < 50)
         json_object_set_new(j, "DockerVersion", json_string(""));
@@ -464,6 +491,8 @@ struct error *images_inspect(struct engine *e, const char *what, const struct pl
     TRY(image_list_by_target(e->store, &m.target.digest, &records, &n));
     for (size_t i = 0; i < n; i++) {
         v.named_ns = MAX(v.named_ns, records[i].updated_ns);
+        if (v.parent == NULL)
+            v.parent = xstrdup(strmap_get(&records[i].labels, IMAGE_LABEL_PARENT));
         image_record_deinit(&records[i]);
     }
     free(records);

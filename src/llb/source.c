@@ -29,6 +29,11 @@ static struct llb_state source_state(struct llb_builder *b, struct llb_node *n)
     return n->platform != NULL ? llb_set_platform(b, s, n->platform) : s;
 }
 
+struct llb_state llb_source(struct llb_builder *b, const char *id, const struct llb_options *o)
+{
+    return source_state(b, source_new(b, id, o));
+}
+
 const char *llb_resolve_mode_name(enum llb_resolve_mode mode)
 {
     switch (mode) {

@@ -115,6 +115,9 @@ struct llb_options {
  * -----------------------------------------------------------------------------------------------------------
  */
 
+/* A source that its identifier ("scheme://..") says all about. */
+struct llb_state llb_source(struct llb_builder *b, const char *id, const struct llb_options *o);
+
 enum llb_resolve_mode { LLB_RESOLVE_DEFAULT, LLB_RESOLVE_PULL, LLB_RESOLVE_LOCAL };
 const char *llb_resolve_mode_name(enum llb_resolve_mode mode); /* "default", "pull", "local" */
 

@@ -2,6 +2,7 @@
 #include "op/op.h"
 
 #include "op/git.h"
+#include "op/held.h"
 #include "op/http.h"
 #include "op/impl.h"
 
@@ -43,6 +44,7 @@ void op_register_all(struct solver *s, const struct op_config *c)
         { PB__OP__OP_SOURCE, "http", &http_source },
         { PB__OP__OP_SOURCE, "https", &http_source },
         { PB__OP__OP_SOURCE, "git", &git_source },
+        { PB__OP__OP_SOURCE, "held", &held_source },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(all); i++)

@@ -217,24 +217,31 @@ uint64_t images_version(struct store *s)
     return v;
 }
 
-struct error *image_put(struct store *s, const char *name, const struct descriptor *target)
+struct error *image_put_labelled(struct store *s, const char *name, const struct descriptor *target,
+                                 const struct map *labels)
 {
-    json_t *j = descriptor_to_json(target);
+    CLEANUP(json_decrefp) json_t *j = descriptor_to_json(target);
+    CLEANUP(json_decrefp) json_t *l = labels != NULL ? strmap_to_json(labels) : json_object();
     CLEANUP(freep) char *text = json_dumps(j, JSON_COMPACT);
-    json_decref(j);
+    CLEANUP(freep) char *labels_text = json_dumps(l, JSON_COMPACT);
     int64_t now = now_ns();
     TRY(db_begin(&s->db));
     struct error *e = image_check_locked(s, target);
     if (e == NULL)
         e = db_exec(&s->db,
-                    "INSERT INTO images(name, digest, descriptor, created_ns, updated_ns) VALUES(?, ?, ?, ?, "
-                    "?) ON CONFLICT(name) DO "
+                    "INSERT INTO images(name, digest, descriptor, created_ns, updated_ns, labels) VALUES(?, ?, ?, ?, "
+                    "?, ?) ON CONFLICT(name) DO "
                     "UPDATE SET digest = excluded.digest, descriptor = excluded.descriptor, updated_ns = "
-                    "excluded.updated_ns",
-                    "sssii", name, target->digest.s, text, now, now);
+                    "excluded.updated_ns, labels = excluded.labels",
+                    "sssiis", name, target->digest.s, text, now, now, labels_text);
     TRY(db_end(&s->db, e));
     note_change(s);
     return NULL;
+}
+
+struct error *image_put(struct store *s, const char *name, const struct descriptor *target)
+{
+    return image_put_labelled(s, name, target, NULL);
 }
 
 struct records {

@@ -115,6 +115,9 @@ struct image_record {
 void image_record_deinit(struct image_record *r);
 /* Point `name` at target; what it names must be in the store (layers may be virtual).  Replaces. */
 struct error *image_put(struct store *s, const char *name, const struct descriptor *target) MUST_CHECK;
+/* The same with labels (string map; NULL: none). */
+struct error *image_put_labelled(struct store *s, const char *name, const struct descriptor *target,
+                                 const struct map *labels) MUST_CHECK;
 struct error *image_get(struct store *s, const char *name, struct image_record *ret) MUST_CHECK;
 struct error *image_remove(struct store *s, const char *name) MUST_CHECK;
 /* All, sorted by name; *ret malloc'd, deinit each. */

@@ -304,7 +304,7 @@ static bool is_realtime_signal(const char *name)
            n <= most;
 }
 
-static bool is_signal(const char *text)
+bool instruction_signal_is_known(const char *text)
 {
     static const char *const names[] = { "ABRT", "ALRM", "BUS",    "CHLD",  "CLD",  "CONT",   "FPE",
                                          "HUP",  "ILL",  "INT",    "IO",    "IOT",  "KILL",   "PIPE",
@@ -329,7 +329,7 @@ static struct error *dispatch_stop_signal(struct convert *c, struct build_stage 
 {
     CLEANUP(freep) char *history = xasprintf("STOPSIGNAL %s", ins->text);
 
-    if (!is_signal(ins->text))
+    if (!instruction_signal_is_known(ins->text))
         return err_new(ERR_INVALID, "invalid signal: %s", ins->text);
     str_replace(&s->image.stop_signal, ins->text);
     stage_history(c, s, history, false);

@@ -5,6 +5,7 @@
 #include "frontend/dockerfile/build_stage.h"
 #include "frontend/dockerfile/gitref.h"
 #include "frontend/dockerfile/ospath.h"
+#include "frontend/dockerfile/remote_context.h"
 #include "llb/gopath.h"
 
 #include <ctype.h>
@@ -196,35 +197,6 @@ static struct error *add_git(struct copy *x, const struct git_ref *g)
     return NULL;
 }
 
-/* Last component of the URL's path. */
-static char *url_filename(const char *url)
-{
-    CLEANUP(freep) char *path = NULL, *base = NULL;
-    const char *slash = strchr(strstr(url, "://") + 3, '/');
-    struct buf decoded = { 0 };
-
-    path = slash != NULL ? xstrndup(slash, strcspn(slash, "?#")) : xstrdup("");
-    for (const char *p = path; *p != '\0'; p++) {
-        uint8_t byte;
-
-        if (*p == '%' && p[1] != '\0' && p[2] != '\0') {
-            CLEANUP(freep) char *hex = xstrndup(p + 1, 2), *lower = str_lower(hex);
-
-            if (hex_decode(&byte, lower, 1) == 0 || hex_decode(&byte, lower, 2) == 0) {
-                buf_addc(&decoded, (char)byte);
-                p += 2;
-                continue;
-            }
-        }
-        buf_addc(&decoded, *p);
-    }
-    base = gopath_base(buf_str(&decoded));
-    buf_deinit(&decoded);
-    if (streq(base, ".") || streq(base, "/"))
-        return xstrdup("__unnamed__");
-    return TAKE(base);
-}
-
 static struct error *check_digest(const char *s)
 {
     const char *colon = strchr(s, ':');
@@ -242,7 +214,7 @@ static struct error *check_digest(const char *s)
 
 static struct error *add_url(struct copy *x, const char *src)
 {
-    CLEANUP(freep) char *file = url_filename(src);
+    CLEANUP(freep) char *file = remote_filename(src);
     struct llb_http_options h = { .filename = file, .checksum = x->args->checksum };
     struct llb_copy_info info = x->mode;
 

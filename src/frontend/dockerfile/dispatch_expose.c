@@ -107,7 +107,7 @@ static struct error *check_ip(struct port_spec *p)
     return NULL;
 }
 
-static struct error *add_port(const char *raw, struct df_lines lines, struct lint *lint, struct strv *ret)
+struct error *instruction_ports(const char *raw, struct df_lines lines, struct lint *lint, struct strv *ret)
 {
     CLEANUP(port_spec_deinit) struct port_spec p = { 0 };
     CLEANUP(freep) char *lower = NULL;
@@ -145,7 +145,7 @@ struct error *dispatch_expose(struct convert *c, struct build_stage *s, struct b
     for (size_t i = 0; i < cmd->ins->words.len; i++)
         TRY(words_split(&c->words, cmd->ins->words.v[i], &env, &words));
     for (size_t i = 0; i < words.len; i++)
-        TRY(add_port(words.v[i], cmd->ins->lines, lint, &ports));
+        TRY(instruction_ports(words.v[i], cmd->ins->lines, lint, &ports));
     for (size_t i = 0; i < ports.len; i++)
         strmap_set(&s->image.exposed_ports, ports.v[i], "");
     buf_adds(&history, "EXPOSE ");

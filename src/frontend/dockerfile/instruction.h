@@ -172,6 +172,11 @@ struct error *instruction_expand(struct instruction *i, word_expander expand, vo
 /* Expand the heredoc contents of ADD and COPY; to be called with a lexer for which quotes mean nothing
  * (words_options{.escape = '\\', .skip_quotes = true}). */
 struct error *instruction_expand_raw(struct instruction *i, word_expander expand, void *ctx) MUST_CHECK;
+/* What one word of EXPOSE names, as "80/tcp"; appended.  `lint` may be NULL. */
+struct error *instruction_ports(const char *word, struct df_lines at, struct lint *lint,
+                                struct strv *ret) MUST_CHECK;
+/* May STOPSIGNAL say this? "SIGTERM", "term", "15", "RTMIN+3". */
+bool instruction_signal_is_known(const char *text);
 /* LABEL made from an option, never expanded. */
 struct instruction *instruction_new_label(const char *key, const char *value);
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/dockerfile/remote_context.h"
 
+#include "base/bytes.h"
 #include "frontend/dockerfile/gitref.h"
+#include "llb/gopath.h"
 
 struct error *remote_git(const struct dockerui *ui, struct llb_builder *b, const char *url, bool main,
                          struct llb_state *ret, bool *ret_is_git)
@@ -51,6 +53,34 @@ struct llb_state remote_archive(struct llb_builder *b, const char *url, const ch
     struct llb_state file = remote_file(b, url, name);
 
     return llb_file(b, llb_scratch(), llb_copy(b, NULL, file, "/context", "/", &info), NULL);
+}
+
+char *remote_filename(const char *url)
+{
+    CLEANUP(freep) char *path = NULL, *base = NULL;
+    const char *slash = strchr(strstr(url, "://") + 3, '/');
+    struct buf decoded = { 0 };
+
+    path = slash != NULL ? xstrndup(slash, strcspn(slash, "?#")) : xstrdup("");
+    for (const char *p = path; *p != '\0'; p++) {
+        uint8_t byte;
+
+        if (*p == '%' && p[1] != '\0' && p[2] != '\0') {
+            CLEANUP(freep) char *hex = xstrndup(p + 1, 2), *lower = str_lower(hex);
+
+            if (hex_decode(&byte, lower, 1) == 0 || hex_decode(&byte, lower, 2) == 0) {
+                buf_addc(&decoded, (char)byte);
+                p += 2;
+                continue;
+            }
+        }
+        buf_addc(&decoded, *p);
+    }
+    base = gopath_base(buf_str(&decoded));
+    buf_deinit(&decoded);
+    if (streq(base, ".") || streq(base, "/"))
+        return xstrdup("__unnamed__");
+    return TAKE(base);
 }
 
 /* The header's checksum agrees: the sum of its bytes, those of the checksum itself counted as blanks. */

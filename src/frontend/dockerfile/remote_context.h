@@ -20,6 +20,8 @@ struct error *remote_git(const struct dockerui *ui, struct llb_builder *b, const
 struct llb_state remote_file(struct llb_builder *b, const char *url, const char *name);
 /* The same unpacked. */
 struct llb_state remote_archive(struct llb_builder *b, const char *url, const char *name);
+/* Last component of the path of an http URL, "__unnamed__" when it has none. New string. */
+char *remote_filename(const char *url);
 /* Does a file with this beginning count as an archive (gzip, bzip2, xz, zstd, tar)? */
 bool is_archive(const void *head, size_t len);
 
