@@ -7,7 +7,8 @@
 #include "oci/gojson.h"
 
 /* ---- the query
- * ------------------------------------------------------------------------------------------------------------- */
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 /* A JSON query value of that type: NULL when it is absent or null. */
 static struct error *json_query(const struct api_request *r, const char *name, json_type type,
@@ -121,9 +122,10 @@ static struct error *outputs_query(const struct api_request *r)
     TRY(json_query(r, "outputs", JSON_ARRAY, "invalid outputs specified", &j));
     if (json_array_size(j) == 0)
         return NULL;
-    return err_new(ERR_INVALID,
-                   "the outputs parameter requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn "
-                   "how to build images with BuildKit enabled");
+    return err_new(
+        ERR_INVALID,
+        "the outputs parameter requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn "
+        "how to build images with BuildKit enabled");
 }
 
 static struct error *isolation_query(const struct api_request *r, struct classic_options *o)
@@ -200,7 +202,8 @@ static struct error *parse_query(struct api_request *r, struct classic_options *
 }
 
 /* ---- the answer
- * ------------------------------------------------------------------------------------------------------------ */
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 struct answer {
     struct api_request *r;

@@ -330,7 +330,9 @@ static struct error *df_collect(struct api_request *r, struct df *d)
     json_t *image;
     size_t n = 0, i;
 
-    struct image_list_options o = { .manifests = r->version >= 52, .shared_size = true, .version = r->version };
+    struct image_list_options o = { .manifests = r->version >= 52,
+                                    .shared_size = true,
+                                    .version = r->version };
     TRY(images_list(r->engine, &none, &o, &d->images));
     json_array_foreach(d->images, i, image)
     {

@@ -8,7 +8,8 @@
 #include "task/task.h"
 
 /* ---- options
- * --------------------------------------------------------------------------------------------------------------- */
+ * ---------------------------------------------------------------------------------------------------------------
+ */
 
 void classic_options_init(struct classic_options *o)
 {
@@ -33,7 +34,8 @@ void classic_options_deinit(struct classic_options *o)
 }
 
 /* ---- the answer
- * ------------------------------------------------------------------------------------------------------------ */
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static struct error *say_text(struct classic *c, const char *text, size_t len)
 {
@@ -79,7 +81,8 @@ static struct error *say_id(struct classic *c, const struct digest *id)
 }
 
 /* ---- the file
- * -------------------------------------------------------------------------------------------------------------- */
+ * --------------------------------------------------------------------------------------------------------------
+ */
 
 static int compare_names(const void *a, const void *b)
 {
@@ -97,8 +100,8 @@ static void add_labels(struct classic *c)
         names[i] = labels->entries[i].key;
     if (labels->len > 0)
         qsort(names, labels->len, sizeof(*names), compare_names);
-    last->commands = xreallocarray(last->commands, last->command_count + labels->len + 1,
-                                   sizeof(*last->commands));
+    last->commands =
+        xreallocarray(last->commands, last->command_count + labels->len + 1, sizeof(*last->commands));
     for (size_t i = 0; i < labels->len; i++)
         last->commands[last->command_count++] = instruction_new_label(names[i], strmap_get(labels, names[i]));
 }
@@ -262,7 +265,8 @@ static struct error *begin_stage(struct classic *c, const struct stage *st, stru
 }
 
 /* ---- steps
- * ----------------------------------------------------------------------------------------------------------------- */
+ * -----------------------------------------------------------------------------------------------------------------
+ */
 
 struct counter {
     size_t now, total;
@@ -340,7 +344,8 @@ static struct error *build_all(struct classic *c)
 }
 
 /* ---- the whole
- * ------------------------------------------------------------------------------------------------------------- */
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 /* Canonical names, each once. */
 static struct error *check_tags(const struct classic_options *o, struct strv *ret)
@@ -437,7 +442,8 @@ static struct error *open_job(struct classic *c, struct strv *entitlements)
     struct job_options o = { .ref = ref, .entitlements = entitlements, .internal = true };
 
     random_id(ref, 25);
-    strv_add(entitlements, "network.host"); /* who may use this API may run a container in the host's network */
+    strv_add(entitlements,
+             "network.host"); /* who may use this API may run a container in the host's network */
     TRY(lease_open(c->engine->store, &c->lease));
     TRY(job_open(c->engine->solver, &o, &c->job));
     c->events = progress_read_open(job_progress(c->job));

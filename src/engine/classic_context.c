@@ -46,12 +46,11 @@ static struct error *read_dockerfile(struct classic *c, int root)
         if (found)
             str_replace(&c->dockerfile_name, "dockerfile");
     }
-    return found ? NULL
-                 : err_new(ERR_UNKNOWN, "Cannot locate specified Dockerfile: %s", c->dockerfile_name);
+    return found ? NULL : err_new(ERR_UNKNOWN, "Cannot locate specified Dockerfile: %s", c->dockerfile_name);
 }
 
-/* The client leaves out what .dockerignore names, but sends that file and the Dockerfile in any case: those that
- * it names go now. *ret: their names. */
+/* The client leaves out what .dockerignore names, but sends that file and the Dockerfile in any case: those
+ * that it names go now. *ret: their names. */
 static struct error *ignored_files(struct classic *c, int root, struct strv *ret)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
@@ -199,7 +198,8 @@ static struct error *from_download(struct classic *c, struct llb_builder *b)
     return is_archive(head, (size_t)n) ? from_archive(c, stream_from_fd(TAKE_FD(fd))) : read_text(c, root);
 }
 
-static struct error *git_state(struct llb_builder *b, const char *url, struct llb_state *ret, bool *ret_is_git)
+static struct error *git_state(struct llb_builder *b, const char *url, struct llb_state *ret,
+                               bool *ret_is_git)
 {
     CLEANUP(git_ref_deinit) struct git_ref g = { 0 };
     CLEANUP(freep) char *remote = NULL;

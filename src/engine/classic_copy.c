@@ -67,7 +67,8 @@ static struct error *check_flags(const struct copy_args *a)
 }
 
 /* ---- where from
- * ------------------------------------------------------------------------------------------------------------ */
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 /* A stage by name or number; NULL when it is none. */
 static struct error *find_stage(const struct classic *c, const char *name, const struct classic_stage **ret)
@@ -138,7 +139,8 @@ static struct error *hash_path(struct copy *x, struct snapshot *files, const cha
 }
 
 /* ---- downloads
- * ------------------------------------------------------------------------------------------------------------- */
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 static struct error *add_download(struct copy *x, const char *url)
 {
@@ -165,7 +167,8 @@ static struct error *add_download(struct copy *x, const char *url)
 }
 
 /* ---- paths
- * ----------------------------------------------------------------------------------------------------------------- */
+ * -----------------------------------------------------------------------------------------------------------------
+ */
 
 static bool has_wildcards(const char *s)
 {
@@ -231,7 +234,8 @@ static struct error *add_sources(struct copy *x)
 }
 
 /* ---- owners
- * ---------------------------------------------------------------------------------------------------------------- */
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 static struct error *find_user(int root, const char *name, uint32_t *ret)
 {
@@ -364,7 +368,9 @@ static struct error *copy_step(struct copy *x, const char *code)
 struct error *classic_copy(struct classic *c, struct classic_stage *s, const struct instruction *ins)
 {
     CLEANUP(copy_deinit)
-    struct copy x = { .classic = c, .stage = s, .args = &ins->copy, .add = ins->kind == INSTR_ADD, .root = -1 };
+    struct copy x = {
+        .classic = c, .stage = s, .args = &ins->copy, .add = ins->kind == INSTR_ADD, .root = -1
+    };
 
     classic_image_init(&x.from);
     x.keyword = x.add ? "ADD" : "COPY";

@@ -90,7 +90,8 @@ static struct error *commit_text(struct classic *c, struct classic_stage *s, con
 }
 
 /* ---- instructions
- * --------------------------------------------------------------------------------------------------------- */
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static struct error *env(struct classic *c, struct classic_stage *s, const struct key_value_list *kv)
 {

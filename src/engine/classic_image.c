@@ -35,7 +35,8 @@ void classic_image_copy(struct classic_image *dst, const struct classic_image *s
 }
 
 /* ---- finding
- * ------------------------------------------------------------------------------------------------------------- */
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 static struct error *load(struct classic *c, const char *name, const struct platform *platform,
                           struct classic_image *ret)
@@ -176,7 +177,8 @@ struct error *classic_image_sources(struct classic *c)
 
 static bool same_row(const struct df_history *a, const struct df_history *b)
 {
-    const char *x = a->created_by == NULL ? "" : a->created_by, *y = b->created_by == NULL ? "" : b->created_by;
+    const char *x = a->created_by == NULL ? "" : a->created_by,
+               *y = b->created_by == NULL ? "" : b->created_by;
     const char *t = a->created == NULL ? "" : a->created, *u = b->created == NULL ? "" : b->created;
 
     return streq(x, y) && streq(t, u) && a->empty_layer == b->empty_layer;
@@ -250,9 +252,9 @@ static json_t *manifest_json(const struct digest *config, size_t config_len, con
     json_t *layers = json_array();
 
     for (size_t i = 0; i < l->count; i++)
-        json_array_append_new(layers, json_pack("{s:s, s:s, s:I}", "mediaType", l->blobs[i].media_type,
-                                                "digest", l->blobs[i].digest.s, "size",
-                                                (json_int_t)l->blobs[i].size));
+        json_array_append_new(layers,
+                              json_pack("{s:s, s:s, s:I}", "mediaType", l->blobs[i].media_type, "digest",
+                                        l->blobs[i].digest.s, "size", (json_int_t)l->blobs[i].size));
     return json_pack("{s:s, s:i, s:{s:s, s:s, s:I}, s:o}", "mediaType", MT_OCI_MANIFEST, "schemaVersion", 2,
                      "config", "mediaType", MT_OCI_CONFIG, "digest", config->s, "size",
                      (json_int_t)config_len, "layers", layers);

@@ -69,12 +69,12 @@ struct classic {
     struct words_options words;
     struct platform platform; /* asked for; zeroed: not */
     struct classic_args args;
-    struct strv temporary;       /* ids shown as "Running in" by the instruction at hand */
-    struct classic_stage *done;  /* stages that are built, in order */
+    struct strv temporary;      /* ids shown as "Running in" by the instruction at hand */
+    struct classic_stage *done; /* stages that are built, in order */
     size_t done_count;
     struct classic_image *sources; /* of cache_from */
     size_t source_count;
-    bool sources_open;             /* this stage agreed with one of them so far */
+    bool sources_open; /* this stage agreed with one of them so far */
 };
 
 /* {"stream": ..} */
@@ -83,10 +83,12 @@ struct error *classic_say_bytes(struct classic *c, bool is_stderr, const void *d
 /* " ---> Running in <id>"; the id is kept until the instruction ends. */
 struct error *classic_say_running(struct classic *c) MUST_CHECK;
 
-/* classic_image.c: an image by name or id; `pull` when it is not here (or always, where the client wants that). */
-struct error *classic_image_get(struct classic *c, const char *name, bool pull, const struct platform *platform,
-                                struct classic_image *ret) MUST_CHECK;
-/* An image that an earlier build made from the same with the same `config`: taken over, "Using cache" said. */
+/* classic_image.c: an image by name or id; `pull` when it is not here (or always, where the client wants
+ * that). */
+struct error *classic_image_get(struct classic *c, const char *name, bool pull,
+                                const struct platform *platform, struct classic_image *ret) MUST_CHECK;
+/* An image that an earlier build made from the same with the same `config`: taken over, "Using cache" said.
+ */
 struct error *classic_image_probe(struct classic *c, struct classic_stage *s, const struct digest *config,
                                   const char *created_by, bool *ret_hit) MUST_CHECK;
 /* The stage's config, with `files` (NULL: as before), as a new image. */
@@ -109,16 +111,19 @@ struct llb_state classic_state(struct classic *c, struct llb_builder *b, const s
 struct platform const *classic_platform(const struct classic *c, const struct classic_stage *s);
 
 /* classic_dispatch.c: what an instruction does */
-struct error *classic_dispatch(struct classic *c, struct classic_stage *s, struct instruction *ins) MUST_CHECK;
+struct error *classic_dispatch(struct classic *c, struct classic_stage *s,
+                               struct instruction *ins) MUST_CHECK;
 /* The shell of shell forms, appended. */
 void classic_shell(const struct classic_stage *s, struct strv *ret);
 /* Digest of the config that a step's image has in dockerd's sense, with `cmd` as its command. */
 struct digest classic_step_config(const struct classic_stage *s, const struct strv *cmd, bool no_entrypoint);
 
 /* classic_run.c, classic_copy.c */
-struct error *classic_run(struct classic *c, struct classic_stage *s, const struct instruction *ins) MUST_CHECK;
+struct error *classic_run(struct classic *c, struct classic_stage *s,
+                          const struct instruction *ins) MUST_CHECK;
 struct error *classic_workdir(struct classic *c, struct classic_stage *s, const char *path) MUST_CHECK;
-struct error *classic_copy(struct classic *c, struct classic_stage *s, const struct instruction *ins) MUST_CHECK;
+struct error *classic_copy(struct classic *c, struct classic_stage *s,
+                           const struct instruction *ins) MUST_CHECK;
 struct error *classic_needs_buildkit(const char *flag) MUST_CHECK;
 
 #endif

@@ -7,10 +7,11 @@
 
 struct error *classic_needs_buildkit(const char *flag)
 {
-    return err_new(ERR_INVALID,
-                   "the %s requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build "
-                   "images with BuildKit enabled",
-                   flag);
+    return err_new(
+        ERR_INVALID,
+        "the %s requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build "
+        "images with BuildKit enabled",
+        flag);
 }
 
 /* ---- RUN
@@ -130,8 +131,9 @@ static struct error *execute(const struct run *r, const char *code, struct snaps
                            .host_count = o->hosts.len,
                            .ulimits = o->ulimits,
                            .ulimit_count = o->ulimit_count,
-                           .cgroup_parent =
-                               o->cgroup_parent != NULL && *o->cgroup_parent != '\0' ? o->cgroup_parent : NULL };
+                           .cgroup_parent = o->cgroup_parent != NULL && *o->cgroup_parent != '\0'
+                                                ? o->cgroup_parent
+                                                : NULL };
     struct llb_options options = { .custom_name = code,
                                    .ignore_cache = o->no_cache,
                                    .resources = has_limits(&o->resources) ? &o->resources : NULL };
@@ -204,9 +206,9 @@ static struct error *make_dir(struct classic *c, struct classic_stage *s, const 
     CLEANUP(llb_builder_freep) struct llb_builder *b = llb_builder_new();
     CLEANUP(freep) char *name = xasprintf("WORKDIR %s", dir);
     struct held *held = held_open(s->image.snapshot);
-    struct llb_state st = llb_file(b, classic_state(c, b, s, held),
-                                   llb_mkdir(b, NULL, dir, 0755, true, NULL, NULL),
-                                   &(struct llb_options){ .custom_name = name });
+    struct llb_state st =
+        llb_file(b, classic_state(c, b, s, held), llb_mkdir(b, NULL, dir, 0755, true, NULL, NULL),
+                 &(struct llb_options){ .custom_name = name });
     bool cached;
     struct error *e = classic_solve(c, b, st, CLASSIC_QUIET, ret, &cached);
 

@@ -45,7 +45,7 @@ struct error *images_snapshot(struct engine *e, const struct image_variant *v,
 /* Labels of a target's names (the classic builder's: what a step was made from), added to a string map. */
 struct error *images_labels(struct engine *e, const struct digest *target, struct map *ret) MUST_CHECK;
 #define IMAGE_LABEL_PARENT "org.mobyproject.image.parent" /* digest of the image that a step started from */
-bool images_is_dangling_name(const char *name); /* "moby-dangling@sha256:..": not shown as a tag */
+bool images_is_dangling_name(const char *name);           /* "moby-dangling@sha256:..": not shown as a tag */
 
 /* ---- reading: JSON in the shape of API version 1.<version>; new references
  * ------------------------------------------------- */
@@ -73,8 +73,8 @@ struct error *images_history(struct engine *e, const char *what, const struct pl
 
 struct error *images_tag(struct engine *e, const char *what, const char *repository,
                          const char *tag) MUST_CHECK;
-/* *ret: [{"Untagged":..},{"Deleted":..}].  `prune`: with unnamed images of earlier steps that nothing else was made
- * from. */
+/* *ret: [{"Untagged":..},{"Deleted":..}].  `prune`: with unnamed images of earlier steps that nothing else
+ * was made from. */
 struct error *images_delete(struct engine *e, const char *what, bool force, bool prune,
                             json_t **ret) MUST_CHECK;
 /* dangling_only, or all that no container uses. */

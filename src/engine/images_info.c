@@ -358,8 +358,8 @@ static json_t *summary(struct engine *e, const struct image_view *v, bool manife
     engine_containers_of_image(e, &v->target.digest, &users);
     j = json_pack("{s:I, s:I, s:s, s:O?, s:s, s:o, s:o, s:I, s:I}", "Containers", (json_int_t)users.len,
                   "Created", (json_int_t)(view_created(v) / NS_PER_SEC), "Id", v->target.digest.s, "Labels",
-                  labels, "ParentId", v->parent != NULL ? v->parent : "", "RepoDigests", digests, "RepoTags", tags, "SharedSize",
-                  (json_int_t)-1, "Size", (json_int_t)(s.content + s.unpacked));
+                  labels, "ParentId", v->parent != NULL ? v->parent : "", "RepoDigests", digests, "RepoTags",
+                  tags, "SharedSize", (json_int_t)-1, "Size", (json_int_t)(s.content + s.unpacked));
     if (version < 44)
         json_object_set_new(j, "VirtualSize", json_integer(s.content + s.unpacked));
     if (version >= 48)

@@ -2,8 +2,9 @@
 /*
  * held.h - results that somebody in this process holds, as sources of a definition
  *
- * Who goes on from a result that no definition made here (an image's layers, an unpacked build context) holds it
- * and builds upon "held://<random id>".  The address is good until held_close() and known to its holder alone.
+ * Who goes on from a result that no definition made here (an image's layers, an unpacked build context) holds
+ * it and builds upon "held://<random id>".  The address is good until held_close() and known to its holder
+ * alone.
  */
 #ifndef MINKE_OP_HELD_H
 #define MINKE_OP_HELD_H

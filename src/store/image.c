@@ -228,12 +228,13 @@ struct error *image_put_labelled(struct store *s, const char *name, const struct
     TRY(db_begin(&s->db));
     struct error *e = image_check_locked(s, target);
     if (e == NULL)
-        e = db_exec(&s->db,
-                    "INSERT INTO images(name, digest, descriptor, created_ns, updated_ns, labels) VALUES(?, ?, ?, ?, "
-                    "?, ?) ON CONFLICT(name) DO "
-                    "UPDATE SET digest = excluded.digest, descriptor = excluded.descriptor, updated_ns = "
-                    "excluded.updated_ns, labels = excluded.labels",
-                    "sssiis", name, target->digest.s, text, now, now, labels_text);
+        e = db_exec(
+            &s->db,
+            "INSERT INTO images(name, digest, descriptor, created_ns, updated_ns, labels) VALUES(?, ?, ?, ?, "
+            "?, ?) ON CONFLICT(name) DO "
+            "UPDATE SET digest = excluded.digest, descriptor = excluded.descriptor, updated_ns = "
+            "excluded.updated_ns, labels = excluded.labels",
+            "sssiis", name, target->digest.s, text, now, now, labels_text);
     TRY(db_end(&s->db, e));
     note_change(s);
     return NULL;

@@ -310,7 +310,7 @@ class Daemon:
         return run([self.world.clients / "bin/docker", *args], env=self.env(**(env or {})), **kw)
 
     def docker20(self, *args, env=None, **kw):
-        return run([self.world.clients / "bin/docker20", *args], env=self.env(DOCKER_BUILDKIT="1", **(env or {})), **kw)
+        return run([self.world.clients / "bin/docker20", *args], env=self.env(**{"DOCKER_BUILDKIT": "1", **(env or {})}), **kw)
 
     def buildctl(self, *args, env=None, **kw):
         return run([self.world.clients / "bin/buildctl", *args], env=self.env(**(env or {})), **kw)

@@ -113,7 +113,7 @@ struct run_device {
 };
 struct run_args {
     struct command_line line;
-    struct strv mount_flags;  /* values of --mount as typed */
+    struct strv mount_flags;   /* values of --mount as typed */
     struct mount_flag *mounts; /* before expansion only `from` is filled, in order of the flags */
     size_t mount_count;
     struct run_device *devices;
