@@ -278,7 +278,7 @@ static void add_required(struct outline_list *list, struct map *seen, const char
 static void add_mounts(struct gathering *g, const struct instruction *ins)
 {
     for (size_t i = 0; i < ins->run.mount_count; i++) {
-        const struct run_mount *m = &ins->run.mounts[i];
+        const struct mount_flag *m = &ins->run.mounts[i];
 
         if (m->type == MOUNT_SECRET) {
             CLEANUP(freep) char *base = gopath_base(m->target);
