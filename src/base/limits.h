@@ -88,6 +88,9 @@
 #define LIMIT_POLICY_IDENTIFIER (4 * KIB) /* a source's identifier that a policy makes */
 #define LIMIT_HTTP_SOURCE INT64_C(68719476736) /* 64 GiB: one file from a web server */
 #define LIMIT_GIT_OUTPUT (16 * MIB)            /* what one git program says */
+#define LIMIT_GIT_PACKS 64                     /* packs of a kept repository before it is made anew */
+#define LIMIT_KEY_FILE (1 * MIB)               /* public keys and signatures that come with a source */
+#define LIMIT_CHECKSUM_SUFFIX (4 * KIB) /* bytes that a client wants hashed behind a download; BuildKit's */
 
 /* steps */
 #define LIMIT_RESOLV_CONF (1 * MIB)    /* the host's resolv.conf */

@@ -69,7 +69,21 @@ static void add_diff_side(struct buf *name, const struct llb_vertex *v, int64_t 
         buf_addf(name, "(%s)", v->inputs[input].vertex->name);
 }
 
-static char *vertex_name(const struct llb_vertex *v)
+/* Names are shown and kept: "scheme://user:password@host" loses what stands before the host. */
+static char *without_passwords(char *name)
+{
+    for (char *p = name; (p = strstr(p, "://")) != NULL;) {
+        size_t n = strcspn(p += 3, "/?#'\"` \t\n"), user = n;
+
+        while (user > 0 && p[user - 1] != '@')
+            user--;
+        if (user > 0 && memchr(p, ':', user) != NULL)
+            memmove(p, p + user, strlen(p + user) + 1);
+    }
+    return name;
+}
+
+static char *plain_name(const struct llb_vertex *v)
 {
     const Pb__Op *op = v->op;
     const char *custom = strmap_get(&v->meta->description, "llb.customname");
@@ -181,7 +195,7 @@ static struct error *place(struct loader *l, struct loaded *o)
 
         v->inputs[i] = (struct llb_edge){ input->vertex, o->op->inputs[i]->index };
     }
-    v->name = vertex_name(v);
+    v->name = without_passwords(plain_name(v));
     o->vertex = v;
     return NULL;
 }

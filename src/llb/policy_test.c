@@ -179,12 +179,36 @@ static void test_definition(void **state)
     assert_string_equal(g->vertices[1].name, "make x");
 }
 
+static void test_names(void **state)
+{
+    static const char *const names[][2] = {
+        { "ADD https://u:p@h/x /y", "ADD https://h/x /y" },
+        { "ADD git@h:x ssh://git@h/y", "ADD git@h:x ssh://git@h/y" },
+        { "a://b:c@d@e/ f://:g@h", "a://e/ f://h" },
+        { "http://h:80/a@b:c", "http://h:80/a@b:c" },
+        { "x://", "x://" },
+    };
+    CLEANUP(llb_builder_freep) struct llb_builder *b = llb_builder_new();
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        CLEANUP(llb_def_unrefp) struct llb_def *def = NULL;
+        CLEANUP(llb_graph_freep) struct llb_graph *g = NULL;
+
+        assert_null(llb_marshal(
+            b, llb_image(b, "x", LLB_RESOLVE_DEFAULT, &(struct llb_options){ .custom_name = names[i][0] }),
+            NULL, &def));
+        assert_null(llb_load(def, &g));
+        assert_string_equal(g->vertices[0].name, names[i][1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decisions),
         cmocka_unit_test(test_conversions),
         cmocka_unit_test(test_definition),
+        cmocka_unit_test(test_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

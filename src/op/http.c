@@ -5,18 +5,21 @@
 #include "base/limits.h"
 #include "io/copy.h"
 #include "io/path.h"
+#include "op/attrs.h"
 #include "op/op.h"
+#include "op/signature.h"
 #include "op/upload.h"
 #include "registry/client.h"
 #include "registry/exchange.h"
 #include "task/task.h"
+
+#include <openssl/evp.h>
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define USER_AGENT "buildkit/v0.34" /* servers know this one */
@@ -51,37 +54,7 @@ static struct kept *all_kept;
 
 static const char *attr(const struct op_context *c, const char *key)
 {
-    const char *s = pb_get_str(c->vertex->op->source->attrs, c->vertex->op->source->n_attrs, key);
-
-    return s == NULL ? "" : s;
-}
-
-/* As Go's ParseInt with base 0: "420", "0644", "0o644", "0x1a4". */
-static struct error *number(const struct op_context *c, const char *key, long max, long *ret)
-{
-    const char *s = attr(c, key);
-    bool octal = s[0] == '0' && (s[1] == 'o' || s[1] == 'O');
-    char *end;
-
-    *ret = 0;
-    if (s[0] == '\0')
-        return NULL;
-    errno = 0;
-    *ret = strtol(octal ? s + 2 : s, &end, octal ? 8 : 0);
-    if (errno != 0 || *end != '\0' || *ret < 0 || *ret > max)
-        return err_new(ERR_INVALID, "invalid value for %s: \"%s\"", key, s);
-    return NULL;
-}
-
-struct file_meta {
-    long perm, uid, gid;
-};
-
-static struct error *read_meta(const struct op_context *c, struct file_meta *m)
-{
-    TRY(number(c, "http.perm", 07777, &m->perm));
-    TRY(number(c, "http.uid", INT32_MAX, &m->uid));
-    return number(c, "http.gid", INT32_MAX, &m->gid);
+    return source_attr(c->vertex, key);
 }
 
 /* The only ones of `http.header.` that count. */
@@ -95,102 +68,6 @@ static void add_own_headers(const struct op_context *c, struct strv *out)
         strv_addf(out, "User-Agent: %s", agent);
 }
 
-/* ---- names and dates ---- */
-
-char *http_safe_name(const char *name)
-{
-    size_t n = strlen(name);
-
-    while (n > 0 && strchr(" \t\r\n", *name) != NULL)
-        name++, n--;
-    while (n > 0 && strchr(" \t\r\n/", name[n - 1]) != NULL)
-        n--;
-    for (size_t i = n; i > 0; i--) {
-        if (name[i - 1] == '/') {
-            name += i;
-            n -= i;
-            break;
-        }
-    }
-    if (n == 0 || n > 255 || (n == 1 && name[0] == '.') || (n == 2 && strncmp(name, "..", 2) == 0))
-        return xstrdup("download");
-    for (size_t i = 0; i < n; i++) {
-        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
-            return xstrdup("download");
-    }
-    return xstrndup(name, n);
-}
-
-char *http_disposition_name(const char *header)
-{
-    const char *p = header == NULL ? NULL : strchr(header, ';');
-    struct buf value = { 0 };
-
-    for (; p != NULL; p = strchr(p, ';')) {
-        p += 1 + strspn(p + 1, " \t");
-        if (strncasecmp(p, "filename=", 9) != 0)
-            continue;
-        p += 9;
-        bool quoted = *p == '"';
-
-        for (p += quoted; *p != '\0' && (quoted ? *p != '"' : strchr("; \t", *p) == NULL); p++) {
-            if (quoted && *p == '\\' && p[1] != '\0')
-                p++;
-            buf_addc(&value, *p);
-        }
-        break;
-    }
-    if (value.len == 0 || value.data[value.len - 1] == '/') {
-        buf_deinit(&value);
-        return NULL;
-    }
-    return buf_take(&value);
-}
-
-int http_parse_date(const char *text, int64_t *ret_ns)
-{
-    /* as Go's http.ParseTime: the usual form, RFC 850's, C's asctime */
-    static const char *const forms[] = { "%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT",
-                                         "%A, %d-%b-%y %H:%M:%S UTC", "%a %b %e %H:%M:%S %Y" };
-
-    for (size_t i = 0; text != NULL && i < ARRAY_LEN(forms); i++) {
-        struct tm tm = { 0 };
-        const char *end = strptime(text, forms[i], &tm);
-
-        if (end == NULL || *end != '\0')
-            continue;
-        *ret_ns = (int64_t)timegm(&tm) * NS_PER_SEC;
-        return 0;
-    }
-    return -EINVAL;
-}
-
-static int hex_value(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
-}
-
-/* The last component of the URL's path, unescaped. */
-static char *url_name(const char *url)
-{
-    const char *host = strstr(url, "://"), *path = host == NULL ? NULL : strchr(host + 3, '/');
-    size_t n = path == NULL ? 0 : strcspn(path, "?#");
-    struct buf b = { 0 };
-
-    for (size_t i = 0; i < n; i++) {
-        int hi = path[i] == '%' && i + 2 < n ? hex_value(path[i + 1]) : -1;
-        int lo = hi >= 0 ? hex_value(path[i + 2]) : -1;
-
-        if (lo >= 0)
-            i += 2;
-        buf_addc(&b, lo >= 0 ? (char)(hi * 16 + lo) : path[i]);
-    }
-    char *name = http_safe_name(b.len == strlen(buf_str(&b)) ? buf_str(&b) : "");
-
-    buf_deinit(&b);
-    return name;
-}
-
 static char *file_name(const struct op_context *c, const struct exchange *x)
 {
     const char *asked = attr(c, "http.filename");
@@ -200,7 +77,7 @@ static char *file_name(const struct op_context *c, const struct exchange *x)
         return http_safe_name(asked);
     if (x != NULL)
         offered = http_disposition_name(exchange_header(x, "Content-Disposition"));
-    return offered != NULL ? http_safe_name(offered) : url_name(c->vertex->op->source->identifier);
+    return offered != NULL ? http_safe_name(offered) : http_url_name(c->vertex->op->source->identifier);
 }
 
 /* ---- asking ---- */
@@ -487,24 +364,132 @@ static char *describe(const struct op_context *c, const struct answer *a, const 
                      (long long)a->mtime_ns, attr(c, "http.authheadersecret"), joined);
 }
 
-static struct error *resolve_remote(struct op_context *c, struct answer *a)
+/* Signed as the source asks, with a key of its own? */
+static struct error *check_signature(const struct op_context *c, const struct answer *a)
 {
+    const char *signature = attr(c, "http.signatureverify"), *keys = attr(c, "http.signatureverifypubkey");
+
+    if (*signature == '\0' && *keys == '\0')
+        return NULL;
+    return err_wrap(signature_check_pgp(c->store, a->fd, signature, keys, false),
+                    "failed to verify pgp signature");
+}
+
+static struct error *check_signature_attrs(const struct op_context *c, bool *ret_wanted)
+{
+    bool signature = *attr(c, "http.signatureverify") != '\0',
+         keys = *attr(c, "http.signatureverifypubkey") != '\0';
+
+    *ret_wanted = keys;
+    return signature == keys
+               ? NULL
+               : err_new(ERR_INVALID, "http signature verification requires both pubkey and signature");
+}
+
+static struct error *check_digest(const struct op_context *c, const struct answer *a)
+{
+    CLEANUP(freep) char *shown = exchange_url_redact(c->vertex->op->source->identifier);
     const char *checksum = attr(c, "http.checksum");
 
+    if (*checksum == '\0' || streq(a->digest.s, checksum))
+        return NULL;
+    return err_new(ERR_UNKNOWN, "digest mismatch for %s: %s (expected: %s)", shown, a->digest.s, checksum);
+}
+
+/* What the server has now.  `content`: the file is needed, whatever is known of it. */
+static struct error *resolve_remote(const struct op_context *c, bool content, struct answer *a)
+{
+    const char *checksum = attr(c, "http.checksum");
+    bool is_signed;
+
     a->mtime_ns = -1;
-    if (*attr(c, "http.signatureverify") != '\0' || *attr(c, "http.signatureverifypubkey") != '\0')
-        return err_new(ERR_UNIMPLEMENTED, "signatures of http sources are not supported yet");
-    if (*checksum != '\0') {
-        if (digest_parse(checksum, &a->digest) < 0)
-            return err_new(ERR_INVALID, "invalid checksum digest format");
+    TRY(check_signature_attrs(c, &is_signed));
+    if (*checksum != '\0' && digest_parse(checksum, &a->digest) < 0)
+        return err_new(ERR_INVALID, "invalid checksum digest format");
+    if (*checksum != '\0' && !content && !is_signed) {
         a->name = file_name(c, NULL);
         return NULL;
     }
-    TRY(recall(c, a));
+    if (!content && !is_signed)
+        TRY(recall(c, a));
     if (a->name != NULL)
         return NULL;
     TRY(get(c, a));
+    TRY(check_digest(c, a));
+    TRY(check_signature(c, a));
     return remember(c, a);
+}
+
+/* ---- facts for policies and frontends
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+void http_meta_deinit(struct http_meta *m)
+{
+    free(m->filename);
+    free(m->checksum);
+}
+
+static const EVP_MD *hash_of(enum http_checksum_kind kind)
+{
+    return kind == HTTP_SHA256 ? EVP_sha256() : kind == HTTP_SHA384 ? EVP_sha384() : EVP_sha512();
+}
+
+static bool hash_file(EVP_MD_CTX *h, int fd)
+{
+    char chunk[65536];
+    ssize_t n;
+
+    for (off_t at = 0; (n = pread(fd, chunk, sizeof chunk, at)) > 0; at += n) {
+        if (EVP_DigestUpdate(h, chunk, (size_t)n) != 1)
+            return false;
+    }
+    return n == 0;
+}
+
+/* "sha384:.." of the content with the suffix behind it. */
+static struct error *hash_answer(const struct answer *a, const struct http_checksum_request *q, char **ret)
+{
+    static const char *const names[] = { "sha256", "sha384", "sha512" };
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    char hex[2 * EVP_MAX_MD_SIZE + 1];
+    unsigned len = 0;
+    EVP_MD_CTX *h = EVP_MD_CTX_new();
+    bool ok = h != NULL && EVP_DigestInit_ex(h, hash_of(q->kind), NULL) == 1 && hash_file(h, a->fd) &&
+              EVP_DigestUpdate(h, q->suffix, q->suffix_len) == 1 && EVP_DigestFinal_ex(h, sum, &len) == 1;
+
+    EVP_MD_CTX_free(h);
+    if (!ok)
+        return err_new(ERR_INTERNAL, "failed to hash http source payload");
+    hex_encode(hex, sum, len);
+    *ret = xasprintf("%s:%s", names[q->kind], hex);
+    return NULL;
+}
+
+struct error *http_resolve_meta(struct op_context *c, const struct http_checksum_request *q,
+                                struct http_meta *ret)
+{
+    CLEANUP(answer_deinit) struct answer a = { .fd = -1 };
+    struct file_meta m;
+
+    if (upload_owns(c->vertex->op->source->identifier))
+        return err_new(ERR_INVALID, "an upload has no facts of a server");
+    if (q != NULL && q->suffix_len > LIMIT_CHECKSUM_SUFFIX)
+        return err_new(ERR_INVALID, "http checksum request suffix exceeds max size %zu",
+                       LIMIT_CHECKSUM_SUFFIX);
+    TRY(source_file_meta(c->vertex, &m));
+    TRY(resolve_remote(c, q != NULL, &a));
+    if (q != NULL)
+        TRY(hash_answer(&a, q, &ret->checksum));
+    ret->digest = a.digest;
+    ret->filename = xstrdup(a.name);
+    ret->mtime_ns = a.mtime_ns;
+    if (a.fd < 0)
+        return NULL;
+    CLEANUP(freep) char *text = describe(c, &a, &m);
+
+    keep(text, &a); /* the source itself is often solved next */
+    return NULL;
 }
 
 static struct error *resolve(struct op_context *c, char **ret_text, struct snapshot **ret_result)
@@ -514,8 +499,8 @@ static struct error *resolve(struct op_context *c, char **ret_text, struct snaps
 
     if (upload_owns(c->vertex->op->source->identifier))
         return upload_source.resolve(c, ret_text, ret_result);
-    TRY(read_meta(c, &m));
-    TRY(resolve_remote(c, &a));
+    TRY(source_file_meta(c->vertex, &m));
+    TRY(resolve_remote(c, false, &a));
     *ret_text = describe(c, &a, &m);
     if (a.fd >= 0)
         keep(*ret_text, &a);
@@ -526,18 +511,13 @@ static struct error *write_file(int root, const struct answer *a, const struct f
 {
     CLEANUP(closep)
     int out = openat(root, a->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    time_t t = a->mtime_ns < 0 ? 0 : (time_t)(a->mtime_ns / NS_PER_SEC);
-    struct timespec times[2] = { { t, 0 }, { t, 0 } };
 
     if (out < 0)
         return err_sys(errno, "write %s", a->name);
     if (lseek(a->fd, 0, SEEK_SET) < 0)
         return err_sys(errno, "read a download");
     TRY_SYS(copy_content(a->fd, out, -1), "write %s", a->name);
-    if (((m->uid != 0 || m->gid != 0) && fchown(out, (uid_t)m->uid, (gid_t)m->gid) < 0) ||
-        (m->perm != 0 && fchmod(out, (mode_t)m->perm) < 0) || futimens(out, times) < 0)
-        return err_sys(errno, "write %s", a->name);
-    return NULL;
+    return source_finish_file(out, a->name, m, MAX(a->mtime_ns, 0));
 }
 
 /* The content that was resolved: kept from then, or fetched once more. */
@@ -578,7 +558,7 @@ static struct error *run(struct op_context *c, struct snapshot **inputs, struct 
 
     if (upload_owns(c->vertex->op->source->identifier))
         return upload_source.run(c, inputs, outputs, output_count);
-    TRY(read_meta(c, &m));
+    TRY(source_file_meta(c->vertex, &m));
     TRY(content(c, &m, &a));
     TRY(active_begin(c->store, NULL, &active));
     struct error *e = write_file(active_fd(active), &a, &m);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "op/op.h"
 
+#include "op/blob.h"
 #include "op/git.h"
 #include "op/held.h"
 #include "op/http.h"
@@ -45,6 +46,8 @@ void op_register_all(struct solver *s, const struct op_config *c)
         { PB__OP__OP_SOURCE, "https", &http_source },
         { PB__OP__OP_SOURCE, "git", &git_source },
         { PB__OP__OP_SOURCE, "held", &held_source },
+        { PB__OP__OP_SOURCE, "docker-image+blob", &blob_source },
+        { PB__OP__OP_SOURCE, "oci-layout+blob", &blob_source },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(all); i++)

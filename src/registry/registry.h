@@ -67,6 +67,10 @@ struct error *registry_resolve(struct registry *r, const struct reference *ref,
 struct error *registry_fetch(struct registry *r, const struct reference *ref,
                              const struct registry_auth *auth, struct store *s, struct lease *l,
                              const struct descriptor *d, const struct registry_progress *p) MUST_CHECK;
+/* How long a blob is; ERR_NOT_FOUND when the registry does not have it. */
+struct error *registry_blob_size(struct registry *r, const struct reference *ref,
+                                 const struct registry_auth *auth, const struct digest *d,
+                                 int64_t *ret) MUST_CHECK;
 /* A blob as a stream while it downloads and goes into the store at the same time; the stream's end is reached
  * only when the digest was verified (else the read fails with -EBADMSG).  The download happens inside the
  * reads, in the reader's task: no read, no progress.  It takes one of the max_downloads slots at its first

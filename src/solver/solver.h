@@ -39,7 +39,8 @@ struct op_context {
     struct store *store;
     void *op_ctx;         /* given at registration (runner, registry ...) */
     const char *resolved; /* in run(): what resolve() said; NULL when there is none */
-    struct node *node;    /* the solver's own */
+    struct node *node;    /* the solver's own; NULL: the op is only looked at, outside of a solve */
+    struct lease *lease;  /* then: what op_lease() gives */
 };
 /* A lease that protects what this op brings in, until its result is recorded and no job holds it. Opened at
  * the first call. */

@@ -72,6 +72,10 @@ static void context_deinit(struct op_context *c)
 
 struct error *op_lease(struct op_context *c, struct lease **ret)
 {
+    if (c->node == NULL) {
+        *ret = c->lease;
+        return NULL;
+    }
     if (c->node->lease == NULL)
         TRY(lease_open(c->store, &c->node->lease));
     *ret = c->node->lease;

@@ -117,7 +117,9 @@ static struct error *take_mount(void *ctx, sqlite3_stmt *row)
     r->usage_count = sqlite3_column_int64(row, 4);
     r->description = xstrdup(db_column(row, 5));
     /* a synced context is kept as a mount whose name says so */
-    r->type = str_has_prefix(db_column(row, 6), "source.local:") ? "source.local" : "exec.cachemount";
+    r->type = str_has_prefix(db_column(row, 6), "source.local:") ? "source.local"
+              : str_has_prefix(db_column(row, 6), "source.git:") ? "source.git.checkout"
+                                                                 : "exec.cachemount";
     r->mutable_ = true;
     r->in_use = layer_is_held(l->s, r->id);
     return NULL;
