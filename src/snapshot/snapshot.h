@@ -126,9 +126,9 @@ struct error *snapshot_by_diff_ids(struct store *s, const struct digest *ids, si
 
 enum cache_sharing { CACHE_SHARED, CACHE_PRIVATE, CACHE_LOCKED };
 struct cache_mount;
-/* `id` is the full id (namespace and all; "source.local:" or "source.git:" in front makes it a record of that type); `base`
- * fills a new one (may be NULL).  CACHE_LOCKED waits; CACHE_PRIVATE takes a free one of that id or makes
- * another. */
+/* `id` is the full id (namespace and all; "source.local:" or "source.git:" in front makes it a record of that
+ * type); `base` fills a new one (may be NULL).  CACHE_LOCKED waits; CACHE_PRIVATE takes a free one of that id
+ * or makes another. */
 struct error *cache_mount_acquire(struct store *s, const char *id, enum cache_sharing sharing,
                                   struct snapshot *base, const char *description,
                                   struct cache_mount **ret) MUST_CHECK;
