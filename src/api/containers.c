@@ -425,11 +425,6 @@ static struct error *later(const char *what)
     return err_new(ERR_UNIMPLEMENTED, "%s: not supported yet", what);
 }
 
-static struct error *later_exec(struct api_request *r)
-{
-    return later("exec in a container");
-}
-
 static struct error *later_archive(struct api_request *r)
 {
     return later("copying files to and from a container (docker cp)");
@@ -486,10 +481,6 @@ static const struct route container_route_list[] = {
     { "POST", "/containers/{name}/rename", rename_container, false },
     { "DELETE", "/containers/{name}", remove_container, false },
     { "GET", "/containers/{name}/attach/ws", attach_websocket, false },
-    { "POST", "/containers/{name}/exec", later_exec, false },
-    { "GET", "/exec/{id}/json", later_exec, false },
-    { "POST", "/exec/{id}/start", later_exec, false },
-    { "POST", "/exec/{id}/resize", later_exec, false },
     { "GET", "/containers/{name}/archive", later_archive, true },
     { "PUT", "/containers/{name}/archive", later_archive, false },
     { "POST", "/containers/{name}/pause", later_pause, false },

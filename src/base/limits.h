@@ -92,6 +92,9 @@
 #define LIMIT_KEY_FILE (1 * MIB)               /* public keys and signatures that come with a source */
 #define LIMIT_CHECKSUM_SUFFIX (4 * KIB) /* bytes that a client wants hashed behind a download; BuildKit's */
 
+/* containers */
+#define LIMIT_EXECS 4096 /* exec instances that are kept */
+
 /* steps */
 #define LIMIT_RESOLV_CONF (1 * MIB)    /* the host's resolv.conf */
 #define LIMIT_STEP_LOG_SHOWN (2 * MIB) /* BuildKit's BUILDKIT_STEP_LOG_MAX_SIZE */

@@ -274,7 +274,7 @@ struct error *container_inspect(struct container *ct, bool size, int version, js
 {
     CLEANUP(freep) char *name = container_name(ct);
     CLEANUP(freep) char *slashed = xasprintf("/%s", name);
-    json_t *o = json_object();
+    json_t *o = json_object(), *execs = execs_running(ct);
 
     mutex_lock(&ct->lock);
     json_object_set_new(o, "Id", json_string(ct->id));
@@ -293,7 +293,7 @@ struct error *container_inspect(struct container *ct, bool size, int version, js
     json_object_set_new(o, "MountLabel", json_string(""));
     json_object_set_new(o, "ProcessLabel", json_string(""));
     json_object_set_new(o, "AppArmorProfile", json_string(""));
-    json_object_set_new(o, "ExecIDs", json_null());
+    json_object_set_new(o, "ExecIDs", execs);
     json_object_set_new(o, "HostConfig", json_deep_copy(ct->host_config));
     add_storage(o, version);
     json_object_set_new(o, "Mounts", container_mounts_json(ct->host_config));

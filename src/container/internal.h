@@ -3,7 +3,7 @@
  * internal.h - the container and the table of them, for the files of this room
  *
  * Locks: containers.lock guards the table and all names; container.lock guards one container's state. Neither
- * is taken while the other is held, but for table, then container.
+ * is taken while the other is held, but for table, then container; an exec's own lock comes last.
  */
 #ifndef MINKE_CONTAINER_INTERNAL_H
 #define MINKE_CONTAINER_INTERNAL_H
@@ -21,6 +21,7 @@ struct containers {
     struct mutex lock;
     struct container **list; /* references; guarded by lock */
     size_t count;
+    struct exec *execs; /* references; guarded by lock */
     struct group group; /* monitors of running containers */
     struct mutex close_lock;
     bool closing; /* guarded by lock */
@@ -48,7 +49,7 @@ struct port_bindings {
 };
 
 struct state {
-    bool running, dead, removing, removed, oom_killed;
+    bool running, paused, dead, removing, removed, oom_killed;
     int exit_code;
     pid_t pid;
     char *error;                     /* of the last start; NULL: none */
@@ -123,6 +124,14 @@ struct error *launch_new(struct container *ct, struct launch **ret) MUST_CHECK;
 void launch_free(struct launch *l); /* NULL is fine */
 /* Borrowed from the launch; the stdio descriptors are the caller's to set. */
 struct run_spec *launch_spec(struct launch *l);
+/* The environment that its processes have, as KEY=VALUE; appended. */
+void container_env(struct container *ct, bool tty, struct strv *ret);
+/* Its root, writable, as a detached mount.  Not while another one exists: ct->operations must be held. */
+struct error *container_mount_root(struct container *ct, int *ret_fd) MUST_CHECK;
+
+/* ---- exec.c */
+void execs_close(struct containers *c);
+json_t *execs_running(struct container *ct); /* ids of those that have not ended; null when there are none */
 
 /* ---- lifecycle.c */
 struct error *container_monitor(void *run); /* the task that watches a running container */

@@ -73,7 +73,7 @@ static const char *keep(struct launch *l, char *owned)
  * -----------------------------------------------------------------------------------------------------------------
  */
 
-static struct error *mount_root(struct container *ct, struct launch *l)
+struct error *container_mount_root(struct container *ct, int *ret_fd)
 {
     CLEANUP(freep) char *upper = path_join(ct->dir, "upper");
     CLEANUP(freep) char *work = path_join(ct->dir, "work");
@@ -84,7 +84,7 @@ static struct error *mount_root(struct container *ct, struct launch *l)
         return err_sys(-r, "remove %s", work);
     if (mkdir(work, 0700) < 0)
         return err_sys(errno, "create %s", work);
-    return snapshot_mount_rw(ct->snapshot, upper, work, &l->root_fd);
+    return snapshot_mount_rw(ct->snapshot, upper, work, ret_fd);
 }
 
 /* ---- process
@@ -101,21 +101,21 @@ static bool env_has(const struct strv *env, const char *key)
     return false;
 }
 
-static void fill_env(struct container *ct, struct launch *l)
+void container_env(struct container *ct, bool tty, struct strv *ret)
 {
     CLEANUP(strv_deinit) struct strv own = { 0 };
 
     json_get_strings(ct->config, "Env", &own);
     if (!env_has(&own, "PATH"))
-        strv_add(&l->env, "PATH=" DEFAULT_PATH);
+        strv_add(ret, "PATH=" DEFAULT_PATH);
     if (!env_has(&own, "HOSTNAME"))
-        strv_addf(&l->env, "HOSTNAME=%s", json_get_string(ct->config, "Hostname"));
-    if (ct->tty && !env_has(&own, "TERM"))
-        strv_add(&l->env, "TERM=xterm");
+        strv_addf(ret, "HOSTNAME=%s", json_get_string(ct->config, "Hostname"));
+    if (tty && !env_has(&own, "TERM"))
+        strv_add(ret, "TERM=xterm");
     /* "NAME" without a value takes the variable away. */
     for (size_t i = 0; i < own.len; i++)
         if (strchr(own.v[i], '=') != NULL)
-            strv_add(&l->env, own.v[i]);
+            strv_add(ret, own.v[i]);
 }
 
 /* A small init that reaps orphans, where one is installed. */
@@ -149,7 +149,7 @@ static struct error *fill_process(struct container *ct, struct launch *l)
 
     json_get_strings(ct->config, "Entrypoint", &l->args);
     json_get_strings(ct->config, "Cmd", &l->args);
-    fill_env(ct, l);
+    container_env(ct, ct->tty, &l->env);
     json_get_strings(ct->host_config, "GroupAdd", &l->groups);
     l->spec.args = (const char *const *)l->args.v;
     l->spec.env = (const char *const *)l->env.v;
@@ -392,7 +392,7 @@ static struct error *fill(struct container *ct, struct launch *l)
     fill_resources(ct, l);
     fill_lists(ct, l);
     TRY(fill_hosts(ct, l));
-    TRY(mount_root(ct, l));
+    TRY(container_mount_root(ct, &l->root_fd));
     l->spec.rootfs_fd = l->root_fd;
     TRY(make_volume_dirs(ct, l));
     TRY(fill_mounts(ct, l));

@@ -798,6 +798,7 @@ void containers_close(struct containers *c)
     shield_end(&d);
     group_cancel(&c->group);
     err_free(group_join(&c->group));
+    execs_close(c);
     for (size_t i = 0; i < c->count; i++)
         container_unref(c->list[i]);
     free(c->list);

@@ -7,6 +7,7 @@
  *
  * A client that does not read holds the container up once its buffer is full, as with dockerd.
  */
+#include "container/detach.h"
 #include "container/internal.h"
 
 #include "base/limits.h"
@@ -21,7 +22,6 @@
 #define ATTACH_BUFFER ((size_t)1 << 20)
 #define CHUNK ((size_t)32 * 1024)
 #define FRAME_HEADER 8
-#define DETACH_KEYS_MAX 16
 
 /* ---- out
  * ----------------------------------------------------------------------------------------------------------------------
@@ -165,65 +165,6 @@ static struct error *send_output(struct container *ct, struct attachment *a, str
     }
 }
 
-/* ---- detach keys
- * --------------------------------------------------------------------------------------------------------------
- */
-
-struct detach {
-    uint8_t keys[DETACH_KEYS_MAX];
-    size_t count, seen;
-};
-
-static int parse_key(const char *word, uint8_t *ret)
-{
-    const char *ctrl = str_skip_prefix(word, "ctrl-");
-
-    if (ctrl == NULL || strlen(ctrl) != 1) {
-        *ret = (uint8_t)word[0];
-        return strlen(word) == 1 ? 0 : -EINVAL;
-    }
-    if (*ctrl >= 'a' && *ctrl <= 'z')
-        *ret = (uint8_t)(*ctrl - 'a' + 1);
-    else if (*ctrl == '@')
-        *ret = 0;
-    else if (strchr("[\\]^_", *ctrl) != NULL)
-        *ret = (uint8_t)(*ctrl - '[' + 27);
-    else
-        return -EINVAL;
-    return 0;
-}
-
-static int parse_keys(const char *text, struct detach *d)
-{
-    CLEANUP(strv_deinit) struct strv words = { 0 };
-
-    memset(d, 0, sizeof(*d));
-    strv_split(&words, text != NULL && *text != '\0' ? text : "ctrl-p,ctrl-q", ',');
-    for (size_t i = 0; i < words.len; i++)
-        if (d->count == DETACH_KEYS_MAX || parse_key(words.v[i], &d->keys[d->count++]) < 0)
-            return -EINVAL;
-    return 0;
-}
-
-/* Put what passes into `out`; keys of a sequence that began are held back until it is broken.  True: the
- * sequence is complete. */
-static bool filter_keys(struct detach *d, const uint8_t *data, size_t len, struct buf *out)
-{
-    for (size_t i = 0; i < len; i++) {
-        if (data[i] != d->keys[d->seen]) {
-            buf_add(out, d->keys, d->seen);
-            d->seen = 0;
-        }
-        if (data[i] == d->keys[d->seen])
-            d->seen++;
-        else
-            buf_addc(out, (char)data[i]);
-        if (d->seen == d->count)
-            return true;
-    }
-    return false;
-}
-
 /* ---- in
  * -----------------------------------------------------------------------------------------------------------------------
  */
@@ -293,7 +234,7 @@ struct input {
     struct container *container;
     struct attachment *attachment;
     struct stream *conn;
-    struct detach detach;
+    struct detach_keys detach;
     bool detached;
 };
 
@@ -317,7 +258,7 @@ static struct error *receive_input(void *arg)
         CLEANUP(buf_deinit) struct buf data = { 0 };
 
         if (ct->tty)
-            in->detached = filter_keys(&in->detach, (const uint8_t *)chunk, (size_t)n, &data);
+            in->detached = detach_keys_filter(&in->detach, (const uint8_t *)chunk, (size_t)n, &data);
         else
             buf_add(&data, chunk, (size_t)n);
         if (data.len > 0)
@@ -337,9 +278,9 @@ static struct error *receive_input(void *arg)
 
 struct error *container_attach_check(struct container *ct, const struct attach_options *o)
 {
-    struct detach d;
+    struct detach_keys d;
 
-    if (o->detach_keys != NULL && parse_keys(o->detach_keys, &d) < 0)
+    if (o->detach_keys != NULL && detach_keys_parse(o->detach_keys, &d) < 0)
         return err_new(ERR_INVALID, "Invalid detach keys (%s) provided", o->detach_keys);
     return NULL;
 }
@@ -389,7 +330,7 @@ static struct error *attach_streams(struct container *ct, const struct attach_op
     struct group g;
     struct error *e = NULL;
 
-    if (parse_keys(o->detach_keys, &input.detach) < 0)
+    if (detach_keys_parse(o->detach_keys, &input.detach) < 0)
         return err_new(ERR_INVALID, "Invalid detach keys (%s) provided", o->detach_keys);
     group_open(&g, GROUP_KEEP_GOING);
     if (o->want_stdin && json_get_bool(ct->config, "OpenStdin"))
