@@ -4,6 +4,7 @@
 #include "run/caps.h"
 #include "run/internal.h"
 #include "run/spec.h"
+#include "run/strays.h"
 #include "run/user.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #define EXEC_TIMEOUT (30 * NS_PER_SEC)
+#define LEFTOVER_TIMEOUT (2 * NS_PER_SEC)
 
 /* ---- the container
  * ----------------------------------------------------------------------------------------------------------------
@@ -112,6 +114,17 @@ static struct error *runtime_failure(struct process *container, struct bundle *b
     return err_new(ERR_INTERNAL, "OCI runtime exec failed: exec failed: %s", words);
 }
 
+/* A runtime that fails half way leaves a process in the container. */
+static void end_leftovers(void)
+{
+    struct deadline d;
+
+    shield_begin(&d, LEFTOVER_TIMEOUT);
+    while (strays_end_lost() > 0 && task_sleep(NS_PER_MS) == 0)
+        ;
+    shield_end(&d);
+}
+
 static struct error *start_in(struct process *p, struct bundle *b, const struct process_exec_spec *x)
 {
     const struct prepared *first = &p->container->prepared;
@@ -123,10 +136,15 @@ static struct error *start_in(struct process *p, struct bundle *b, const struct 
         TRY(bundle_add_socket(b, 0, 0, 0600, &console_listener, &console_path));
         io = (struct runtime_io){ { -1, -1, -1 } };
     }
+    strays_expect();
     struct error *e = runtime_exec(first->runtime, b, first->id, &io, console_path);
-    if (e != NULL)
+    struct error *adopted = e == NULL ? process_adopt(p, b) : NULL;
+    strays_adopted(p->child.pid);
+    if (e != NULL) {
+        end_leftovers();
         return runtime_failure(p->container, b, e);
-    TRY(process_adopt(p, b));
+    }
+    TRY(adopted);
     if (!x->terminal)
         return NULL;
     TRY(process_take_console(p, console_listener));

@@ -155,7 +155,10 @@ static struct error *create(struct process *p, const struct run_spec *s)
         io = (struct runtime_io){ { -1, -1, -1 } };
     }
     p->created = true;
+    strays_expect();
     struct error *e = runtime_create(q->runtime, &q->bundle, q->id, &io, console_path);
+    struct error *adopted = e == NULL ? process_adopt(p, &q->bundle) : NULL;
+    strays_adopted(p->child.pid);
     if (e != NULL) {
         CLEANUP(freep) char *message = runtime_log_error(&q->bundle);
 
@@ -167,7 +170,7 @@ static struct error *create(struct process *p, const struct run_spec *s)
                        "failed: %s create failed: %s",
                        q->runtime->name, message);
     }
-    TRY(process_adopt(p, &q->bundle));
+    TRY(adopted);
     find_memory_events(p);
     return s->extra->terminal ? process_take_console(p, console_listener) : NULL;
 }
@@ -256,6 +259,7 @@ struct error *process_wait(struct process *p, int *ret_code, bool *ret_oom)
     mutex_lock(&p->lock);
     while (waitpid(p->child.pid, &status, 0) < 0 && r == 0)
         r = errno == EINTR ? 0 : -errno;
+    strays_waited(p->child.pid);
     p->child.pid = 0;
     mutex_unlock(&p->lock);
     if (r < 0)

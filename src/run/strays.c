@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,6 +22,11 @@ struct seen {
 static struct mutex lock = MUTEX_INIT;
 static struct seen known[STRAYS_MAX]; /* guarded by lock */
 static size_t known_count;
+static struct {
+    pid_t *v;
+    size_t count, cap;
+    unsigned expected;
+} adopted; /* guarded by lock */
 
 static bool is_zombie(pid_t pid)
 {
@@ -43,8 +49,8 @@ static int64_t first_seen_locked(pid_t pid)
     return monotonic_ns();
 }
 
-/* The zombies among our children, with when they were first seen. */
-static size_t look_locked(struct seen *found)
+/* Our children that `wanted` picks, with when they were first seen as zombies. */
+static size_t look_locked(bool (*wanted)(pid_t pid), struct seen *found)
 {
     DIR *dir = opendir("/proc/self/task");
     struct dirent *entry;
@@ -62,7 +68,7 @@ static size_t look_locked(struct seen *found)
 
             if (end == p)
                 break;
-            if (is_zombie(pid))
+            if (wanted(pid))
                 found[count++] = (struct seen){ .pid = pid, .first_ns = first_seen_locked(pid) };
         }
     }
@@ -77,7 +83,7 @@ size_t strays_reap(int64_t age_ns)
     size_t count, kept = 0, reaped = 0;
 
     mutex_lock(&lock);
-    count = look_locked(found);
+    count = look_locked(is_zombie, found);
     for (size_t i = 0; i < count; i++) {
         if (monotonic_ns() - found[i].first_ns < age_ns)
             known[kept++] = found[i];
@@ -87,4 +93,89 @@ size_t strays_reap(int64_t age_ns)
     known_count = kept;
     mutex_unlock(&lock);
     return reaped;
+}
+
+/* ---- adopted and lost ones
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+void strays_expect(void)
+{
+    mutex_lock(&lock);
+    adopted.expected++;
+    mutex_unlock(&lock);
+}
+
+void strays_adopted(pid_t pid)
+{
+    mutex_lock(&lock);
+    adopted.expected--;
+    if (pid > 0) {
+        if (adopted.count == adopted.cap) {
+            adopted.cap = MAX((size_t)16, adopted.cap * 2);
+            adopted.v = xreallocarray(adopted.v, adopted.cap, sizeof(*adopted.v));
+        }
+        adopted.v[adopted.count++] = pid;
+    }
+    mutex_unlock(&lock);
+}
+
+static bool is_adopted_locked(pid_t pid)
+{
+    for (size_t i = 0; i < adopted.count; i++)
+        if (adopted.v[i] == pid)
+            return true;
+    return false;
+}
+
+void strays_waited(pid_t pid)
+{
+    mutex_lock(&lock);
+    for (size_t i = 0; i < adopted.count; i++) {
+        if (adopted.v[i] != pid)
+            continue;
+        adopted.v[i] = adopted.v[--adopted.count];
+        break;
+    }
+    mutex_unlock(&lock);
+}
+
+/* In a process namespace below ours: it has a number there too. */
+static bool is_contained(pid_t pid)
+{
+    CLEANUP(buf_deinit) struct buf status = { 0 };
+    char path[64];
+    int outer, inner;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    if (file_read(path, &status, 65536) < 0)
+        return false;
+    const char *p = strstr(buf_str(&status), "\nNSpid:");
+    if (p == NULL)
+        return false;
+    CLEANUP(freep) char *line = xstrndup(p + 1, strcspn(p + 1, "\n"));
+    return sscanf(line, "NSpid: %d %d", &outer, &inner) == 2;
+}
+
+static bool is_lost(pid_t pid)
+{
+    return is_contained(pid) && !is_adopted_locked(pid);
+}
+
+size_t strays_end_lost(void)
+{
+    struct seen found[STRAYS_MAX];
+    size_t count = 0, left = 0;
+
+    mutex_lock(&lock);
+    if (adopted.expected == 0)
+        count = look_locked(is_lost, found);
+    else
+        left = 1;
+    for (size_t i = 0; i < count; i++) {
+        (void)kill(found[i].pid, SIGKILL);
+        left += waitpid(found[i].pid, NULL, WNOHANG) != found[i].pid;
+    }
+    mutex_unlock(&lock);
+    return left;
 }

@@ -16,4 +16,14 @@
  * were reaped. */
 size_t strays_reap(int64_t age_ns);
 
+/* Processes of containers become our children when the runtime that made them goes; their number is known
+ * only then.  To be called around that: strays_adopted() tells the number, 0 when none came. */
+void strays_expect(void);
+void strays_adopted(pid_t pid);
+void strays_waited(pid_t pid); /* an adopted one was waited for */
+/* Kill and reap children in process namespaces of their own that nobody adopted: a runtime that fails half
+ * way leaves one, and the first process of its container cannot end before it is reaped.  Does nothing while
+ * somebody expects one.  Returns how many are still there: come again. */
+size_t strays_end_lost(void);
+
 #endif
