@@ -5,6 +5,8 @@
 #include "buildkit/internal.h"
 #include "export/export.h"
 
+#include <stdio.h>
+
 /* ---- the registry of live builds
  * ------------------------------------------------------------------------------------------- */
 
@@ -213,6 +215,17 @@ static struct error *check_entitlements(const struct builder *b, const struct st
     return NULL;
 }
 
+/* Where a build's time goes, at debug level: microseconds since the request was there. */
+static void trace(const struct build *u, const char *what)
+{
+    char us[24];
+
+    if (!log_enabled(LOG_DEBUG))
+        return;
+    snprintf(us, sizeof us, "%lld", (long long)(monotonic_ns() - u->received_ns) / 1000);
+    log_debug("build passed", "point", what, "us", us);
+}
+
 struct exporter_list {
     struct exporter **v;
     size_t len;
@@ -419,6 +432,7 @@ static struct error *finish(struct build *u, const struct build_request *r, cons
         refs[i].key = res->refs[i].key;
     }
     e = evaluate_all(v, n);
+    trace(u, "solved");
     for (size_t i = 0; i < n; i++)
         refs[i].snapshot = v[i].snapshot;
     metadata_platforms(res, refs, n);
@@ -430,6 +444,7 @@ static struct error *finish(struct build *u, const struct build_request *r, cons
     if (e == NULL && l->len > 0) {
         struct export_source source = { .refs = refs, .ref_count = n, .multi = res->multi, .result = res };
         e = run_exports(u, r, l, &source, response);
+        trace(u, "exported");
     }
     for (size_t i = 0; i < n; i++) {
         platform_deinit(&refs[i].platform);
@@ -449,6 +464,7 @@ static struct error *build_run(struct build *u, const struct build_request *r, c
 
     scope_enter(job_scope(u->job));
     e = run_frontend(u, r);
+    trace(u, "frontend");
     if (e == NULL)
         e = finish(u, r, l, response);
     scope_leave(job_scope(u->job));
@@ -491,6 +507,7 @@ struct error *builder_build(struct builder *b, const struct build_request *r, st
     TRY(resolve_exporters(r, &exporters));
     TRY(check_entitlements(b, r->entitlements));
     u = NEW(struct build);
+    u->received_ns = monotonic_ns();
     random_id(id, 25);
     u->builder = b;
     u->ref = xstrdup(r->ref != NULL && r->ref[0] != '\0' ? r->ref : id);
@@ -506,10 +523,11 @@ struct error *builder_build(struct builder *b, const struct build_request *r, st
         register_build(u);
         log_push("build", u->ref);
         e = build_run(u, r, &exporters, response);
-        log_pop();
         progress_close(job_progress(u->job));
         history_end(b->history, u->record, job_progress(u->job), e, &u->result, response);
         unregister_build(u);
+        trace(u, "recorded");
+        log_pop();
     }
     build_free(u);
     return e;

@@ -35,6 +35,7 @@ struct build {
     struct frontend_result result;
     struct error *return_error;
     struct history_record *record; /* NULL: not recorded */
+    int64_t received_ns;           /* monotonic */
 };
 
 /* A build that ended a moment ago and is not in the history: its events stay for late Status calls. */

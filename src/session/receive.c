@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdio.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
+#include "base/log.h"
 #include "session/receiver.h"
 #include "task/task.h"
 
@@ -233,7 +236,10 @@ static struct error *receive_all(struct receiver *r)
         struct packet p;
         bool eof = false;
 
+        int64_t since = monotonic_ns();
+
         TRY(rpc_recv_raw(r->call, &r->message, &eof));
+        r->waited_ns += monotonic_ns() - since;
         if (eof)
             return err_new(ERR_UNAVAILABLE, "the file transfer ended early");
         report(r, r->message.len, false);
@@ -287,10 +293,23 @@ static struct error *prepare(struct receiver *r)
     return NULL;
 }
 
+/* How much of the time was the peer's. */
+static void trace(const struct receiver *r, int64_t began_ns)
+{
+    char us[24], waited[24];
+
+    if (!log_enabled(LOG_DEBUG))
+        return;
+    snprintf(us, sizeof us, "%lld", (long long)(monotonic_ns() - began_ns) / 1000);
+    snprintf(waited, sizeof waited, "%lld", (long long)r->waited_ns / 1000);
+    log_debug("files received", "name", r->o->name, "us", us, "waited", waited);
+}
+
 struct error *sync_receive(struct rpc_call *c, const struct sync_options *o, int dir_fd,
                            struct sync_index *index)
 {
     struct receiver *r = NEW(struct receiver);
+    int64_t began_ns = monotonic_ns();
 
     r->call = c;
     r->o = o;
@@ -305,6 +324,7 @@ struct error *sync_receive(struct rpc_call *c, const struct sync_options *o, int
         report(r, 0, true);
         *index = r->new;
         r->new = (struct sync_index){ 0 };
+        trace(r, began_ns);
     } else {
         tell(r, e);
     }

@@ -78,6 +78,7 @@ struct receiver {
     struct pb_arena arena;
     struct buf message, out;
     int64_t progress;
+    int64_t waited_ns; /* for the peer */
 };
 
 #define RECEIVER_GROW(array, count, cap)                                                                     \
