@@ -101,6 +101,8 @@
 #define LIMIT_STEP_LOGS 64             /* whole logs of clipped steps kept on disk, the newest */
 #define LIMIT_STEP_LOG_KEPT (1 * GIB)  /* bytes of one of them */
 
+#define LIMIT_SOLVER_IO 64 /* resolves and downloads at once; the registry has its own limit below */
+
 /* build cache from elsewhere */
 #define LIMIT_CACHE_CONFIG (2 * MIB) /* its records; BuildKit reads 1 MiB */
 #define LIMIT_CACHE_MATCHES 64       /* records that one step may be */

@@ -471,11 +471,22 @@ static struct error *build_run(struct build *u, const struct build_request *r, c
     return e;
 }
 
-static struct error *open_build(struct builder *b, const struct build_request *r, struct build *u)
+static bool need_layers(const struct exporter_list *l)
 {
-    struct job_options o = {
-        .ref = u->ref, .session_id = r->session_id, .entitlements = r->entitlements, .internal = r->internal
-    };
+    for (size_t i = 0; i < l->len; i++)
+        if (exporter_needs_layers(l->v[i]))
+            return true;
+    return false;
+}
+
+static struct error *open_build(struct builder *b, const struct build_request *r,
+                                const struct exporter_list *exporters, struct build *u)
+{
+    struct job_options o = { .ref = u->ref,
+                             .session_id = r->session_id,
+                             .entitlements = r->entitlements,
+                             .internal = r->internal,
+                             .exports_layers = need_layers(exporters) };
 
     TRY(lease_open(b->config->store, &u->lease));
     TRY(job_open(b->config->solver, &o, &u->job));
@@ -515,7 +526,7 @@ struct error *builder_build(struct builder *b, const struct build_request *r, st
     cond_init(&u->changed);
     request_init(&u->root, u, NULL, r->frontend, r->frontend_attrs, r->frontend_inputs);
     u->root.bridge.session_id = r->session_id == NULL ? "" : r->session_id;
-    e = open_build(b, r, u);
+    e = open_build(b, r, &exporters, u);
     if (e == NULL) {
         struct build_request named = *r;
         named.ref = u->ref;

@@ -192,6 +192,11 @@ const char *exporter_type(const struct exporter *e)
     return e->type;
 }
 
+bool exporter_needs_layers(const struct exporter *e)
+{
+    return e->kind->image;
+}
+
 const struct map *exporter_attrs(const struct exporter *e)
 {
     return &e->attrs;

@@ -45,6 +45,7 @@ struct exporter; /* resolved before the build starts: unknown types and attribut
 struct error *exporter_resolve(const char *type, const struct map *attrs, struct exporter **ret) MUST_CHECK;
 void exporter_free(struct exporter *e);
 const char *exporter_type(const struct exporter *e);        /* "image" for moby, as history wants it */
+bool exporter_needs_layers(const struct exporter *e);       /* it makes manifests: of layers by digest */
 const struct map *exporter_attrs(const struct exporter *e); /* with defaults filled */
 /* Export; `response` (string map) gets containerimage.digest, image.name, ... */
 struct error *exporter_run(struct exporter *e, const struct export_context *c,

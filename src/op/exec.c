@@ -411,10 +411,22 @@ static struct error *exec_input(const struct llb_vertex *v, size_t input, struct
     return NULL;
 }
 
+static bool exec_extends(const struct llb_vertex *v, size_t input)
+{
+    for (size_t i = 0; i < v->op->exec->n_mounts; i++) {
+        const Pb__Mount *m = v->op->exec->mounts[i];
+
+        if (m->input == (int64_t)input && m->output >= 0 && m->mount_type == PB__MOUNT_TYPE__BIND)
+            return true;
+    }
+    return false;
+}
+
 const struct op_impl exec_op = {
     .name = "exec",
     .key_text = exec_text,
     .input_key = exec_input,
+    .extends = exec_extends,
     .output_count = exec_outputs,
     .run = exec_run,
     .takes_cpu = true,

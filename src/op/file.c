@@ -640,10 +640,19 @@ static struct error *file_input(const struct llb_vertex *v, size_t input, struct
     return NULL;
 }
 
+static bool file_extends(const struct llb_vertex *v, size_t input)
+{
+    for (size_t i = 0; i < v->op->file->n_actions; i++)
+        if (v->op->file->actions[i]->input == (int64_t)input)
+            return true;
+    return false;
+}
+
 const struct op_impl file_op = {
     .name = "file",
     .key_text = file_text,
     .input_key = file_input,
+    .extends = file_extends,
     .output_count = file_outputs,
     .run = file_run,
     .takes_cpu = true,

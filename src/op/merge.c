@@ -148,9 +148,26 @@ static struct error *passthrough_run(struct op_context *c, struct snapshot **inp
     return NULL;
 }
 
-const struct op_impl merge_op = { .name = "merge", .key_text = merge_text, .run = merge_run };
-const struct op_impl diff_op = { .name = "diff", .key_text = diff_text, .run = diff_run };
+static bool keeps_all(const struct llb_vertex *v, size_t input)
+{
+    return true;
+}
+
+static bool diff_extends(const struct llb_vertex *v, size_t input)
+{
+    const Pb__DiffInput *upper = v->op->diff->upper;
+
+    return upper != NULL && upper->input == (int64_t)input;
+}
+
+const struct op_impl merge_op = {
+    .name = "merge", .key_text = merge_text, .extends = keeps_all, .run = merge_run
+};
+const struct op_impl diff_op = {
+    .name = "diff", .key_text = diff_text, .extends = diff_extends, .run = diff_run
+};
 const struct op_impl passthrough_op = { .name = "passthrough",
                                         .key_text = passthrough_text,
+                                        .extends = keeps_all,
                                         .output_count = passthrough_outputs,
                                         .run = passthrough_run };

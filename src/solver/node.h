@@ -52,10 +52,26 @@ enum node_state {
     NODE_FAILED,
 };
 enum node_stage { STAGE_RESOLVE, STAGE_LOOKUP, STAGE_CONTENT, STAGE_FETCH, STAGE_RUN };
+/* Will an exporter ask for the digests of the layers that it makes, and when are they made? */
+enum node_layers { LAYERS_UNASKED, LAYERS_AFTER_STEP, LAYERS_IN_STEP };
 enum node_outcome { OUTCOME_MISS, OUTCOME_HIT, OUTCOME_PROMISE };
 
 struct node_list {
     struct node *first, *last;
+};
+
+/* What a step that takes long needs a slot of: a processor, or the wide world. */
+enum slot_kind { SLOT_CPU, SLOT_IO, SLOT_KINDS };
+/* A job's steps that want one kind of slot. */
+struct lane {
+    const struct job *job; /* NULL: of no job that is left */
+    struct node_list queue;
+    int running; /* that were taken from here */
+    bool listed; /* in slots.lanes */
+};
+struct slots {
+    int running, limit;
+    struct ptrv lanes; /* struct lane *, those with a queue among them; the one served last comes last */
 };
 
 #define NODE_KEY_LEN 64 /* hex of a SHA-256 */
@@ -97,6 +113,7 @@ struct node {
     enum node_state state;
     enum node_stage stage;
     struct node_list *list; /* the queue it stands in */
+    struct lane *lane;      /* NODE_QUEUED or at work in a slot: whose turn it takes */
     struct node *next, *prev;
     bool keyed;  /* promised or done, or was: what stands below is constant */
     bool forced; /* somebody needs the result, not only the key */
@@ -125,6 +142,9 @@ struct node {
     struct error *error;         /* FAILED: as the op gave it */
     struct digest failed_vertex; /* FAILED: whose error it is; this one or an input's */
     struct lease *lease;
+
+    enum node_layers layers;
+    struct hashing *hashing; /* under way; borrowed */
 };
 
 /* One ref_result() under way. */
@@ -149,14 +169,16 @@ struct solver {
     struct map nodes;   /* id -> struct node */
     struct map running; /* key -> struct node: equal runs join it */
     struct map jobs;    /* ref -> struct job */
-    struct node_list ready, cpu_queue, io_queue;
-    int cpu_running, cpu_limit, io_running;
+    struct node_list ready;
+    struct slots slots[SLOT_KINDS];
+    struct lane stray_lanes[SLOT_KINDS];
     struct demand *idle;                 /* solves that sleep */
     char finished[64][NODE_KEY_LEN + 1]; /* keys of the newest runs, by finished_count */
     uint64_t finished_count;
     struct cond settled; /* a BUSY node is no longer */
     struct ptrv demands;
 
+    struct semaphore hash_slots;
     struct content_cache *content;
     struct ptrv caches;  /* struct remote_cache that somebody has a reference to */
     atomic_int imported; /* are there records under chain keys? -1: not asked yet */
@@ -174,6 +196,8 @@ struct job {
     struct solver *solver;
     char *ref;
     struct strv entitlements;
+    bool exports_layers;
+    struct lane lanes[SLOT_KINDS]; /* under solver.lock */
     struct session_group sessions;
     struct progress *progress;
     struct scope *scope;
@@ -192,6 +216,17 @@ int demand_wait_locked(struct demand *d) MUST_CHECK;
 /* Let go of the job's nodes; those that nobody else holds are freed when this returns (what is at work is
  * waited for). */
 void job_detach(struct job *j);
+
+void node_list_push(struct node_list *l, struct node *n);
+void node_list_remove(struct node *n); /* from the queue that it stands in, if any */
+
+/* ---- slots.c ---- */
+void slots_queue_locked(struct node *n); /* n->stage says for which kind */
+/* The next one that may begin, with its slot; NULL: none.  Given back by slots_leave_locked. */
+struct node *slots_take_locked(struct solver *s, enum slot_kind kind);
+void slots_leave_locked(struct node *n);
+void slots_move_locked(struct node *n, const struct job *from); /* `from` is no job of n any more */
+void slots_forget_locked(struct job *j);                        /* no node is in its lanes any more */
 
 /* ---- stage.c: without the lock, on a node that is BUSY ---- */
 struct error *stage_resolve(struct node *n) MUST_CHECK; /* may fill outputs: done */
@@ -218,6 +253,13 @@ void remote_forget(struct node *n);        /* matches and hits */
 struct error *remote_load(struct remote_hit *h, struct op_context *c, struct snapshot **ret) MUST_CHECK;
 struct error *solver_imported(struct solver *s, bool *ret) MUST_CHECK;
 struct error *solver_set_imported(struct solver *s) MUST_CHECK;
+
+/* ---- layers.c ---- */
+void layers_ask_locked(struct ref *r);               /* those of r's result, if the job exports layers */
+void layers_hash_in_step(struct node *n);            /* of a node that is BUSY, when its op has run */
+struct hashing *layers_begin_locked(struct node *n); /* of a node that is done; NULL: nothing to do */
+void layers_hash_after_step(struct hashing *h);      /* takes it */
+void layers_forget_locked(struct node *n);           /* the node goes: nobody waits any more */
 
 /* ---- content.c ---- */
 struct content_cache *content_cache_new(void);

@@ -16,13 +16,11 @@
 
 #include <errno.h>
 
-#define IO_LIMIT 64 /* resolves and downloads at once; the registry has its own limit below */
-
 /* ---- queues
  * ------------------------------------------------------------------------------------------------------------------
  */
 
-static void list_push(struct node_list *l, struct node *n)
+void node_list_push(struct node_list *l, struct node *n)
 {
     assert(n->list == NULL);
     n->list = l;
@@ -32,7 +30,7 @@ static void list_push(struct node_list *l, struct node *n)
     l->last = n;
 }
 
-static void list_remove(struct node *n)
+void node_list_remove(struct node *n)
 {
     struct node_list *l = n->list;
 
@@ -41,6 +39,7 @@ static void list_remove(struct node *n)
     *(n->prev == NULL ? &l->first : &n->prev->next) = n->next;
     *(n->next == NULL ? &l->last : &n->next->prev) = n->prev;
     n->list = NULL;
+    n->lane = NULL;
     n->next = n->prev = NULL;
 }
 
@@ -86,11 +85,6 @@ static void wake_one_locked(struct solver *s)
 static struct error *work_main(void *arg);
 static void finish_locked(struct node *n, struct error *e, enum node_outcome outcome);
 
-static bool needs_cpu(const struct node *n)
-{
-    return n->stage == STAGE_CONTENT || (n->stage == STAGE_RUN && n->impl->takes_cpu);
-}
-
 static void begin_stage_locked(struct node *n)
 {
     for (size_t i = 0; i < n->input_count; i++)
@@ -101,10 +95,8 @@ static void start_locked(struct solver *s, struct node *n)
 {
     struct error *e;
 
-    list_remove(n);
     begin_stage_locked(n);
     n->looked_at = s->finished_count;
-    *(needs_cpu(n) ? &s->cpu_running : &s->io_running) += 1;
     n->state = NODE_BUSY;
     n->scope = scope_new(s->group.scope);
     e = group_spawn_scope(&s->group, n->vertex->name, n->scope, work_main, n);
@@ -114,10 +106,12 @@ static void start_locked(struct solver *s, struct node *n)
 
 static void start_queued_locked(struct solver *s)
 {
-    while (s->cpu_queue.first != NULL && s->cpu_running < s->cpu_limit)
-        start_locked(s, s->cpu_queue.first);
-    while (s->io_queue.first != NULL && s->io_running < IO_LIMIT)
-        start_locked(s, s->io_queue.first);
+    for (int kind = 0; kind < SLOT_KINDS; kind++) {
+        struct node *n;
+
+        while ((n = slots_take_locked(s, (enum slot_kind)kind)) != NULL)
+            start_locked(s, n);
+    }
 }
 
 static void enqueue_locked(struct node *n)
@@ -126,12 +120,12 @@ static void enqueue_locked(struct node *n)
 
     if (n->stage == STAGE_LOOKUP) {
         n->state = NODE_READY;
-        list_push(&s->ready, n);
+        node_list_push(&s->ready, n);
         wake_one_locked(s);
         return;
     }
     n->state = NODE_QUEUED;
-    list_push(needs_cpu(n) ? &s->cpu_queue : &s->io_queue, n);
+    slots_queue_locked(n);
     start_queued_locked(s);
 }
 
@@ -248,7 +242,7 @@ static void fail_locked(struct node *origin, struct digest vertex)
     while (todo.len > 0) {
         struct node *n = todo.v[--todo.len];
 
-        list_remove(n);
+        node_list_remove(n);
         n->state = NODE_FAILED;
         n->failed_vertex = vertex;
         if (n != origin)
@@ -483,8 +477,9 @@ static void unlink_locked(struct node *n)
 {
     struct solver *s = n->solver;
 
-    list_remove(n);
+    node_list_remove(n);
     leave_running_locked(n);
+    layers_forget_locked(n);
     if (map_get(&s->nodes, n->id) == n)
         map_remove(&s->nodes, n->id);
     for (size_t i = 0; i < n->input_count; i++)
@@ -539,7 +534,7 @@ static void finish_locked(struct node *n, struct error *e, enum node_outcome out
     bool cancelled = n->scope != NULL && scope_cancelled(n->scope);
 
     if (n->scope != NULL) {
-        *(needs_cpu(n) ? &s->cpu_running : &s->io_running) -= 1;
+        slots_leave_locked(n);
         scope_unref(TAKE(n->scope));
     }
     leave_running_locked(n);
@@ -592,14 +587,19 @@ static struct error *work_main(void *arg)
     }
     mutex_lock(&s->lock);
     bool orphan = n->jobs.len == 0 && n->closing == NULL;
+    bool made = e == NULL && n->stage == STAGE_RUN;
+    struct hashing *h = NULL;
 
     finish_locked(n, e, outcome);
     start_queued_locked(s);
     if (orphan)
         unlink_locked(n);
+    else if (made)
+        h = layers_begin_locked(n);
     mutex_unlock(&s->lock);
     if (orphan)
         node_free(n);
+    layers_hash_after_step(h);
     return NULL;
 }
 
@@ -640,7 +640,7 @@ static void retire_locked(struct node *n)
     case NODE_WAITING:
     case NODE_READY:
     case NODE_QUEUED:
-        list_remove(n);
+        node_list_remove(n);
         leave_running_locked(n);
         n->state = NODE_IDLE;
         node_clear_stage(n);
@@ -821,9 +821,13 @@ static void attach_locked(struct job *j, struct node *n)
     for (size_t i = n->jobs.len; i-- > 0;)
         if (n->jobs.v[i] == j)
             return;
-    if (n->closing != NULL)
-        ptrv_drop(&TAKE(n->closing)->ending, n);
+    struct job *closing = TAKE(n->closing);
+
     ptrv_add(&n->jobs, j);
+    if (closing != NULL) {
+        ptrv_drop(&closing->ending, n);
+        slots_move_locked(n, closing);
+    }
     ptrv_add(&j->nodes, n);
     reporter_add(n->reporter, j->progress);
     if (n->leader != NULL)
@@ -864,6 +868,7 @@ struct error *demand_enter_locked(struct demand *d, struct ref *r)
 
     if (r->nodes == NULL)
         TRY(nodes_locked(r));
+    layers_ask_locked(r);
     d->head = r->nodes[g->result.vertex->position];
     ptrv_add(&r->job->solver->demands, d);
     for (size_t i = 0; i < g->vertex_count; i++)
@@ -904,7 +909,7 @@ static void work_ready_locked(struct solver *s)
     enum node_outcome outcome = OUTCOME_MISS;
     struct error *e;
 
-    list_remove(n);
+    node_list_remove(n);
     begin_stage_locked(n);
     n->looked_at = s->finished_count;
     n->state = NODE_BUSY;
@@ -969,7 +974,7 @@ static void orphan_locked(struct node *n)
 {
     struct solver *s = n->solver;
 
-    n->closing = NULL;
+    slots_move_locked(n, TAKE(n->closing));
     if (map_get(&s->nodes, n->id) == n)
         map_remove(&s->nodes, n->id);
     for (size_t i = 0; i < n->input_count; i++)
@@ -1009,8 +1014,10 @@ void job_detach(struct job *j)
         struct node *n = j->nodes.v[--j->nodes.len];
 
         ptrv_drop(&n->jobs, j);
-        if (n->jobs.len > 0)
+        if (n->jobs.len > 0) {
+            slots_move_locked(n, j);
             continue;
+        }
         n->closing = j;
         ptrv_add(&j->ending, n);
         retire_locked(n);
@@ -1022,6 +1029,7 @@ void job_detach(struct job *j)
         assert(r == 0);
         (void)r;
     }
+    slots_forget_locked(j);
     mutex_unlock(&s->lock);
     shield_end(&shield);
     for (size_t i = 0; i < gone.len; i++)

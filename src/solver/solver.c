@@ -2,6 +2,7 @@
 #include "solver/solver.h"
 
 #include "base/bytes.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "solver/node.h"
 
@@ -30,10 +31,12 @@ struct solver *solver_new(const struct solver_config *c)
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
     s->config = *c;
-    s->cpu_limit = c->max_parallelism > 0 ? c->max_parallelism : (int)MAX(cpus, 1) + 2;
+    s->slots[SLOT_CPU].limit = c->max_parallelism > 0 ? c->max_parallelism : (int)MAX(cpus, 1) + 2;
+    s->slots[SLOT_IO].limit = LIMIT_SOLVER_IO;
     s->log_dir_fd = open_log_dir(c->store);
     mutex_init(&s->lock);
     cond_init(&s->settled);
+    semaphore_init(&s->hash_slots, MAX(cpus, 1));
     s->content = content_cache_new();
     atomic_init(&s->imported, -1);
     group_open(&s->group, GROUP_KEEP_GOING | GROUP_DAEMON);
@@ -53,10 +56,13 @@ void solver_free(struct solver *s)
     free(s->impls);
     map_deinit(&s->nodes);
     map_deinit(&s->running);
+    for (int kind = 0; kind < SLOT_KINDS; kind++)
+        ptrv_deinit(&s->slots[kind].lanes);
     map_deinit(&s->jobs);
     ptrv_deinit(&s->demands);
     assert(s->caches.len == 0);
     ptrv_deinit(&s->caches);
+    semaphore_deinit(&s->hash_slots);
     content_cache_free(s->content);
     closep(&s->log_dir_fd);
     cond_deinit(&s->settled);
@@ -110,6 +116,9 @@ struct error *job_open(struct solver *s, const struct job_options *o, struct job
     bool taken;
 
     j->solver = s;
+    j->exports_layers = o->exports_layers;
+    for (int kind = 0; kind < SLOT_KINDS; kind++)
+        j->lanes[kind].job = j;
     j->ref = xstrdup(o->ref);
     if (o->entitlements != NULL)
         strv_copy(&j->entitlements, o->entitlements);

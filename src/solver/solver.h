@@ -74,6 +74,8 @@ struct op_impl {
     struct error *(*key_text)(const struct llb_vertex *v, struct buf *out);
     /* How input i enters the content key; NULL: by id. `ret` is zeroed. */
     struct error *(*input_key)(const struct llb_vertex *v, size_t input, struct op_input_key *ret);
+    /* Are the layers of input i the lower ones of a result? NULL: of none. */
+    bool (*extends)(const struct llb_vertex *v, size_t input);
     /* How many results it has; NULL: one. */
     size_t (*output_count)(const struct llb_vertex *v);
     /* Do it. outputs[0..output_count) are to be filled (NULL = scratch); inputs may be NULL for scratch. */
@@ -109,6 +111,7 @@ struct job_options {
     const char *session_id; /* "" or NULL: none */
     const struct strv *entitlements; /* granted ones: "network.host", "security.insecure", "device" */
     bool internal;
+    bool exports_layers; /* digests of the results' layers will be asked for: make them with the layers */
 };
 struct error *job_open(struct solver *s, const struct job_options *o, struct job **ret) MUST_CHECK;
 /* Cancels what only this job waits for, joins its tasks, frees its refs, closes its progress. */

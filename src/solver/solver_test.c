@@ -6,10 +6,11 @@
 #include <cmocka.h>
 
 #include "base/bytes.h"
-#include "solver/solver.h"
+#include "solver/node.h"
 #include "task/task.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 /* ---- a store and snapshots that are only names
@@ -69,6 +70,44 @@ struct error *snapshot_mount_ro(struct snapshot *s, int *ret_fd)
     return err_new(ERR_UNIMPLEMENTED, "no mounts here");
 }
 
+/* Each has one layer; its digest may be a long way off. */
+static struct {
+    struct mutex lock;
+    struct cond changed;
+    struct strv asked, made;
+    bool closed;
+} digests;
+
+size_t snapshot_layer_count(const struct snapshot *s)
+{
+    return 1;
+}
+
+struct error *snapshot_layer_diff_id(struct snapshot *s, size_t i, struct digest *ret, int64_t *ret_tar_size)
+{
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&digests.lock);
+    int r = 0;
+
+    assert_int_equal(i, 0);
+    strv_add(&digests.asked, s->id);
+    cond_broadcast(&digests.changed);
+    while (digests.closed && r == 0)
+        r = cond_wait(&digests.changed, &digests.lock);
+    if (r < 0)
+        return task_error(r, "hash");
+    strv_add(&digests.made, s->id);
+    cond_broadcast(&digests.changed);
+    return NULL;
+}
+
+static void await_digests(const struct strv *v, size_t count)
+{
+    mutex_lock(&digests.lock);
+    while (v->len < count)
+        assert_int_equal(cond_wait(&digests.changed, &digests.lock), 0);
+    mutex_unlock(&digests.lock);
+}
+
 struct error *cache_put(struct store *s, const char *key, const char *result_id, const void *preimage,
                         size_t len)
 {
@@ -126,6 +165,7 @@ static struct gate {
     struct cond changed;
     int entered, open;
     int running, most;
+    struct strv order; /* of runs */
 } gate;
 static atomic_int runs, resolves;
 
@@ -176,6 +216,7 @@ static struct error *fake_run(struct op_context *c, struct snapshot **inputs, st
     atomic_fetch_add(&runs, 1);
     mutex_lock(&gate.lock);
     gate.most = MAX(gate.most, ++gate.running);
+    strv_add(&gate.order, arg);
     mutex_unlock(&gate.lock);
     reporter_log(c->reporter, 1, arg, strlen(arg));
     if (str_has_prefix(arg, "gate") && (r = gate_wait()) < 0)
@@ -235,9 +276,17 @@ static struct error *fake_text(const struct llb_vertex *v, struct buf *out)
     return NULL;
 }
 
-static const struct op_impl fake_exec = {
-    .key_text = fake_text, .name = "exec", .run = fake_run, .output_count = fake_outputs, .takes_cpu = true
-};
+static bool fake_extends(const struct llb_vertex *v, size_t input)
+{
+    return input == 0;
+}
+
+static const struct op_impl fake_exec = { .key_text = fake_text,
+                                          .name = "exec",
+                                          .run = fake_run,
+                                          .output_count = fake_outputs,
+                                          .extends = fake_extends,
+                                          .takes_cpu = true };
 static const struct op_impl fake_source = { .name = "source", .resolve = fake_resolve, .run = fake_pull };
 
 static struct error *by_content(const struct llb_vertex *v, size_t i, struct op_input_key *k)
@@ -368,7 +417,7 @@ static struct job *open_job(struct solver *s)
 {
     static atomic_int next;
     CLEANUP(freep) char *ref = xasprintf("job%d", atomic_fetch_add(&next, 1));
-    struct job_options o = { .ref = ref };
+    struct job_options o = { .ref = ref, .exports_layers = true };
     struct job *j;
 
     assert_null(job_open(s, &o, &j));
@@ -428,6 +477,9 @@ static int setup(void **state)
     gate = (struct gate){ 0 };
     mutex_init(&gate.lock);
     cond_init(&gate.changed);
+    mutex_init(&digests.lock);
+    cond_init(&digests.changed);
+    digests.closed = false;
     atomic_store(&runs, 0);
     atomic_store(&resolves, 0);
     return 0;
@@ -437,6 +489,9 @@ static int teardown(void **state)
 {
     assert_int_equal(atomic_load(&snapshots_live), 0);
     map_deinit(&records);
+    strv_deinit(&gate.order);
+    strv_deinit(&digests.asked);
+    strv_deinit(&digests.made);
     return 0;
 }
 
@@ -672,6 +727,140 @@ static void test_parallelism(void **state)
     solver_free(s);
 }
 
+static size_t count_queued(struct solver *s)
+{
+    size_t n = 0;
+
+    mutex_lock(&s->lock);
+    for (size_t i = 0; i < s->nodes.len; i++)
+        n += ((struct node *)s->nodes.entries[i].value)->state == NODE_QUEUED;
+    mutex_unlock(&s->lock);
+    return n;
+}
+
+static struct llb_def *fan(const char *name, size_t n)
+{
+    struct maker m = { 0 };
+    CLEANUP(freep) size_t *at = xcalloc(n, sizeof *at);
+    CLEANUP(freep) char *end = xasprintf("%s-end", name);
+
+    for (size_t i = 0; i < n; i++) {
+        CLEANUP(freep) char *one = xasprintf("%s%zu", name, i);
+
+        at[i] = add_exec(&m, one, NULL, 0);
+    }
+    add_exec(&m, end, at, n);
+    return make_def(&m);
+}
+
+/* One slot: a build of many steps, then one of two, whose steps do not come last. */
+static void test_fairness(void **state)
+{
+    struct solver *s = new_solver(1, &fake_exec);
+    struct solve big = begin_solve(s, fan("gate-big", 9)), small = begin_solve(s, fan("small", 2));
+    struct group g;
+
+    group_open(&g, 0);
+    assert_null(group_spawn(&g, "big", solve_main, &big));
+    gate_await(1);
+    while (count_queued(s) < 8)
+        sched_yield();
+    assert_null(group_spawn(&g, "small", solve_main, &small));
+    while (count_queued(s) < 8 + 2)
+        sched_yield();
+    gate_open();
+    assert_null(group_join(&g));
+    assert_null(big.error);
+    assert_null(small.error);
+    assert_int_equal(gate.order.len, 10 + 3);
+    for (size_t i = 6; i < gate.order.len; i++)
+        assert_false(streq(gate.order.v[i], "small0") || streq(gate.order.v[i], "small1"));
+    end_solve(&big);
+    end_solve(&small);
+    solver_free(s);
+}
+
+/* Two builds wait for one step, in the lane of the first, which goes. */
+static void test_lane_of_another(void **state)
+{
+    struct solver *s = new_solver(1, &fake_exec);
+    struct solve hog = begin_solve(s, fan("gate-hog", 1)), first = begin_solve(s, fan("shared", 2)),
+                 second = begin_solve(s, fan("shared", 2));
+    struct group g, leaving;
+
+    group_open(&g, 0);
+    group_open(&leaving, 0);
+    assert_null(group_spawn(&g, "hog", solve_main, &hog));
+    gate_await(1);
+    assert_null(group_spawn(&leaving, "first", solve_main, &first));
+    while (count_queued(s) < 2)
+        sched_yield();
+    assert_null(group_spawn(&g, "second", solve_main, &second));
+    for (bool both = false; !both; sched_yield()) {
+        mutex_lock(&s->lock);
+        both = second.job->nodes.len == 3;
+        mutex_unlock(&s->lock);
+    }
+    scope_cancel(job_scope(first.job), NULL);
+    assert_null(group_join(&leaving));
+    assert_true(err_is(first.error, ERR_CANCELLED));
+    end_solve(&first);
+    assert_int_equal(count_queued(s), 2);
+    gate_open();
+    assert_null(group_join(&g));
+    assert_null(second.error);
+    end_solve(&hog);
+    end_solve(&second);
+    solver_free(s);
+}
+
+/* Of a result: the layers from its step down through the bases; not those of what was only read. */
+static void test_layer_digests(void **state)
+{
+    struct solver *s = new_solver(2, &fake_exec);
+    struct maker m = { 0 };
+    size_t base = add_exec(&m, "base", NULL, 0), other = add_exec(&m, "other", NULL, 0);
+    size_t in[] = { base, other };
+    size_t mid = add_exec(&m, "mid", in, 2);
+
+    add_exec(&m, "top", &mid, 1);
+    free(solve_now(s, make_def(&m)));
+    solver_free(s); /* what was hashed beside has ended */
+    struct digest unread = digest_of("other@", strlen("other@"));
+
+    assert_false(strv_has(&digests.asked, unread.s));
+    assert_in_range(digests.asked.len, 1, 3); /* the job ends when nobody needs the lower ones */
+}
+
+/* The layer below is hashed beside the step above; when the job goes, it is not waited for. */
+static void test_digests_beside(void **state)
+{
+    struct solver *s = new_solver(2, &fake_exec);
+    struct maker m = { 0 };
+    size_t at = add_exec(&m, "base", NULL, 0);
+    struct group g;
+
+    add_exec(&m, "gate-top", &at, 1);
+    struct solve v = begin_solve(s, make_def(&m));
+
+    digests.closed = true;
+    group_open(&g, 0);
+    assert_null(group_spawn(&g, "solve", solve_main, &v));
+    gate_await(1);
+    await_digests(&digests.asked, 1);
+    gate_open();
+    await_digests(&digests.asked, 2); /* its own: in the step */
+    mutex_lock(&digests.lock);
+    assert_int_equal(digests.made.len, 0);
+    mutex_unlock(&digests.lock);
+    scope_cancel(job_scope(v.job), NULL);
+    assert_null(group_join(&g));
+    assert_true(err_is(v.error, ERR_CANCELLED));
+    end_solve(&v);
+    solver_free(s);
+    assert_int_equal(digests.made.len, 0);
+}
+
 /* The input's id changed, what is read of it did not. */
 static void test_content_key(void **state)
 {
@@ -810,9 +999,14 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_cache),       TEST(test_deep),        TEST(test_join_vertex),  TEST(test_join_key),
-        TEST(test_cancel),      TEST(test_failure),     TEST(test_ignore_cache), TEST(test_multi_output),
-        TEST(test_parallelism), TEST(test_content_key), TEST(test_storm),        TEST(test_refused),
+        TEST(test_cache),         TEST(test_deep),
+        TEST(test_join_vertex),   TEST(test_join_key),
+        TEST(test_cancel),        TEST(test_failure),
+        TEST(test_ignore_cache),  TEST(test_multi_output),
+        TEST(test_parallelism),   TEST(test_content_key),
+        TEST(test_storm),         TEST(test_refused),
+        TEST(test_fairness),      TEST(test_lane_of_another),
+        TEST(test_layer_digests), TEST(test_digests_beside),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

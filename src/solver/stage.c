@@ -461,6 +461,7 @@ struct error *stage_run(struct node *n)
         record(n, n->key, &n->preimage);
         if (n->content_key[0] != '\0')
             record(n, n->content_key, &n->content_preimage);
+        layers_hash_in_step(n);
     }
     reporter_complete(n->reporter, e);
     context_deinit(&c);
