@@ -101,6 +101,12 @@ def free_port():
         return s.getsockname()[1]
 
 
+def go_environment():
+    """Where a new enough Go is on PATH."""
+    folder = subprocess.run([TOP / "tests/clients/golang"], check=True, stdout=subprocess.PIPE).stdout.decode().strip()
+    return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+
+
 def prepare():
     """Fetch the clients and build our own programs on BuildKit's client, once; -> the folder of the clients."""
     folder = pathlib.Path(subprocess.run([TOP / "tests/clients/setup"], check=True, stdout=subprocess.PIPE).stdout.decode().strip())
@@ -108,8 +114,7 @@ def prepare():
         program = go_program(folder, source)
         if not program.exists():
             part = program.with_suffix(f".{os.getpid()}")
-            subprocess.run(["go", "build", "-trimpath", "-o", part, "."], cwd=source, check=True,
-                           env={**os.environ, "PATH": f"{os.environ['PATH']}:{folder}/bin"})
+            subprocess.run(["go", "build", "-trimpath", "-o", part, "."], cwd=source, check=True, env=go_environment())
             part.rename(program)
     return folder
 
