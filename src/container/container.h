@@ -37,6 +37,18 @@ struct container_image {
 };
 void container_image_deinit(struct container_image *i);
 
+/* What containers get that do not say. */
+struct container_defaults {
+    const struct map *log_options; /* string map, may be NULL */
+    const char *log_driver;        /* NULL: json-file */
+    int stop_timeout;              /* seconds; negative: 10 */
+    int64_t shm_size;              /* bytes; 0: 64 MiB */
+    const struct strv *ulimits;    /* "nofile=1024:2048" or "nofile=1024", may be NULL */
+    const char *publish_ip;        /* host address of published ports; NULL: any */
+    bool init;                     /* --init for all */
+    bool no_new_privileges, no_seccomp;
+};
+
 struct containers_config {
     const char *root; /* DATA_ROOT/containers; made when missing */
     struct runner *runner;
@@ -49,11 +61,9 @@ struct containers_config {
     /* Something happened to a container: "start", "die" .. `attributes`: string map. */
     void (*event)(void *ctx, const char *action, const char *id, const struct map *attributes);
     void *ctx;
-    const struct map *log_options; /* daemon's defaults: string map, may be NULL */
-    const char *log_driver;        /* NULL: json-file */
-    int stop_timeout;              /* seconds, of containers that say nothing; negative: 10 */
-    int shutdown_timeout;          /* seconds that containers_close may take; 0: 15 */
-    bool init;                     /* --init for all */
+    /* The owner may put another one in its place at any time; each one lives until containers_close. */
+    const struct container_defaults *_Atomic defaults;
+    int shutdown_timeout; /* seconds that containers_close may take; 0: 15 */
 };
 
 /* Loads what is on disk. Borrows `config` for its life. */

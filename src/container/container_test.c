@@ -29,6 +29,7 @@ static char base_dir[64];
 static struct runner *runner;
 static struct store *store;
 static struct snapshot *image;
+static const struct container_defaults defaults = { .stop_timeout = -1 };
 static struct containers_config config;
 static struct containers *room;
 static char container_root[96];
@@ -687,7 +688,7 @@ static int set_up(void **state)
                                          .store = store,
                                          .find_image = find_image,
                                          .event = note_event,
-                                         .stop_timeout = -1 };
+                                         .defaults = &defaults };
     e = containers_open(&config, &room);
     assert_null(e);
     return 0;

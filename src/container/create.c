@@ -100,7 +100,7 @@ static struct error *fill(struct container *ct, const struct container_request *
     TRY(settings_check(ct->config, ct->host_config, warnings));
     TRY(check_networking(r->networking));
     TRY(mounts_check(ct->host_config));
-    settings_adapt(ct->all->config, ct->host_config);
+    settings_adapt(ct->all->config->defaults, ct->host_config);
     ct->networking = r->networking != NULL ? json_deep_copy(r->networking) : NULL;
     TRY(ct->all->config->find_image(ct->all->config->ctx, json_get_string(ct->config, "Image"), r->platform,
                                     &image));
@@ -108,7 +108,7 @@ static struct error *fill(struct container *ct, const struct container_request *
         strv_add(warnings, image.warning);
     settings_merge_image(ct->config, image.config);
     TRY(check_command(ct->config));
-    TRY(ports_parse(ct->config, ct->host_config, &ports));
+    TRY(ports_parse(ct->config, ct->host_config, ct->all->config->defaults->publish_ip, &ports));
     adapt_config(ct, ct->config, ct->host_config, r->version);
     ct->tty = json_get_bool(ct->config, "Tty");
     ct->image_id = TAKE(image.id);

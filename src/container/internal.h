@@ -111,7 +111,7 @@ void container_event(struct container *ct, const char *action, ...) __attribute_
 /* ---- settings.c: what the configuration means */
 struct error *settings_check(const json_t *config, const json_t *host_config,
                              struct strv *warnings) MUST_CHECK;
-void settings_adapt(const struct containers_config *c, json_t *host_config);
+void settings_adapt(const struct container_defaults *c, json_t *host_config);
 /* Merge the image's config into what was asked for (docker's rules). */
 void settings_merge_image(json_t *config, const json_t *image);
 int signal_parse(const char *text) MUST_CHECK; /* "SIGTERM", "term", "15", "RTMIN+3": number or -EINVAL */
@@ -137,7 +137,8 @@ json_t *execs_running(struct container *ct); /* ids of those that have not ended
 struct error *container_monitor(void *run); /* the task that watches a running container */
 
 /* ---- ports.c */
-struct error *ports_parse(const json_t *config, const json_t *host_config,
+/* `any_ip`: the host address of bindings that name none; NULL: all addresses. */
+struct error *ports_parse(const json_t *config, const json_t *host_config, const char *any_ip,
                           struct port_bindings *ret) MUST_CHECK;
 void ports_deinit(struct port_bindings *p);
 /* Bind the host's ports: afterwards host_port is set.  ERR_CONFLICT-like text of dockerd when one is taken.

@@ -127,7 +127,7 @@ static struct error *find_init(struct container *ct, char **ret)
     const json_t *wanted = json_object_get(ct->host_config, "Init");
 
     *ret = NULL;
-    if (!json_is_true(wanted) && !(wanted == NULL && ct->all->config->init))
+    if (!json_is_true(wanted) && !(wanted == NULL && ct->all->config->defaults->init))
         return NULL;
     for (size_t i = 0; i < ARRAY_LEN(names) && *ret == NULL; i++) {
         for (size_t k = 0; k < ARRAY_LEN(dirs) && *ret == NULL; k++) {
@@ -187,6 +187,7 @@ static bool has_option(const struct strv *options, const char *a, const char *b)
 
 static void fill_security(struct container *ct, struct launch *l)
 {
+    const struct container_defaults *defaults = ct->all->config->defaults;
     const json_t *h = ct->host_config;
     CLEANUP(strv_deinit) struct strv options = { 0 };
     const json_t *masked = json_object_get(h, "MaskedPaths");
@@ -195,9 +196,14 @@ static void fill_security(struct container *ct, struct launch *l)
     l->extra.privileged = json_get_bool(h, "Privileged");
     l->extra.caps_add = cap_set(h, "CapAdd");
     l->extra.caps_drop = cap_set(h, "CapDrop");
-    l->extra.no_new_privileges = has_option(&options, "no-new-privileges", "no-new-privileges=true") ||
-                                 has_option(&options, "no-new-privileges:true", NULL);
-    l->extra.no_seccomp = has_option(&options, "seccomp=unconfined", "seccomp:unconfined");
+    l->extra.no_new_privileges = defaults->no_new_privileges;
+    if (has_option(&options, "no-new-privileges=false", "no-new-privileges:false"))
+        l->extra.no_new_privileges = false;
+    if (has_option(&options, "no-new-privileges", "no-new-privileges=true") ||
+        has_option(&options, "no-new-privileges:true", NULL))
+        l->extra.no_new_privileges = true;
+    l->extra.no_seccomp = has_option(&options, "seccomp=unconfined", "seccomp:unconfined") ||
+                          (defaults->no_seccomp && !has_option(&options, "seccomp=builtin", NULL));
     l->extra.unmasked = json_is_array(masked) && json_array_size(masked) == 0;
     l->extra.host_pid = streq(json_get_string(h, "PidMode"), "host");
     l->extra.host_ipc = streq(json_get_string(h, "IpcMode"), "host");

@@ -225,7 +225,7 @@ static struct error *begin_run(struct run *r, struct stdio *s, struct port_bindi
     struct container *ct = r->container;
     int64_t started;
 
-    TRY(ports_parse(ct->config, ct->host_config, ports));
+    TRY(ports_parse(ct->config, ct->host_config, ct->all->config->defaults->publish_ip, ports));
     TRY(bind_ports(ct, ports));
     TRY(open_log(r));
     TRY(create_process(r, s));
@@ -525,7 +525,9 @@ static int64_t stop_timeout(const struct container *ct, const int64_t *given)
         return *given;
     if (json_is_integer(own))
         return json_integer_value(own);
-    return ct->all->config->stop_timeout >= 0 ? ct->all->config->stop_timeout : 10;
+    int by_default = ct->all->config->defaults->stop_timeout;
+
+    return by_default >= 0 ? by_default : 10;
 }
 
 static struct error *stop(struct container *ct, int signal, int64_t timeout_s)

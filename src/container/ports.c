@@ -86,7 +86,9 @@ static struct error *add_binding(struct port_bindings *p, const char *spec, cons
     return NULL;
 }
 
-static struct error *parse_all(const json_t *config, const json_t *host_config, struct port_bindings *p)
+/* `any_ip`: the host address of bindings that name none; "" is all. */
+static struct error *parse_all(const json_t *config, const json_t *host_config, const char *any_ip,
+                               struct port_bindings *p)
 {
     json_t *bindings = json_object_get(host_config, "PortBindings"), *list, *b;
     const char *spec;
@@ -96,10 +98,12 @@ static struct error *parse_all(const json_t *config, const json_t *host_config, 
     {
         /* An empty list asks for any port. */
         if (json_array_size(list) == 0)
-            TRY(add_binding(p, spec, "", ""));
+            TRY(add_binding(p, spec, any_ip, ""));
         json_array_foreach(list, i, b)
         {
-            TRY(add_binding(p, spec, json_get_string(b, "HostIp"), json_get_string(b, "HostPort")));
+            const char *ip = json_get_string(b, "HostIp");
+
+            TRY(add_binding(p, spec, *ip != '\0' ? ip : any_ip, json_get_string(b, "HostPort")));
         }
     }
     if (!json_get_bool(host_config, "PublishAllPorts"))
@@ -107,18 +111,19 @@ static struct error *parse_all(const json_t *config, const json_t *host_config, 
     json_object_foreach(json_object_get(config, "ExposedPorts"), spec, list)
     {
         if (json_object_get(bindings, spec) == NULL)
-            TRY(add_binding(p, spec, "", ""));
+            TRY(add_binding(p, spec, any_ip, ""));
     }
     return NULL;
 }
 
-struct error *ports_parse(const json_t *config, const json_t *host_config, struct port_bindings *ret)
+struct error *ports_parse(const json_t *config, const json_t *host_config, const char *any_ip,
+                          struct port_bindings *ret)
 {
     CLEANUP(ports_deinit) struct port_bindings p = { 0 };
 
     if (!streq(json_get_string(host_config, "NetworkMode"), "bridge"))
         return NULL; /* nothing to publish from: docker discards them */
-    TRY(parse_all(config, host_config, &p));
+    TRY(parse_all(config, host_config, any_ip != NULL ? any_ip : "", &p));
     *ret = p;
     memset(&p, 0, sizeof(p));
     return NULL;

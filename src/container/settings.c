@@ -261,7 +261,7 @@ struct error *settings_check(const json_t *config, const json_t *host_config, st
  * -----------------------------------------------------------------------------------------------------------------
  */
 
-static void adapt_log_config(const struct containers_config *c, json_t *h)
+static void adapt_log_config(const struct container_defaults *c, json_t *h)
 {
     json_t *l = json_object_get(h, "LogConfig");
     const char *type = json_get_string(l, "Type");
@@ -283,7 +283,45 @@ static void set_if_empty(json_t *o, const char *key, const char *value)
         json_object_set_new(o, key, json_string(value));
 }
 
-void settings_adapt(const struct containers_config *c, json_t *h)
+/* "nofile=1024:2048" as HostConfig has it. */
+static json_t *ulimit_json(const char *text)
+{
+    const char *equals = strchr(text, '='), *colon = strchr(text, ':');
+    CLEANUP(freep) char *name = xstrndup(text, (size_t)(equals - text));
+    CLEANUP(freep) char *soft_text = xstrndup(equals + 1, strcspn(equals + 1, ":"));
+    int64_t soft = 0, hard;
+
+    (void)!parse_i64(soft_text, &soft); /* the daemon's configuration has checked it */
+    if (colon == NULL || parse_i64(colon + 1, &hard) < 0)
+        hard = soft;
+    return json_pack("{s:s, s:I, s:I}", "Name", name, "Hard", (json_int_t)hard, "Soft", (json_int_t)soft);
+}
+
+/* The daemon's limits for what the container does not limit itself. */
+static void adapt_ulimits(const struct strv *defaults, json_t *h)
+{
+    json_t *own = json_object_get(h, "Ulimits"), *v;
+    size_t k;
+
+    if (!json_is_array(own)) {
+        own = json_array();
+        json_object_set_new(h, "Ulimits", own);
+    }
+    for (size_t i = 0; i < defaults->len; i++) {
+        json_t *limit = ulimit_json(defaults->v[i]);
+        bool given = false;
+
+        json_array_foreach(own, k, v)
+        {
+            given |= streq(json_get_string(v, "Name"), json_get_string(limit, "Name"));
+        }
+        if (!given)
+            json_array_append(own, limit);
+        json_decref(limit);
+    }
+}
+
+void settings_adapt(const struct container_defaults *c, json_t *h)
 {
     int64_t memory = json_get_int(h, "Memory");
 
@@ -299,9 +337,11 @@ void settings_adapt(const struct containers_config *c, json_t *h)
     set_if_empty(h, "CgroupnsMode", cgroup_layout() == CGROUP_V2 ? "private" : "host");
     set_if_empty(h, "Runtime", "runc");
     if (json_get_int(h, "ShmSize") == 0)
-        json_object_set_new(h, "ShmSize", json_integer(SHM_SIZE));
+        json_object_set_new(h, "ShmSize", json_integer(c->shm_size > 0 ? c->shm_size : SHM_SIZE));
     if (memory > 0 && json_get_int(h, "MemorySwap") == 0)
         json_object_set_new(h, "MemorySwap", json_integer(memory <= INT64_MAX / 2 ? memory * 2 : memory));
+    if (c->ulimits != NULL && c->ulimits->len > 0)
+        adapt_ulimits(c->ulimits, h);
     adapt_log_config(c, h);
 }
 

@@ -37,10 +37,10 @@ static void set_default_paths(struct config *c)
 
 static void set_defaults(struct config *c)
 {
-    char **empty[] = { &c->http_proxy,     &c->https_proxy, &c->no_proxy,
-                       &c->cgroup_parent,  &c->bridge,      &c->bip,
-                       &c->worker_binary,  &c->otel_socket, &c->provenance_env_dir,
-                       &c->min_api_version };
+    char **empty[] = { &c->http_proxy,      &c->https_proxy, &c->no_proxy,
+                       &c->cgroup_parent,   &c->bridge,      &c->bip,
+                       &c->worker_binary,   &c->otel_socket, &c->provenance_env_dir,
+                       &c->min_api_version, &c->publish_ip,  &c->seccomp_profile };
 
     for (size_t i = 0; i < ARRAY_LEN(empty); i++)
         *empty[i] = xstrdup("");
@@ -111,7 +111,9 @@ void config_deinit(struct config *c)
                         c->worker_binary,
                         c->otel_socket,
                         c->provenance_env_dir,
-                        c->min_api_version };
+                        c->min_api_version,
+                        c->publish_ip,
+                        c->seccomp_profile };
     struct strv *lists[] = {
         &c->hosts,        &c->registry_mirrors, &c->insecure_registries, &c->dns,
         &c->dns_options,  &c->dns_search,       &c->host_gateway_ips,    &c->address_pools,
@@ -487,17 +489,4 @@ struct error *config_load(int argc, char **argv, struct config *ret, bool *ret_d
     else
         *ret = c;
     return e;
-}
-
-struct error *config_reload(int argc, char **argv, struct config *c)
-{
-    struct config fresh = { 0 };
-    bool done;
-
-    TRY(config_load(argc, argv, &fresh, &done));
-    c->debug = fresh.debug;
-    free(c->log_level);
-    c->log_level = TAKE(fresh.log_level);
-    config_deinit(&fresh);
-    return NULL;
 }

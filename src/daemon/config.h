@@ -106,6 +106,8 @@ struct config {
     int64_t mtu;
     int64_t default_stop_timeout; /* seconds */
     char *log_driver;
+    char *publish_ip;       /* of published ports; "" any */
+    char *seccomp_profile;  /* "", "builtin", "unconfined" */
     struct map log_options; /* string map */
     struct strv labels;     /* of the daemon, "k=v" */
     struct map features;    /* string map: "true", "false" */
@@ -130,9 +132,6 @@ struct config {
  * exit with 0. The error's message is what the user reads, word for word that of the real program; exit
  * with 1. */
 struct error *config_load(int argc, char **argv, struct config *ret, bool *ret_done) MUST_CHECK;
-/* Read the file anew (SIGHUP): takes over the log level and debug into *c; what else changed needs a restart.
- */
-struct error *config_reload(int argc, char **argv, struct config *c) MUST_CHECK;
 void config_deinit(struct config *c);
 
 #endif

@@ -143,6 +143,32 @@ static struct error *check_generic(const char *value, char **ret)
     return NULL;
 }
 
+/* What would be a hole when it was accepted and not done is refused. */
+
+static struct error *check_authorization(const char *value, char **ret)
+{
+    return err_new(ERR_UNIMPLEMENTED, "authorization plugins are not supported: \"%s\" would not be asked",
+                   value);
+}
+
+static struct error *check_remap(const char *value, char **ret)
+{
+    if (*value != '\0')
+        return err_new(ERR_UNIMPLEMENTED,
+                       "user namespaces are not supported: containers would run as the host's root");
+    *ret = xstrdup(value);
+    return NULL;
+}
+
+static struct error *check_seccomp(const char *value, char **ret)
+{
+    if (*value != '\0' && !streq(value, "builtin") && !streq(value, "unconfined"))
+        return err_new(ERR_UNIMPLEMENTED,
+                       "profiles from a file are not supported: \"builtin\" or \"unconfined\"");
+    *ret = xstrdup(value);
+    return NULL;
+}
+
 /* ---- the table, by name ---- */
 
 #define AT(member) offsetof(struct config, member)
@@ -154,7 +180,7 @@ static const struct flag_spec specs[] = {
     { "add-runtime", 0, FLAG_RUNTIME, NONE, "[]", "Register an additional OCI compatible runtime", "runtimes" },
     { "allow-direct-routing", 0, FLAG_BOOL, NONE, "", "Allow remote access to published ports on container IP addresses", IDLE },
     { "apparmor-profile", 0, FLAG_STRING, NONE, "", "Path to AppArmor profile template", IDLE },
-    { "authorization-plugin", 0, FLAG_LIST, NONE, "", "Authorization plugins to load", "authorization-plugins", IDLE },
+    { "authorization-plugin", 0, FLAG_LIST, NONE, "", "Authorization plugins to load", "authorization-plugins", .check = check_authorization },
     { "bip", 0, FLAG_STRING, AT(bip), "", "IPv4 address for the default bridge" },
     { "bip6", 0, FLAG_STRING, NONE, "", "IPv6 address for the default bridge", IDLE },
     { "bridge", 'b', FLAG_STRING, AT(bridge), "", "Attach containers to a network bridge" },
@@ -177,9 +203,9 @@ static const struct flag_spec specs[] = {
     { "default-ipc-mode", 0, FLAG_STRING, NONE, "private", "Default mode for containers ipc (\"shareable\" | \"private\")", IDLE },
     { "default-network-opt", 0, FLAG_MAP_OF_MAPS, NONE, "map[]", "Default network options", "default-network-opts", IDLE },
     { "default-runtime", 0, FLAG_STRING, AT(default_runtime), "runc", "Default OCI runtime for containers" },
-    { "default-shm-size", 0, FLAG_BYTES, AT(shm_size), "64MiB", "Default shm size for containers", IDLE },
+    { "default-shm-size", 0, FLAG_BYTES, AT(shm_size), "64MiB", "Default shm size for containers" },
     { "default-stop-timeout", 0, FLAG_INT, AT(default_stop_timeout), "10", "Set the default container stop timeout in seconds (0 to terminate immediately)" },
-    { "default-ulimit", 0, FLAG_ULIMIT, AT(ulimits), "[]", "Default ulimits for containers", "default-ulimits", IDLE },
+    { "default-ulimit", 0, FLAG_ULIMIT, AT(ulimits), "[]", "Default ulimits for containers", "default-ulimits" },
     { "dns", 0, FLAG_IP_LIST, AT(dns), "", "DNS server to use" },
     { "dns-opt", 0, FLAG_LIST, AT(dns_options), "", "DNS options to use", "dns-opts" },
     { "dns-search", 0, FLAG_LIST, AT(dns_search), "", "DNS search domains to use", .check = check_dns_search },
@@ -198,10 +224,10 @@ static const struct flag_spec specs[] = {
     { "http-proxy", 0, FLAG_STRING, AT(http_proxy), "", "HTTP proxy URL to use for outgoing traffic" },
     { "https-proxy", 0, FLAG_STRING, AT(https_proxy), "", "HTTPS proxy URL to use for outgoing traffic" },
     { "icc", 0, FLAG_BOOL, NONE, "true", "Enable inter-container communication for the default bridge network", IDLE },
-    { "init", 0, FLAG_BOOL, AT(init), "", "Run an init in the container to forward signals and reap processes", IDLE },
+    { "init", 0, FLAG_BOOL, AT(init), "", "Run an init in the container to forward signals and reap processes" },
     { "init-path", 0, FLAG_STRING, NONE, "", "Path to the docker-init binary", IDLE },
     { "insecure-registry", 0, FLAG_LIST, AT(insecure_registries), "", "Enable insecure registry communication", "insecure-registries", .check = check_index },
-    { "ip", 0, FLAG_IP, NONE, "0.0.0.0", "Host IP for port publishing from the default bridge network", IDLE },
+    { "ip", 0, FLAG_IP, AT(publish_ip), "0.0.0.0", "Host IP for port publishing from the default bridge network" },
     { "ip-forward", 0, FLAG_BOOL, NONE, "true", "Enable IP forwarding in system configuration", IDLE },
     { "ip-forward-no-drop", 0, FLAG_BOOL, NONE, "", "Do not set the filter-FORWARD policy to DROP when enabling IP forwarding", IDLE },
     { "ip-masq", 0, FLAG_BOOL, NONE, "true", "Enable IP masquerading for the default bridge network", IDLE },
@@ -210,7 +236,7 @@ static const struct flag_spec specs[] = {
     { "ipv6", 0, FLAG_BOOL, NONE, "", "Enable IPv6 networking for the default bridge network", IDLE },
     { "label", 0, FLAG_LIST, AT(labels), "", "Set key=value labels to the daemon", "labels", .check = check_label },
     { "live-restore", 0, FLAG_BOOL, AT(live_restore), "", "Enable live restore of docker when containers are still running", IDLE },
-    { "log-driver", 0, FLAG_STRING, AT(log_driver), "json-file", "Default driver for container logs", IDLE },
+    { "log-driver", 0, FLAG_STRING, AT(log_driver), "json-file", "Default driver for container logs" },
     { "log-format", 0, FLAG_STRING, AT(log_format), "text", "Set the logging format (\"text\"|\"json\")" },
     { "log-level", 'l', FLAG_STRING, AT(log_level), "info", "Set the logging level (\"debug\"|\"info\"|\"warn\"|\"error\"|\"fatal\")" },
     { "log-opt", 0, FLAG_MAP, AT(log_options), "map[]", "Default log driver options for containers", "log-opts" },
@@ -221,7 +247,7 @@ static const struct flag_spec specs[] = {
     { "mtu", 0, FLAG_INT, AT(mtu), "1500", "Set the MTU for the default \"bridge\" network", IDLE },
     { "network-control-plane-mtu", 0, FLAG_INT, NONE, "1500", "Network Control plane MTU", IDLE },
     { "network-diagnostic-port", 0, FLAG_INT, NONE, "", "TCP port number of the network diagnostic server", .attrs = FLAG_HIDDEN | FLAG_WITHOUT_EFFECT },
-    { "no-new-privileges", 0, FLAG_BOOL, AT(no_new_privileges), "", "Set no-new-privileges by default for new containers", IDLE },
+    { "no-new-privileges", 0, FLAG_BOOL, AT(no_new_privileges), "", "Set no-new-privileges by default for new containers" },
     { "no-proxy", 0, FLAG_STRING, AT(no_proxy), "", "Comma-separated list of hosts or IP addresses for which the proxy is skipped" },
     { "node-generic-resource", 0, FLAG_LIST, NONE, "", "Advertise user-defined resource", "node-generic-resources", .attrs = FLAG_WITHOUT_EFFECT, .check = check_generic },
     { "nri-opts", 0, FLAG_NRI, NONE, "enable=false", "Node Resource Interface configuration", IDLE },
@@ -230,7 +256,7 @@ static const struct flag_spec specs[] = {
     { "registry-mirror", 0, FLAG_LIST, AT(registry_mirrors), "", "Preferred Docker registry mirror", "registry-mirrors", .check = check_mirror },
     { "restart", 'r', FLAG_BOOL, NONE, "true", "--restart on the daemon has been deprecated in favor of --restart policies on docker run", .attrs = FLAG_DEPRECATED | FLAG_WITHOUT_EFFECT, .note = "Please use a restart policy on docker run" },
     { "rootless", 0, FLAG_BOOL, AT(rootless), "", "Enable rootless mode; typically used with RootlessKit", IDLE },
-    { "seccomp-profile", 0, FLAG_STRING, NONE, "builtin", "Path to seccomp profile. Set to \"unconfined\" to disable the default seccomp profile", IDLE },
+    { "seccomp-profile", 0, FLAG_STRING, AT(seccomp_profile), "builtin", "Path to seccomp profile. Set to \"unconfined\" to disable the default seccomp profile", .check = check_seccomp },
     { "selinux-enabled", 0, FLAG_BOOL, AT(selinux), "", "Enable selinux support", IDLE },
     { "shutdown-timeout", 0, FLAG_INT, AT(shutdown_timeout), "15", "Set the default shutdown timeout" },
     { "storage-driver", 's', FLAG_STRING, NONE, "", "Storage driver to use", IDLE },
@@ -243,7 +269,7 @@ static const struct flag_spec specs[] = {
     { "tlsverify", 0, FLAG_BOOL, AT(tls_verify), "", "Use TLS and verify the remote" },
     { "userland-proxy", 0, FLAG_BOOL, AT(userland_proxy), "true", "Use userland proxy for loopback traffic", IDLE },
     { "userland-proxy-path", 0, FLAG_STRING, NONE, "", "Path to the userland proxy binary", IDLE },
-    { "userns-remap", 0, FLAG_STRING, NONE, "", "User/Group setting for user namespaces", IDLE },
+    { "userns-remap", 0, FLAG_STRING, NONE, "", "User/Group setting for user namespaces", .check = check_remap },
     { "validate", 0, FLAG_BOOL, AT(validate), "", "Validate daemon configuration and exit" },
     { "version", 'v', FLAG_BOOL, NONE, "", "Print version information and quit" },
 };

@@ -205,6 +205,21 @@ static void set_builder(struct engine_setup *s, const struct config *c)
     set_gc(s, c);
 }
 
+static void set_containers(struct engine_setup *s, const struct config *c)
+{
+    s->engine.containers = (struct container_defaults){
+        .log_options = &c->log_options,
+        .log_driver = null_if_empty(c->log_driver),
+        .stop_timeout = (int)MIN(c->default_stop_timeout, (int64_t)INT32_MAX),
+        .shm_size = c->shm_size,
+        .ulimits = &c->ulimits,
+        .publish_ip = streq(c->publish_ip, "0.0.0.0") ? NULL : null_if_empty(c->publish_ip),
+        .init = c->init,
+        .no_new_privileges = c->no_new_privileges,
+        .no_seccomp = streq(c->seccomp_profile, "unconfined")
+    };
+}
+
 void engine_setup_init(struct engine_setup *s, const struct config *c)
 {
     struct engine_config *e = &s->engine;
@@ -217,8 +232,7 @@ void engine_setup_init(struct engine_setup *s, const struct config *c)
     e->default_runtime = c->default_runtime[0] != '\0' ? c->default_runtime : "runc";
     e->debug = c->debug;
     e->max_parallelism = (int)MIN(c->max_parallelism, (int64_t)INT32_MAX);
-    e->log_opts = c->log_options;
-    e->default_stop_timeout = (int)MIN(c->default_stop_timeout, (int64_t)INT32_MAX);
+    set_containers(s, c);
     e->server_version = ENGINE_VERSION;
     e->insecure_registries = c->insecure_registries;
     e->registry_mirrors = c->registry_mirrors;

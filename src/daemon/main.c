@@ -21,9 +21,9 @@
 #include "api/router.h"
 #include "base/bytes.h"
 #include "base/log.h"
-#include "daemon/engine_setup.h"
 #include "daemon/process.h"
 #include "daemon/serve.h"
+#include "daemon/settings.h"
 #include "io/path.h"
 #include "task/task.h"
 #include "wire/http1.h"
@@ -42,8 +42,8 @@
 struct daemon {
     int argc;
     char **argv;
-    struct config config;
-    struct engine_setup setup;
+    struct settings *_Atomic settings; /* the newest */
+    const struct config *config;       /* the first: all that is fixed at start */
     struct engine *engine;
     struct http_config http;
     struct listeners listeners;
@@ -98,7 +98,7 @@ static struct error *serve_one(struct stream *s, void *ctx)
 {
     struct daemon *d = ctx;
 
-    return d->config.face == FACE_BUILDKITD ? serve_http2(s, d) : http_serve(s, &d->http);
+    return d->config->face == FACE_BUILDKITD ? serve_http2(s, d) : http_serve(s, &d->http);
 }
 
 static size_t busy(void *ctx)
@@ -126,13 +126,26 @@ static void apply_log_config(const struct config *c)
 
 static void reload(struct daemon *d)
 {
-    log_info("Got signal to reload configuration", "file", d->config.config_file);
-    struct error *e = config_reload(d->argc, d->argv, &d->config);
+    CLEANUP(map_deinit) struct map attributes = { 0 };
+    struct settings *fresh = NULL;
 
-    if (e != NULL)
-        log_err(LOG_ERROR, e, "configuration not reloaded");
-    else
-        apply_log_config(&d->config);
+    log_info("Got signal to reload configuration", "file", d->config->config_file);
+    service_notify_reloading();
+    struct error *e = settings_load(d->argc, d->argv, &fresh);
+
+    if (e == NULL) {
+        engine_setup_init(&fresh->setup, &fresh->config);
+        fresh->older = d->settings;
+        d->settings = fresh;
+        apply_log_config(&fresh->config);
+        strmap_init(&attributes);
+        settings_attributes(fresh, &attributes);
+        engine_reload(d->engine, &fresh->setup.engine, &attributes);
+        log_info("Reloaded configuration");
+    } else {
+        log_err(LOG_ERROR, e, "Error reloading configuration");
+    }
+    service_notify("READY=1");
 }
 
 static void request_stop(struct daemon *d, int signal)
@@ -236,7 +249,7 @@ static struct error *require_root(const struct config *c)
 
 static struct error *open_all(struct daemon *d)
 {
-    struct config *c = &d->config;
+    const struct config *c = d->config;
 
     TRY(require_root(c));
     TRY(open_signals(d));
@@ -246,8 +259,8 @@ static struct error *open_all(struct daemon *d)
     TRY(data_root_lock(c->data_root, &d->lock_fd));
     TRY(err_wrap(listeners_open(c, &d->listeners), "failed to load listeners"));
     export_proxies(c);
-    engine_setup_init(&d->setup, c);
-    TRY(err_wrap(engine_open(&d->setup.engine, &d->engine), "failed to start daemon"));
+    engine_setup_init(&d->settings->setup, c);
+    TRY(err_wrap(engine_open(&d->settings->setup.engine, &d->engine), "failed to start daemon"));
     d->http = (struct http_config){ .handler = answer, .http2 = serve_http2, .ctx = d };
     return NULL;
 }
@@ -256,7 +269,7 @@ static struct error *start_tasks(struct daemon *d)
 {
     const struct service service = { .connection = serve_one, .busy = busy, .ctx = d };
 
-    TRY(server_start(&d->server, &d->config, &d->listeners, &service));
+    TRY(server_start(&d->server, d->config, &d->listeners, &service));
     TRY(group_spawn(&d->signal_watch, "signals", watch_signals, d));
     return group_spawn(&d->background, "engine", engine_background, d->engine);
 }
@@ -283,7 +296,7 @@ static void wait_for_stop(struct daemon *d)
 
 static void drain(struct daemon *d)
 {
-    int64_t timeout = d->config.shutdown_timeout;
+    int64_t timeout = d->settings->config.shutdown_timeout;
 
     log_info("stopping", "busy", busy(d) > 0 ? "yes" : NULL);
     service_notify("STOPPING=1");
@@ -311,23 +324,20 @@ static struct error *run(struct daemon *d)
 
 static void close_all(struct daemon *d)
 {
+    int64_t timeout = d->settings->config.shutdown_timeout;
     struct deadline limit;
 
     group_deinit(&d->background);
-    shield_begin(&limit, d->config.shutdown_timeout < 0
-                             ? INT64_MAX
-                             : d->config.shutdown_timeout * NS_PER_SEC + CLOSE_TIMEOUT);
+    shield_begin(&limit, timeout < 0 ? INT64_MAX : timeout * NS_PER_SEC + CLOSE_TIMEOUT);
     engine_close(d->engine);
     shield_end(&limit);
     group_deinit(&d->signal_watch); /* a third signal is heard until here */
-    engine_setup_deinit(&d->setup);
     listeners_close(&d->listeners);
     if (d->pidfile_written)
-        pidfile_remove(d->config.pidfile);
+        pidfile_remove(d->config->pidfile);
     closep(&d->lock_fd);
     closep(&d->signal_fd);
     scope_unref(d->shutdown);
-    config_deinit(&d->config);
 }
 
 /* Few arenas and early trims: an idle daemon is small (bench: memory). */
@@ -343,23 +353,26 @@ int main(int argc, char **argv)
     struct daemon d = {
         .argc = argc, .argv = argv, .lock_fd = -1, .signal_fd = -1, .lock = MUTEX_INIT, .changed = COND_INIT
     };
+    struct settings *first = NEW(struct settings);
     bool done = false;
 
     tune_memory();
     umask(0);
-    struct error *e = config_load(argc, argv, &d.config, &done);
+    struct error *e = config_load(argc, argv, &first->config, &done);
 
     if (e == NULL && !done) {
-        apply_log_config(&d.config);
-        log_start(&d.config);
+        d.settings = first;
+        d.config = &first->config;
+        apply_log_config(d.config);
+        log_start(d.config);
         d.shutdown = scope_new(NULL);
         e = open_all(&d);
         if (e == NULL)
             e = run(&d);
         close_all(&d);
-    } else if (e == NULL) {
-        config_deinit(&d.config);
+        first = d.settings;
     }
+    settings_free(first);
     if (e == NULL)
         return 0;
     fprintf(stderr, "%s\n", e->message);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/process.h"
+#include "base/bytes.h"
 #include "base/log.h"
 #include "io/path.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
@@ -108,4 +110,11 @@ void service_notify(const char *state)
     if (fd < 0 || sendto(fd, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&address,
                          (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
         log_warn("could not tell the service manager", "state", state);
+}
+
+void service_notify_reloading(void)
+{
+    CLEANUP(freep) char *text = xasprintf("RELOADING=1\nMONOTONIC_USEC=%" PRId64, monotonic_ns() / 1000);
+
+    service_notify(text);
 }

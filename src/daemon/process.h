@@ -17,5 +17,6 @@ struct error *data_root_lock(const char *root, int *ret_fd) MUST_CHECK;
 
 /* "READY=1" and the like to $NOTIFY_SOCKET; nothing without one. */
 void service_notify(const char *state);
+void service_notify_reloading(void); /* READY=1 follows */
 
 #endif

@@ -18,6 +18,7 @@
 struct connection {
     struct server *server;
     struct stream *stream;
+    int fd; /* the stream's */
     bool tls;
 };
 
@@ -41,6 +42,33 @@ static void connection_freep(struct connection **c)
         connection_free(*c);
 }
 
+/* A client that does not know of TLS: told so in plain words, as Go's server does. */
+static bool is_plain_http(struct connection *c)
+{
+    static const char *const starts[] = { "GET /", "HEAD ", "POST ", "PUT /", "OPTIO" };
+    char head[5];
+
+    if (task_wait_fd(c->fd, POLLIN) < 0 ||
+        recv(c->fd, head, sizeof(head), MSG_PEEK | MSG_DONTWAIT) < (ssize_t)sizeof(head))
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(starts); i++)
+        if (memcmp(head, starts[i], sizeof(head)) == 0)
+            return true;
+    return false;
+}
+
+static struct error *answer_plain_http(struct connection *c)
+{
+    static const char text[] =
+        "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+    char rest[4096];
+
+    (void)!recv(c->fd, rest, sizeof(rest),
+                MSG_DONTWAIT); /* what is left unread would reset the answer away */
+    (void)!stream_write_full(c->stream, text, sizeof(text) - 1);
+    return err_new(ERR_INVALID, "client sent an HTTP request to an HTTPS server");
+}
+
 static struct error *start_tls(struct connection *c)
 {
     const struct config *config = c->server->config;
@@ -53,7 +81,7 @@ static struct error *start_tls(struct connection *c)
     struct deadline d;
 
     deadline_begin(&d, TLS_HANDSHAKE_TIMEOUT);
-    struct error *e = stream_tls_server(c->stream, &tls, &secured);
+    struct error *e = is_plain_http(c) ? answer_plain_http(c) : stream_tls_server(c->stream, &tls, &secured);
 
     deadline_end(&d);
     if (e == NULL)
@@ -103,7 +131,7 @@ static void start_connection(struct server *s, const struct listener *l, int fd)
                      sizeof(one)); /* fails on unix sockets, which need it not */
     struct connection *c = NEW(struct connection);
 
-    *c = (struct connection){ .server = s, .tls = l->tls };
+    *c = (struct connection){ .server = s, .fd = fd, .tls = l->tls };
     c->stream = stream_from_fd(fd);
     struct error *e = group_spawn(&s->connections, "connection", serve_connection, c);
 

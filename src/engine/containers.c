@@ -92,11 +92,16 @@ struct error *engine_open_containers(struct engine *e)
         .image_is = image_is,
         .event = publish,
         .ctx = e,
-        .log_options = &e->config->log_opts,
-        .stop_timeout = e->config->default_stop_timeout,
+        .defaults = &e->config->containers,
     };
     e->container_room = room;
     return containers_open(&room->config, &e->containers);
+}
+
+void engine_reload_containers(struct engine *e)
+{
+    if (e->container_room != NULL)
+        e->container_room->config.defaults = &e->config->containers;
 }
 
 void engine_close_containers(struct engine *e)

@@ -6,7 +6,8 @@
 #include "engine/engine.h"
 
 struct error *engine_open_containers(struct engine *e) MUST_CHECK;
-void engine_close_containers(struct engine *e); /* safe on a half-open engine */
+void engine_reload_containers(struct engine *e); /* the newest configuration's defaults hold */
+void engine_close_containers(struct engine *e);  /* safe on a half-open engine */
 
 struct container_counts {
     int running, paused, stopped;

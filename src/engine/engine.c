@@ -92,6 +92,23 @@ struct error *engine_open(const struct engine_config *c, struct engine **ret)
     return NULL;
 }
 
+void engine_reload(struct engine *e, struct engine_config *c, const struct map *attributes)
+{
+    const struct engine_config *old = e->config;
+
+    c->data_root = old->data_root;
+    c->exec_root = old->exec_root;
+    c->buildkitd = old->buildkitd;
+    c->default_runtime = old->default_runtime;
+    c->max_parallelism = old->max_parallelism;
+    c->server_version = old->server_version;
+    c->experimental = old->experimental;
+    e->config = c;
+    registry_reload(e->registry, &c->registry);
+    engine_reload_containers(e);
+    events_publish(e->events, "daemon", "reload", e->id, attributes);
+}
+
 void engine_close(struct engine *e)
 {
     if (e == NULL)

@@ -6,6 +6,7 @@
 #define MINKE_ENGINE_ENGINE_H
 
 #include "buildkit/builder.h"
+#include "container/container.h"
 #include "engine/events.h"
 #include "registry/registry.h"
 #include "run/run.h"
@@ -15,29 +16,27 @@
 #endif
 #define BUILDKIT_VERSION "v0.34.2"
 
-struct containers; /* container/container.h */
-
-/* Everything a daemon is told. Borrowed by the engine for its life. */
+/* Everything a daemon is told. Borrowed by the engine for its life. Members marked * may change while it runs
+ * (engine_reload). */
 struct engine_config {
     const char *data_root, *exec_root;
     bool buildkitd; /* the Control API alone: buildkitd's defaults */
     struct runner_config runner;
-    struct registry_config registry;
-    struct builder_config builder; /* store, sessions, solver, ops and hooks are filled in by the engine */
-    struct strv labels;            /* daemon labels, "k=v" */
-    const char *default_runtime;   /* shown in /info */
-    bool debug;
+    struct registry_config registry; /* * */
+    struct builder_config builder;   /* store, sessions, solver, ops and hooks are filled in by the engine */
+    struct strv labels;              /* * daemon labels, "k=v" */
+    const char *default_runtime;     /* shown in /info */
+    bool debug;                      /* * */
     int max_parallelism;
-    struct map log_opts;                               /* string map: max-size, max-file */
-    int default_stop_timeout;                          /* seconds; -1: 10 */
+    struct container_defaults containers;              /* * */
     const char *server_version;                        /* the Engine version we answer to */
-    struct strv insecure_registries, registry_mirrors; /* as configured, for /info */
+    struct strv insecure_registries, registry_mirrors; /* * as configured, for /info */
     bool experimental;
-    bool classic_builder_preferred; /* the feature "buildkit" is off: /_ping names builder 1 */
+    bool classic_builder_preferred; /* * the feature "buildkit" is off: /_ping names builder 1 */
 };
 
 struct engine {
-    const struct engine_config *config;
+    const struct engine_config *_Atomic config; /* the newest; older ones stay valid */
     struct store *store;
     struct session_manager *sessions;
     struct runner *runner;
@@ -56,6 +55,10 @@ struct engine {
 /* Open all rooms: quick (nothing slow before the listener answers); what is slow runs in engine_background.
  */
 struct error *engine_open(const struct engine_config *c, struct engine **ret) MUST_CHECK;
+/* From now on `c` holds: what is marked in it, and what was given to engine_open of the rest.  Both are
+ * borrowed until engine_close.  Tells listeners of /events ("daemon", "reload") with `attributes` (string
+ * map).  From one task. */
+void engine_reload(struct engine *e, struct engine_config *c, const struct map *attributes);
 /* A task of the daemon's group: probes runtimes, pools network namespaces, collects garbage by policy until
  * cancelled. */
 struct error *engine_background(void *engine);

@@ -19,7 +19,7 @@
 #include "task/task.h"
 
 struct registry {
-    const struct registry_config *config; /* borrowed */
+    const struct registry_config *_Atomic config; /* borrowed; the newest, older ones stay valid */
     struct exchange_pool *client;
     struct auth_cache *tokens;
     struct semaphore downloads, uploads;

@@ -10,6 +10,11 @@
 #define DEFAULT_DOWNLOADS 3
 #define DEFAULT_UPLOADS 5
 
+static int or_default(int n, int by_default)
+{
+    return n > 0 ? n : by_default;
+}
+
 struct registry *registry_new(const struct registry_config *config)
 {
     struct registry *r = NEW(struct registry);
@@ -17,10 +22,20 @@ struct registry *registry_new(const struct registry_config *config)
     r->config = config;
     r->client = exchange_pool_new(config->user_agent);
     r->tokens = auth_cache_new();
-    semaphore_init(&r->downloads, config->max_downloads > 0 ? config->max_downloads : DEFAULT_DOWNLOADS);
-    semaphore_init(&r->uploads, config->max_uploads > 0 ? config->max_uploads : DEFAULT_UPLOADS);
+    semaphore_init(&r->downloads, or_default(config->max_downloads, DEFAULT_DOWNLOADS));
+    semaphore_init(&r->uploads, or_default(config->max_uploads, DEFAULT_UPLOADS));
     mutex_init(&r->lock);
     return r;
+}
+
+void registry_reload(struct registry *r, const struct registry_config *config)
+{
+    r->config = config;
+    semaphore_set_limit(&r->downloads, or_default(config->max_downloads, DEFAULT_DOWNLOADS));
+    semaphore_set_limit(&r->uploads, or_default(config->max_uploads, DEFAULT_UPLOADS));
+    mutex_lock(&r->lock);
+    map_deinit(&r->plain_hosts); /* what an insecure host was found to speak may be asked for no more */
+    mutex_unlock(&r->lock);
 }
 
 void registry_free(struct registry *r)

@@ -35,6 +35,8 @@ struct registry; /* the client; thread-safe */
 struct registry *
 registry_new(const struct registry_config *config); /* config is borrowed and must outlive it */
 void registry_free(struct registry *r);
+/* From now on `config` holds; what has begun goes on as it began, so the old one stays borrowed as well. */
+void registry_reload(struct registry *r, const struct registry_config *config);
 
 /* Where credentials come from.  Any function may be NULL. Strings returned are malloc'd. */
 struct registry_auth {

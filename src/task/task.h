@@ -161,6 +161,8 @@ void semaphore_deinit(struct semaphore *s);
 /* 0, -ECANCELED, -ETIMEDOUT.  A weight above the limit is cut to it, in both calls. */
 int semaphore_acquire(struct semaphore *s, int64_t weight) MUST_CHECK;
 void semaphore_release(struct semaphore *s, int64_t weight);
+/* For semaphores whose weights are never above any of their limits.  What was granted stays granted. */
+void semaphore_set_limit(struct semaphore *s, int64_t limit);
 size_t semaphore_waiting(struct semaphore *s); /* how many stand in line */
 
 /* ---- seeing what runs

@@ -422,6 +422,14 @@ void semaphore_release(struct semaphore *s, int64_t weight)
     mutex_unlock(&s->lock);
 }
 
+void semaphore_set_limit(struct semaphore *s, int64_t limit)
+{
+    mutex_lock(&s->lock);
+    s->limit = limit;
+    grant_locked(s);
+    mutex_unlock(&s->lock);
+}
+
 size_t semaphore_waiting(struct semaphore *s)
 {
     size_t count = 0;
