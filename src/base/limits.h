@@ -108,6 +108,14 @@
 #define LIMIT_CACHE_MATCHES 64       /* records that one step may be */
 #define LIMIT_CACHE_IMPORTS 64       /* caches that one build reads */
 
+/* gateway */
+#define LIMIT_GATEWAY_CONTAINERS 256  /* of one build at once */
+#define LIMIT_GATEWAY_PROCESSES 256   /* of one ExecProcess stream, ended ones too */
+#define LIMIT_GATEWAY_STDIN (1 * MIB) /* bytes of one process's input that it has not read */
+#define LIMIT_GATEWAY_MOUNTS 1024     /* of one container */
+#define LIMIT_FRONTEND_LINE (4 * KIB) /* one line that a frontend image says on stderr */
+#define LIMIT_FRONTEND_LOG (1 * MIB)  /* what of it goes to the log */
+
 /* store */
 #define LIMIT_LAYERS 500 /* layers of one mount */
 

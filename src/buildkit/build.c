@@ -155,45 +155,6 @@ size_t builder_active(struct builder *b)
     return n;
 }
 
-/* ---- Return
- * ------------------------------------------------------------------------------------------------------------------
- */
-
-struct error *build_return(struct build *u, struct frontend_result *result, struct error *failure)
-{
-    CLEANUP(err_freep) struct error *mine = failure;
-
-    if (!u->gateway)
-        return err_new(ERR_CONFLICT, "build %s is not driven by a gateway", u->ref);
-    mutex_lock(&u->lock);
-    if (u->returned) {
-        mutex_unlock(&u->lock);
-        return err_new(ERR_INVALID, "return called multiple times");
-    }
-    u->returned = true;
-    u->return_error = TAKE(mine);
-    if (u->return_error == NULL) {
-        u->result = *result;
-        *result = (struct frontend_result){ 0 };
-    }
-    cond_broadcast(&u->changed);
-    mutex_unlock(&u->lock);
-    return NULL;
-}
-
-static struct error *wait_for_return(struct build *u)
-{
-    int r = 0;
-
-    mutex_lock(&u->lock);
-    while (!u->returned && r == 0)
-        r = cond_wait(&u->changed, &u->lock);
-    mutex_unlock(&u->lock);
-    if (r < 0)
-        return task_error(r, "wait for the client's result");
-    return TAKE(u->return_error);
-}
-
 /* ---- stages of a build
  * ---------------------------------------------------------------------------------------------------------
  */
@@ -285,7 +246,7 @@ static struct error *run_frontend(struct build *u, const struct build_request *r
         return NULL;
     }
     if (r->frontend == NULL || r->frontend[0] == '\0')
-        return wait_for_return(u);
+        return gateway_wait(&u->gateway, &u->result);
     return u->root.bridge.ops->solve_frontend(&u->root.bridge, r->frontend, r->frontend_attrs,
                                               r->frontend_inputs, &u->result);
 }
@@ -490,20 +451,18 @@ static struct error *open_build(struct builder *b, const struct build_request *r
 
     TRY(lease_open(b->config->store, &u->lease));
     TRY(job_open(b->config->solver, &o, &u->job));
-    u->gateway = (r->frontend == NULL || r->frontend[0] == '\0') && llb_def_is_scratch(r->definition);
+    u->driven = (r->frontend == NULL || r->frontend[0] == '\0') && llb_def_is_scratch(r->definition);
     return NULL;
 }
 
 static void build_free(struct build *u)
 {
+    gateway_deinit(&u->gateway); /* its containers hold results of the job */
     if (u->job != NULL)
         job_close(u->job);
     lease_close(u->lease);
     frontend_result_deinit(&u->result);
     request_deinit(&u->root);
-    err_free(u->return_error);
-    mutex_deinit(&u->lock);
-    cond_deinit(&u->changed);
     free(u->ref);
     free(u);
 }
@@ -522,9 +481,8 @@ struct error *builder_build(struct builder *b, const struct build_request *r, st
     random_id(id, 25);
     u->builder = b;
     u->ref = xstrdup(r->ref != NULL && r->ref[0] != '\0' ? r->ref : id);
-    mutex_init(&u->lock);
-    cond_init(&u->changed);
     request_init(&u->root, u, NULL, r->frontend, r->frontend_attrs, r->frontend_inputs);
+    gateway_init(&u->gateway, &u->root);
     u->root.bridge.session_id = r->session_id == NULL ? "" : r->session_id;
     e = open_build(b, r, &exporters, u);
     if (e == NULL) {

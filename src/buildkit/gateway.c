@@ -1,53 +1,135 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * gateway.c - moby.buildkit.v1.frontend.LLBBridge: the bridge of a live build, for clients that drive it
- * themselves
+ * gateway.c - moby.buildkit.v1.frontend.LLBBridge: calls, results, solves, images; files and processes are in
+ * files of their own
  *
- * Every call names its build in the metadata `buildkit-controlapi-buildid` and runs under that build's scope,
- * so that the end of the build ends the call.
+ * A client's call names its build in the metadata `buildkit-controlapi-buildid` and runs under that build's
+ * scope, so that the end of the build ends the call.
  */
+#include "buildkit/build_container.h"
 #include "buildkit/internal.h"
 
 #include "base/bytes.h"
 
-/* One call on a build: found, entered; released by gateway_leave. */
-struct gateway {
-    struct pb_arena arena;
-    struct build *build;
-};
+/* ---- the gateway
+ * ---------------------------------------------------------------------------------------------------------------
+ */
 
-static struct error *gateway_enter(struct rpc_call *call, void *ctx, struct gateway *g)
+void gateway_init(struct gateway *g, struct request *r)
 {
-    const char *id = rpc_metadata_get(call, "buildkit-controlapi-buildid");
-    const char *method = strrchr(rpc_method_path(call), '/') + 1;
+    *g = (struct gateway){ .request = r };
+    mutex_init(&g->lock);
+    cond_init(&g->changed);
+}
 
+void gateway_deinit(struct gateway *g)
+{
+    if (g->request == NULL)
+        return;
+    for (size_t i = 0; i < g->containers.len; i++)
+        build_container_stop(g->containers.entries[i].value); /* all, before one is waited for */
+    for (size_t i = 0; i < g->containers.len; i++)
+        build_container_free(g->containers.entries[i].value);
+    map_deinit(&g->containers);
+    frontend_result_deinit(&g->result);
+    err_free(g->failure);
+    cond_deinit(&g->changed);
+    mutex_deinit(&g->lock);
+}
+
+struct error *gateway_return(struct gateway *g, struct frontend_result *result, struct error *failure)
+{
+    bool again;
+
+    mutex_lock(&g->lock);
+    again = g->returned;
+    if (!again) {
+        g->returned = true;
+        g->failure = TAKE(failure);
+        if (g->failure == NULL) {
+            g->result = *result;
+            *result = (struct frontend_result){ 0 };
+        }
+        cond_broadcast(&g->changed);
+    }
+    mutex_unlock(&g->lock);
+    err_free(failure);
+    return again ? err_new(ERR_UNKNOWN, "gateway result is already set") : NULL;
+}
+
+struct error *gateway_wait(struct gateway *g, struct frontend_result *ret)
+{
+    struct error *e = NULL;
+    int r = 0;
+
+    mutex_lock(&g->lock);
+    while (!g->returned && r == 0)
+        r = cond_wait(&g->changed, &g->lock);
+    if (r == 0) {
+        e = TAKE(g->failure);
+        *ret = g->result;
+        g->result = (struct frontend_result){ 0 };
+    }
+    mutex_unlock(&g->lock);
+    return r < 0 ? task_error(r, "wait for the client's result") : e;
+}
+
+/* ---- one call
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+struct error *bridge_call_enter(struct rpc_call *call, const struct gateway_door *door, struct bridge_call *c)
+{
+    const char *id, *method = strrchr(rpc_method_path(call), '/') + 1;
+
+    c->gateway = door->gateway;
+    if (c->gateway != NULL)
+        return NULL; /* served below its build's scope */
+    id = rpc_metadata_get(call, "buildkit-controlapi-buildid");
     if (id == NULL)
         return err_new(ERR_UNKNOWN, "no buildid found in context");
-    TRY(build_find(ctx, id, BRIDGE_WAIT_NS, &g->build));
-    if (g->build == NULL)
+    TRY(build_find(door->builder, id, BRIDGE_WAIT_NS, &c->build));
+    if (c->build == NULL)
         return err_new(ERR_NOT_FOUND, "forwarding %s: no such job %s", method, id);
-    scope_enter(job_scope(g->build->job));
+    scope_enter(job_scope(c->build->job));
+    c->gateway = &c->build->gateway;
     return NULL;
 }
 
-static void gateway_leave(struct gateway *g)
+void bridge_call_leave(struct bridge_call *c)
 {
-    if (g->build != NULL) {
-        scope_leave(job_scope(g->build->job));
-        build_put(g->build);
-        g->build = NULL;
+    if (c->build != NULL) {
+        scope_leave(job_scope(c->build->job));
+        build_put(c->build);
+        c->build = NULL;
     }
-    pb_arena_deinit(&g->arena);
+    pb_arena_deinit(&c->arena);
 }
-#define GATEWAY CLEANUP(gateway_leave) struct gateway g = { 0 }
 
-static struct error *find_ref(struct gateway *g, const char *id, struct ref **ret)
+struct job *bridge_call_job(const struct bridge_call *c)
+{
+    return c->gateway->request->build->job;
+}
+
+struct bridge *bridge_call_bridge(const struct bridge_call *c)
+{
+    return &c->gateway->request->bridge;
+}
+
+struct error *bridge_call_ref(const struct bridge_call *c, const char *id, struct ref **ret)
 {
     *ret = NULL;
     if (id[0] == '\0')
         return NULL; /* scratch */
-    *ret = job_find_ref(g->build->job, id);
+    *ret = job_find_ref(bridge_call_job(c), id);
     return *ret != NULL ? NULL : err_new(ERR_UNKNOWN, "no such ref: %s", id);
+}
+
+struct error *bridge_call_failure(struct ref *ref, struct error *e)
+{
+    if (e != NULL && ref != NULL && !err_is(e, ERR_CANCELLED))
+        ref_add_solve_detail(ref, e);
+    return e;
 }
 
 /* ---- results to and from messages
@@ -100,7 +182,7 @@ static struct error *result_message(struct pb_arena *a, const struct frontend_re
     return refs_message(a, r, m);
 }
 
-static struct error *add_attestation(struct gateway *g, const char *key, const Gw__Attestation *m,
+static struct error *add_attestation(const struct bridge_call *c, const char *key, const Gw__Attestation *m,
                                      struct frontend_result *r)
 {
     struct frontend_attestation *at;
@@ -118,34 +200,34 @@ static struct error *add_attestation(struct gateway *g, const char *key, const G
         kv->value = xmemdup(m->metadata[i]->value.data, m->metadata[i]->value.len);
         kv->len = m->metadata[i]->value.len;
     }
-    return m->ref == NULL ? NULL : find_ref(g, m->ref->id, &at->ref);
+    return m->ref == NULL ? NULL : bridge_call_ref(c, m->ref->id, &at->ref);
 }
 
-static struct error *add_refs(struct gateway *g, const Gw__Result *m, struct frontend_result *r)
+static struct error *add_refs(const struct bridge_call *c, const Gw__Result *m, struct frontend_result *r)
 {
     struct ref *ref = NULL;
 
     switch (m->result_case) {
     case GW__RESULT__RESULT_REF:
-        TRY(find_ref(g, m->ref->id, &ref));
+        TRY(bridge_call_ref(c, m->ref->id, &ref));
         frontend_result_add_ref(r, NULL, ref);
         return NULL;
     case GW__RESULT__RESULT_REF_DEPRECATED:
-        TRY(find_ref(g, m->ref_deprecated, &ref));
+        TRY(bridge_call_ref(c, m->ref_deprecated, &ref));
         frontend_result_add_ref(r, NULL, ref);
         return NULL;
     case GW__RESULT__RESULT_REFS:
         r->multi = true;
         for (size_t i = 0; i < m->refs->n_refs; i++) {
             const Gw__RefEntry *entry = m->refs->refs[i];
-            TRY(find_ref(g, entry->value == NULL ? "" : entry->value->id, &ref));
+            TRY(bridge_call_ref(c, entry->value == NULL ? "" : entry->value->id, &ref));
             frontend_result_add_ref(r, entry->key, ref);
         }
         return NULL;
     case GW__RESULT__RESULT_REFS_DEPRECATED:
         r->multi = true;
         for (size_t i = 0; i < m->refs_deprecated->n_refs; i++) {
-            TRY(find_ref(g, m->refs_deprecated->refs[i]->value, &ref));
+            TRY(bridge_call_ref(c, m->refs_deprecated->refs[i]->value, &ref));
             frontend_result_add_ref(r, m->refs_deprecated->refs[i]->key, ref);
         }
         return NULL;
@@ -155,16 +237,17 @@ static struct error *add_refs(struct gateway *g, const Gw__Result *m, struct fro
     }
 }
 
-static struct error *result_from_message(struct gateway *g, const Gw__Result *m, struct frontend_result *r)
+static struct error *result_from_message(const struct bridge_call *c, const Gw__Result *m,
+                                         struct frontend_result *r)
 {
     for (size_t i = 0; i < m->n_metadata; i++)
         frontend_result_set_metadata(r, m->metadata[i]->key, m->metadata[i]->value.data,
                                      m->metadata[i]->value.len);
-    TRY(add_refs(g, m, r));
+    TRY(add_refs(c, m, r));
     for (size_t i = 0; i < m->n_attestations; i++) {
         const Gw__AttestationsEntry *entry = m->attestations[i];
         for (size_t k = 0; entry->value != NULL && k < entry->value->n_attestation; k++)
-            TRY(add_attestation(g, entry->key, entry->value->attestation[k], r));
+            TRY(add_attestation(c, entry->key, entry->value->attestation[k], r));
     }
     return NULL;
 }
@@ -174,28 +257,29 @@ static struct error *result_from_message(struct gateway *g, const Gw__Result *m,
 
 static struct error *ping(struct rpc_call *call, void *ctx)
 {
-    GATEWAY;
-    struct builder *b = ctx;
+    BRIDGE_CALL;
+    const struct gateway_door *door = ctx;
     Gw__PongResponse m = GW__PONG_RESPONSE__INIT;
     Gw__PingRequest *q;
 
-    TRY(rpc_recv_one(call, &gw__ping_request__descriptor, &g.arena, &q));
-    TRY(gateway_enter(call, ctx, &g));
-    m.frontend_api_caps = worker_frontend_caps(&g.arena, &m.n_frontend_api_caps);
-    m.llb_caps = worker_llb_caps(&g.arena, &m.n_llb_caps);
-    m.workers = &b->worker;
+    TRY(rpc_recv_one(call, &gw__ping_request__descriptor, &c.arena, &q));
+    TRY(bridge_call_enter(call, ctx, &c));
+    m.frontend_api_caps = worker_frontend_caps(&c.arena, &m.n_frontend_api_caps);
+    m.llb_caps = worker_llb_caps(&c.arena, &m.n_llb_caps);
+    m.workers = &door->builder->worker;
     m.n_workers = 1;
     return rpc_send(call, &m.base);
 }
 
-static struct error *solve_definition(struct gateway *g, const Gw__SolveRequest *q, struct frontend_result *r)
+static struct error *solve_definition(const struct bridge_call *c, const Gw__SolveRequest *q,
+                                      struct frontend_result *r)
 {
     struct llb_def *def = NULL;
     struct ref *ref = NULL;
     struct error *e;
 
     TRY(llb_def_from_pb(q->definition, &def));
-    e = g->build->root.bridge.ops->solve(&g->build->root.bridge, def, &ref);
+    e = bridge_call_bridge(c)->ops->solve(bridge_call_bridge(c), def, &ref);
     if (e != NULL) {
         llb_def_unref(def);
         return e;
@@ -204,16 +288,17 @@ static struct error *solve_definition(struct gateway *g, const Gw__SolveRequest 
     return NULL;
 }
 
-static struct error *solve_any(struct gateway *g, const Gw__SolveRequest *q, struct frontend_result *r)
+static struct error *solve_any(const struct bridge_call *c, const Gw__SolveRequest *q,
+                               struct frontend_result *r)
 {
     CLEANUP(map_deinit) struct map opts = { 0 };
     CLEANUP(map_deinit) struct map inputs = { 0 };
-    struct bridge *b = &g->build->root.bridge;
+    struct bridge *b = bridge_call_bridge(c);
 
     if (q->n_source_policies > 0)
         return err_new(ERR_UNIMPLEMENTED, "source policies are not supported yet");
     if (q->frontend[0] == '\0')
-        return solve_definition(g, q, r);
+        return solve_definition(c, q, r);
     if (q->definition != NULL && q->definition->n_def > 0)
         return err_new(ERR_INVALID, "cannot solve with both Definition and Frontend specified");
     strmap_from_entries(q->frontend_opt, q->n_frontend_opt, &opts);
@@ -221,19 +306,26 @@ static struct error *solve_any(struct gateway *g, const Gw__SolveRequest *q, str
     return b->ops->solve_frontend(b, q->frontend, &opts, &inputs, r);
 }
 
+static struct error *evaluate_ref(const struct bridge_call *c, struct ref *ref)
+{
+    struct bridge *b = bridge_call_bridge(c);
+
+    return bridge_call_failure(ref, b->ops->evaluate(b, ref));
+}
+
 static struct error *solve(struct rpc_call *call, void *ctx)
 {
-    GATEWAY;
+    BRIDGE_CALL;
     CLEANUP(frontend_result_deinit) struct frontend_result r = { 0 };
     Gw__SolveResponse m = GW__SOLVE_RESPONSE__INIT;
     Gw__SolveRequest *q;
 
-    TRY(rpc_recv_one(call, &gw__solve_request__descriptor, &g.arena, &q));
-    TRY(gateway_enter(call, ctx, &g));
-    TRY(solve_any(&g, q, &r));
+    TRY(rpc_recv_one(call, &gw__solve_request__descriptor, &c.arena, &q));
+    TRY(bridge_call_enter(call, ctx, &c));
+    TRY(solve_any(&c, q, &r));
     for (size_t i = 0; q->evaluate && i < r.ref_count; i++)
-        TRY(g.build->root.bridge.ops->evaluate(&g.build->root.bridge, r.refs[i].ref));
-    TRY(result_message(&g.arena, &r, &m.result));
+        TRY(evaluate_ref(&c, r.refs[i].ref));
+    TRY(result_message(&c.arena, &r, &m.result));
     if (!q->allow_result_return) {
         m.ref = r.ref_count > 0 && r.refs[0].ref != NULL ? (char *)ref_id(r.refs[0].ref) : (char *)"";
         m.result = NULL;
@@ -243,56 +335,60 @@ static struct error *solve(struct rpc_call *call, void *ctx)
 
 static struct error *ret(struct rpc_call *call, void *ctx)
 {
-    GATEWAY;
+    BRIDGE_CALL;
     CLEANUP(frontend_result_deinit) struct frontend_result r = { 0 };
     Gw__ReturnResponse m = GW__RETURN_RESPONSE__INIT;
     struct error *failure = NULL;
     Gw__ReturnRequest *q;
 
-    TRY(rpc_recv_one(call, &gw__return_request__descriptor, &g.arena, &q));
-    TRY(gateway_enter(call, ctx, &g));
+    TRY(rpc_recv_one(call, &gw__return_request__descriptor, &c.arena, &q));
+    TRY(bridge_call_enter(call, ctx, &c));
     if (q->error != NULL)
         failure = pb_to_error(q->error);
     else if (q->result == NULL)
         return err_new(ERR_INVALID, "result is required");
     else
-        TRY(result_from_message(&g, q->result, &r));
-    TRY(build_return(g.build, &r, failure));
-    gateway_leave(&g); /* the build may end at once: the answer must not be cancelled with it */
+        TRY(result_from_message(&c, q->result, &r));
+    if (c.build != NULL && !c.build->driven) {
+        err_free(failure);
+        return err_new(ERR_CONFLICT, "build %s is not driven by a gateway", c.build->ref);
+    }
+    TRY(gateway_return(c.gateway, &r, failure));
+    bridge_call_leave(&c); /* the build may end at once: the answer must not be cancelled with it */
     return rpc_send(call, &m.base);
 }
 
 static struct error *evaluate(struct rpc_call *call, void *ctx)
 {
-    GATEWAY;
+    BRIDGE_CALL;
     Gw__EvaluateResponse m = GW__EVALUATE_RESPONSE__INIT;
     Gw__EvaluateRequest *q;
     struct ref *ref;
 
-    TRY(rpc_recv_one(call, &gw__evaluate_request__descriptor, &g.arena, &q));
-    TRY(gateway_enter(call, ctx, &g));
-    TRY(find_ref(&g, q->ref, &ref));
-    TRY(g.build->root.bridge.ops->evaluate(&g.build->root.bridge, ref));
+    TRY(rpc_recv_one(call, &gw__evaluate_request__descriptor, &c.arena, &q));
+    TRY(bridge_call_enter(call, ctx, &c));
+    TRY(bridge_call_ref(&c, q->ref, &ref));
+    TRY(evaluate_ref(&c, ref));
     return rpc_send(call, &m.base);
 }
 
 static struct error *inputs(struct rpc_call *call, void *ctx)
 {
-    GATEWAY;
+    BRIDGE_CALL;
     Gw__InputsResponse m = GW__INPUTS_RESPONSE__INIT;
     Gw__InputsRequest *q;
 
-    TRY(rpc_recv_one(call, &gw__inputs_request__descriptor, &g.arena, &q));
-    TRY(gateway_enter(call, ctx, &g));
-    const struct map *in = &g.build->root.inputs;
-    m.definitions = pb_array(&g.arena, in->len);
+    TRY(rpc_recv_one(call, &gw__inputs_request__descriptor, &c.arena, &q));
+    TRY(bridge_call_enter(call, ctx, &c));
+    const struct map *in = &c.gateway->request->inputs;
+    m.definitions = pb_array(&c.arena, in->len);
     for (size_t i = 0; i < in->len; i++) {
         CLEANUP(buf_deinit) struct buf b = { 0 };
         Bk__DefinitionEntry *entry = m.definitions[m.n_definitions++] =
-            PB_NEW(&g.arena, bk__definition_entry);
+            PB_NEW(&c.arena, bk__definition_entry);
         entry->key = in->entries[i].key;
         llb_def_encode(in->entries[i].value, &b);
-        TRY(pb_unpack(&pb__definition__descriptor, pb_mem(&g.arena, b.data, b.len), b.len, &g.arena,
+        TRY(pb_unpack(&pb__definition__descriptor, pb_mem(&c.arena, b.data, b.len), b.len, &c.arena,
                       &entry->value));
     }
     return rpc_send(call, &m.base);
@@ -313,31 +409,31 @@ static struct error *platform_of(const Pb__Platform *m, struct platform *ret)
     return platform_parse(text, ret);
 }
 
-static struct error *resolve(struct gateway *g, const char *ref, const Pb__Platform *platform,
+static struct error *resolve(const struct bridge_call *c, const char *ref, const Pb__Platform *platform,
                              struct resolve_image_options *o, struct resolved_image *image)
 {
     CLEANUP(platform_deinit) struct platform p = { 0 };
 
     TRY(platform_of(platform, &p));
     o->platform = platform == NULL ? NULL : &p;
-    return g->build->root.bridge.ops->resolve_image(&g->build->root.bridge, ref, o, image);
+    return bridge_call_bridge(c)->ops->resolve_image(bridge_call_bridge(c), ref, o, image);
 }
 
 static struct error *resolve_image_config(struct rpc_call *call, void *ctx)
 {
-    GATEWAY;
+    BRIDGE_CALL;
     CLEANUP(resolved_image_deinit) struct resolved_image image = { 0 };
     Gw__ResolveImageConfigResponse m = GW__RESOLVE_IMAGE_CONFIG_RESPONSE__INIT;
     Gw__ResolveImageConfigRequest *q;
 
-    TRY(rpc_recv_one(call, &gw__resolve_image_config_request__descriptor, &g.arena, &q));
-    TRY(gateway_enter(call, ctx, &g));
+    TRY(rpc_recv_one(call, &gw__resolve_image_config_request__descriptor, &c.arena, &q));
+    TRY(bridge_call_enter(call, ctx, &c));
     struct resolve_image_options o = { .resolve_mode = q->resolve_mode,
                                        .log_name = q->log_name,
                                        .oci_layout = q->resolver_type == 1,
                                        .session_id = q->session_id,
                                        .store_id = q->store_id };
-    TRY(resolve(&g, q->ref, q->platform, &o, &image));
+    TRY(resolve(&c, q->ref, q->platform, &o, &image));
     m.digest = image.digest;
     m.ref = image.ref;
     m.config = pb_bytes(image.config.data, image.config.len);
@@ -351,7 +447,7 @@ static const char *source_attr(const Pb__SourceOp *op, const char *key)
 
 static struct error *resolve_source_meta(struct rpc_call *call, void *ctx)
 {
-    GATEWAY;
+    BRIDGE_CALL;
     CLEANUP(resolved_image_deinit) struct resolved_image image = { 0 };
     Gw__ResolveSourceMetaResponse m = GW__RESOLVE_SOURCE_META_RESPONSE__INIT;
     Gw__ResolveSourceImageResponse im = GW__RESOLVE_SOURCE_IMAGE_RESPONSE__INIT;
@@ -359,8 +455,8 @@ static struct error *resolve_source_meta(struct rpc_call *call, void *ctx)
     struct resolve_image_options o = { 0 };
     const char *ref;
 
-    TRY(rpc_recv_one(call, &gw__resolve_source_meta_request__descriptor, &g.arena, &q));
-    TRY(gateway_enter(call, ctx, &g));
+    TRY(rpc_recv_one(call, &gw__resolve_source_meta_request__descriptor, &c.arena, &q));
+    TRY(bridge_call_enter(call, ctx, &c));
     if (q->source == NULL)
         return err_new(ERR_INVALID, "source is required");
     if ((ref = str_skip_prefix(q->source->identifier, "docker-image://")) == NULL) {
@@ -374,89 +470,11 @@ static struct error *resolve_source_meta(struct rpc_call *call, void *ctx)
     o.log_name = q->log_name;
     o.session_id = source_attr(q->source, "oci.session");
     o.store_id = source_attr(q->source, "oci.store");
-    TRY(resolve(&g, ref, q->platform, &o, &image));
+    TRY(resolve(&c, ref, q->platform, &o, &image));
     im.digest = image.digest;
     if (q->image == NULL || !q->image->no_config)
         im.config = pb_bytes(image.config.data, image.config.len);
     m.image = &im;
-    return rpc_send(call, &m.base);
-}
-
-/* ---- files
- * ----------------------------------------------------------------------------------------------------------------------------
- */
-
-static Fs__Stat *stat_message(struct pb_arena *a, const struct file_stat *s)
-{
-    Fs__Stat *m = PB_NEW(a, fs__stat);
-
-    m->path = pb_str(a, s->path);
-    m->mode = s->mode;
-    m->uid = s->uid;
-    m->gid = s->gid;
-    m->size = s->size;
-    m->mod_time = s->mtime_ns;
-    m->linkname = pb_str(a, s->linkname);
-    m->devmajor = s->devmajor;
-    m->devminor = s->devminor;
-    return m;
-}
-
-static struct error *read_file(struct rpc_call *call, void *ctx)
-{
-    GATEWAY;
-    CLEANUP(buf_deinit) struct buf out = { 0 };
-    Gw__ReadFileResponse m = GW__READ_FILE_RESPONSE__INIT;
-    struct read_file_options o = { 0 };
-    Gw__ReadFileRequest *q;
-    struct ref *ref;
-
-    TRY(rpc_recv_one(call, &gw__read_file_request__descriptor, &g.arena, &q));
-    TRY(gateway_enter(call, ctx, &g));
-    TRY(find_ref(&g, q->ref, &ref));
-    if (q->range != NULL)
-        o = (struct read_file_options){ .offset = q->range->offset, .length = q->range->length };
-    TRY(g.build->root.bridge.ops->read_file(&g.build->root.bridge, ref, q->file_path, &o, &out));
-    m.data = pb_bytes(out.data, out.len);
-    return rpc_send(call, &m.base);
-}
-
-static struct error *read_dir(struct rpc_call *call, void *ctx)
-{
-    GATEWAY;
-    Gw__ReadDirResponse m = GW__READ_DIR_RESPONSE__INIT;
-    Gw__ReadDirRequest *q;
-    struct file_stat *v = NULL;
-    struct ref *ref;
-    size_t n = 0;
-
-    TRY(rpc_recv_one(call, &gw__read_dir_request__descriptor, &g.arena, &q));
-    TRY(gateway_enter(call, ctx, &g));
-    TRY(find_ref(&g, q->ref, &ref));
-    TRY(bridge_read_dir(&g.build->root.bridge, ref, q->dir_path, q->include_pattern, &v, &n));
-    m.entries = pb_array(&g.arena, n);
-    for (size_t i = 0; i < n; i++) {
-        m.entries[m.n_entries++] = stat_message(&g.arena, &v[i]);
-        file_stat_deinit(&v[i]);
-    }
-    free(v);
-    return rpc_send(call, &m.base);
-}
-
-static struct error *stat_file(struct rpc_call *call, void *ctx)
-{
-    GATEWAY;
-    Gw__StatFileResponse m = GW__STAT_FILE_RESPONSE__INIT;
-    Gw__StatFileRequest *q;
-    struct file_stat st = { 0 };
-    struct ref *ref;
-
-    TRY(rpc_recv_one(call, &gw__stat_file_request__descriptor, &g.arena, &q));
-    TRY(gateway_enter(call, ctx, &g));
-    TRY(find_ref(&g, q->ref, &ref));
-    TRY(g.build->root.bridge.ops->stat_file(&g.build->root.bridge, ref, q->path, &st));
-    m.stat = stat_message(&g.arena, &st);
-    file_stat_deinit(&st);
     return rpc_send(call, &m.base);
 }
 
@@ -466,15 +484,15 @@ static struct error *stat_file(struct rpc_call *call, void *ctx)
 
 static struct error *warn(struct rpc_call *call, void *ctx)
 {
-    GATEWAY;
+    BRIDGE_CALL;
     CLEANUP(strv_deinit) struct strv detail = { 0 };
     CLEANUP(freep) struct llb_range *ranges = NULL;
     Gw__WarnResponse m = GW__WARN_RESPONSE__INIT;
     struct llb_source_info info = { 0 };
     Gw__WarnRequest *q;
 
-    TRY(rpc_recv_one(call, &gw__warn_request__descriptor, &g.arena, &q));
-    TRY(gateway_enter(call, ctx, &g));
+    TRY(rpc_recv_one(call, &gw__warn_request__descriptor, &c.arena, &q));
+    TRY(bridge_call_enter(call, ctx, &c));
     for (size_t i = 0; i < q->n_detail; i++)
         strv_addn(&detail, (const char *)q->detail[i].data, q->detail[i].len);
     ranges = xcalloc(q->n_ranges + 1, sizeof(*ranges));
@@ -492,41 +510,32 @@ static struct error *warn(struct rpc_call *call, void *ctx)
                                   .level = (int)q->level,
                                   .url = q->url,
                                   .detail = &detail,
-                                  .short_text = pb_strf(&g.arena, "%.*s", (int)q->short_text.len,
+                                  .short_text = pb_strf(&c.arena, "%.*s", (int)q->short_text.len,
                                                         (const char *)q->short_text.data),
                                   .info = q->info == NULL ? NULL : &info,
                                   .ranges = ranges,
                                   .range_count = q->n_ranges };
-    TRY(g.build->root.bridge.ops->warn(&g.build->root.bridge, &w));
+    TRY(bridge_call_bridge(&c)->ops->warn(bridge_call_bridge(&c), &w));
     return rpc_send(call, &m.base);
-}
-
-/* ---- containers of a build: the next issue's
- * -------------------------------------------------------------------------------------- */
-
-static struct error *no_containers(struct rpc_call *call, void *ctx)
-{
-    return err_new(ERR_UNIMPLEMENTED, "%s: containers over the gateway are not supported yet",
-                   strrchr(rpc_method_path(call), '/') + 1);
 }
 
 const struct rpc_method gateway_methods[] = {
     { "Evaluate", evaluate },
-    { "ExecProcess", no_containers },
+    { "ExecProcess", gateway_exec_process },
     { "Inputs", inputs },
-    { "NewContainer", no_containers },
+    { "NewContainer", gateway_new_container },
     { "Ping", ping },
-    { "ReadDir", read_dir },
-    { "ReadDirContainer", no_containers },
-    { "ReadFile", read_file },
-    { "ReadFileContainer", no_containers },
-    { "ReleaseContainer", no_containers },
+    { "ReadDir", gateway_read_dir },
+    { "ReadDirContainer", gateway_read_dir_container },
+    { "ReadFile", gateway_read_file },
+    { "ReadFileContainer", gateway_read_file_container },
+    { "ReleaseContainer", gateway_release_container },
     { "ResolveImageConfig", resolve_image_config },
     { "ResolveSourceMeta", resolve_source_meta },
     { "Return", ret },
     { "Solve", solve },
-    { "StatFile", stat_file },
-    { "StatFileContainer", no_containers },
+    { "StatFile", gateway_stat_file },
+    { "StatFileContainer", gateway_stat_file_container },
     { "Warn", warn },
 };
 const size_t gateway_method_count = ARRAY_LEN(gateway_methods);

@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "buildkit/builder.h"
+#include "buildkit/gateway.h"
 #include "buildkit/request.h"
 #include "export/export.h"
 #include "task/task.h"
@@ -25,15 +26,12 @@ struct build {
     struct builder *builder;
     char *ref;
     struct job *job;
-    struct lease *lease; /* what resolving images brought in */
-    struct mutex lock;
-    struct cond changed;
-    unsigned users; /* calls under way; the builder's lock */
-    bool closing;   /* no new users */
-    bool gateway;   /* ended by Return */
-    bool returned;
+    struct lease *lease;    /* what resolving images brought in */
+    unsigned users;         /* calls under way; the builder's lock */
+    bool closing;           /* no new users */
+    bool driven;            /* by a client, over the gateway, until Return */
+    struct gateway gateway; /* of the root's bridge */
     struct frontend_result result;
-    struct error *return_error;
     struct history_record *record; /* NULL: not recorded */
     int64_t received_ns;           /* monotonic */
 };
@@ -67,8 +65,6 @@ struct error *build_find(struct builder *b, const char *ref, int64_t timeout_ns,
                          struct build **ret) MUST_CHECK;
 void build_put(struct build *u);
 void build_putp(struct build **u);
-/* LLBBridge.Return: exactly once. `result` and `failure` are taken. */
-struct error *build_return(struct build *u, struct frontend_result *result, struct error *failure) MUST_CHECK;
 void bridge_init(struct request *r);
 
 /* ---- bridge helpers for the gRPC face

@@ -10,6 +10,7 @@
 
 #include "container/container.h"
 #include "run/process.h"
+#include "run/signals.h"
 #include "task/task.h"
 
 #include <stdatomic.h>
@@ -114,7 +115,6 @@ struct error *settings_check(const json_t *config, const json_t *host_config,
 void settings_adapt(const struct container_defaults *c, json_t *host_config);
 /* Merge the image's config into what was asked for (docker's rules). */
 void settings_merge_image(json_t *config, const json_t *image);
-int signal_parse(const char *text) MUST_CHECK; /* "SIGTERM", "term", "15", "RTMIN+3": number or -EINVAL */
 
 struct error *mounts_check(const json_t *host_config) MUST_CHECK; /* mounts.c */
 

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "io/path.h"
 #include "op/exec_mounts.h"
+#include "op/impl.h"
 #include "op/text.h"
 #include "task/task.h"
 
@@ -148,18 +149,24 @@ static void add_quoted(struct buf *b, const char *s)
     buf_addc(b, '"');
 }
 
+static char *joined_args(const struct op_context *c)
+{
+    const Pb__Meta *meta = c->vertex->op->exec->meta;
+    CLEANUP(strv_deinit) struct strv args = { 0 };
+
+    pb_to_strv(meta->args, meta->n_args, &args);
+    return strv_join(&args, " ");
+}
+
 /* Say which process `e` is about. Takes `e`. */
 static struct error *process_error(const struct op_context *c, struct error *e)
 {
-    const Pb__Meta *meta = c->vertex->op->exec->meta;
     CLEANUP(buf_deinit) struct buf quoted = { 0 };
-    CLEANUP(strv_deinit) struct strv args = { 0 };
     CLEANUP(freep) char *joined = NULL;
 
     if (e == NULL || err_is(e, ERR_CANCELLED))
         return e;
-    pb_to_strv(meta->args, meta->n_args, &args);
-    joined = strv_join(&args, " ");
+    joined = joined_args(c);
     add_quoted(&quoted, joined);
     return err_wrap(e, "process %s did not complete successfully", buf_str(&quoted));
 }
@@ -292,19 +299,35 @@ static struct error *run_process(struct op_context *c, const struct exec_mounts 
     return code_is_fine(meta, code) ? NULL : exit_error(c, code);
 }
 
+/* Only for a failure of the step's own: what a cancelled one left is nobody's concern. */
+static void keep_failed(struct op_context *c, struct exec_mounts *m, struct snapshot **inputs)
+{
+    struct snapshot **v = xcalloc(m->spec.mount_count + 1, sizeof *v);
+
+    exec_mounts_freeze(m, inputs, v);
+    op_keep_failed(c, v, m->spec.mount_count);
+}
+
 static struct error *exec_run(struct op_context *c, struct snapshot **inputs, struct snapshot **outputs,
                               size_t output_count)
 {
+    const Pb__ExecOp *op = c->vertex->op->exec;
+    CLEANUP(freep) char *args = joined_args(c);
+    CLEANUP(freep) char *owner = xasprintf("exec %s", args);
+    struct exec_mounts_spec spec = {
+        .context = c, .mounts = op->mounts, .mount_count = op->n_mounts, .cwd = op->meta->cwd, .owner = owner
+    };
     struct exec_mounts m;
     struct error *e;
 
-    if (c->vertex->op->exec->n_cdi_devices > 0)
-        return err_new(ERR_UNIMPLEMENTED, "CDI devices are not supported: %s",
-                       c->vertex->op->exec->cdi_devices[0]->name);
-    TRY(exec_mounts_begin(c, inputs, output_count, &m));
+    if (op->n_cdi_devices > 0)
+        return err_new(ERR_UNIMPLEMENTED, "CDI devices are not supported: %s", op->cdi_devices[0]->name);
+    TRY(exec_mounts_begin(&spec, inputs, output_count, &m));
     e = run_process(c, &m);
     if (e == NULL)
-        e = exec_mounts_commit(c, &m, outputs);
+        e = exec_mounts_commit(&m, outputs);
+    else if (!err_is(e, ERR_CANCELLED))
+        keep_failed(c, &m, inputs);
     exec_mounts_end(&m);
     return e;
 }

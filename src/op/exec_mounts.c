@@ -2,7 +2,9 @@
 #include "op/exec_mounts.h"
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "io/path.h"
+#include "op/impl.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -31,40 +33,26 @@ static int keep_fd(struct exec_mounts *m, int fd)
     return m->fds[m->fd_count++] = fd;
 }
 
-static char *joined_args(const struct op_context *c)
-{
-    struct strv args = { 0 };
-    char *text;
-
-    pb_to_strv(c->vertex->op->exec->meta->args, c->vertex->op->exec->meta->n_args, &args);
-    text = strv_join(&args, " ");
-    strv_deinit(&args);
-    return text;
-}
-
 /* ---- one mount
  * ---------------------------------------------------------------------------------------------------------------
  */
 
-static char *dest_of(struct exec_mounts *m, const struct op_context *c, const Pb__Mount *mount)
+static char *dest_of(struct exec_mounts *m, const Pb__Mount *mount)
 {
-    const char *cwd = c->vertex->op->exec->meta->cwd;
-
     if (mount->dest[0] == '/')
         return keep_text(m, path_clean(mount->dest));
-    CLEANUP(freep) char *base = path_join("/", cwd);
+    CLEANUP(freep) char *base = path_join("/", m->spec.cwd);
     return keep_text(m, path_join(base, mount->dest));
 }
 
-static struct run_mount *add_mount(struct exec_mounts *m, const struct op_context *c, const Pb__Mount *mount,
-                                   int fd)
+static struct run_mount *add_mount(struct exec_mounts *m, const Pb__Mount *mount, int fd)
 {
     struct run_mount *r;
 
     m->mounts = xreallocarray(m->mounts, m->mount_count + 1, sizeof *m->mounts);
     r = &m->mounts[m->mount_count++];
     *r = (struct run_mount){
-        .dest = dest_of(m, c, mount),
+        .dest = dest_of(m, mount),
         .source_fd = fd,
         .selector = mount->selector[0] == '\0' || streq(mount->selector, "/") ? NULL : mount->selector,
         .readonly = mount->readonly,
@@ -72,13 +60,12 @@ static struct run_mount *add_mount(struct exec_mounts *m, const struct op_contex
     return r;
 }
 
-static struct error *add_active(struct op_context *c, struct exec_mounts *m, size_t i, struct snapshot *base,
-                                int *ret_fd)
+static struct error *add_active(struct exec_mounts *m, size_t i, struct snapshot *base, int *ret_fd)
 {
-    const Pb__Mount *mount = c->vertex->op->exec->mounts[i];
+    const Pb__Mount *mount = m->spec.mounts[i];
     struct active *a;
 
-    TRY(op_begin(c, base, &a));
+    TRY(op_begin(m->spec.context, base, &a));
     m->actives = xreallocarray(m->actives, m->active_count + 1, sizeof *m->actives);
     m->actives[m->active_count++] = (struct exec_active){ a, i, mount->output };
     *ret_fd = active_fd(a);
@@ -86,46 +73,45 @@ static struct error *add_active(struct op_context *c, struct exec_mounts *m, siz
 }
 
 /* Which of the op's results mount i is; -1: none. They are counted in the order of the mounts. */
-static int64_t output_of(const Pb__ExecOp *op, size_t i)
+static int64_t output_of(const struct exec_mounts_spec *s, size_t i)
 {
     int64_t n = 0;
 
-    if (op->mounts[i]->output == -1)
+    if (s->mounts[i]->output == -1)
         return -1;
     for (size_t k = 0; k < i; k++)
-        n += op->mounts[k]->output != -1;
+        n += s->mounts[k]->output != -1;
     return n;
 }
 
-static struct error *bind(struct op_context *c, struct exec_mounts *m, size_t i, struct snapshot *in,
-                          bool has_input)
+static struct error *bind(struct exec_mounts *m, size_t i, struct snapshot *in, bool has_input)
 {
-    const Pb__Mount *mount = c->vertex->op->exec->mounts[i];
+    const Pb__Mount *mount = m->spec.mounts[i];
     bool root = streq(mount->dest, "/"), ro = mount->readonly && has_input && !root;
     int fd;
 
     if (!ro) {
-        TRY(add_active(c, m, i, in, &fd));
+        TRY(add_active(m, i, in, &fd));
     } else {
-        TRY(op_mount_ro(c, in, &fd));
+        TRY(op_mount_ro(m->spec.context, in, &fd));
         keep_fd(m, fd);
         if (mount->output != -1)
-            m->kept[output_of(c->vertex->op->exec, i)] = in == NULL ? NULL : snapshot_ref(in);
+            m->kept[output_of(&m->spec, i)] = in == NULL ? NULL : snapshot_ref(in);
     }
+    m->mount_fds[i] = fd;
     if (root) {
         m->root_fd = fd;
         m->root_readonly = mount->readonly;
         return NULL;
     }
-    add_mount(m, c, mount, fd);
+    add_mount(m, mount, fd);
     return NULL;
 }
 
-static struct error *cache(struct op_context *c, struct exec_mounts *m, size_t i, struct snapshot *in,
-                           bool has_input)
+static struct error *cache(struct exec_mounts *m, size_t i, struct snapshot *in, bool has_input)
 {
-    const Pb__Mount *mount = c->vertex->op->exec->mounts[i];
-    CLEANUP(freep) char *args = joined_args(c);
+    const Pb__Mount *mount = m->spec.mounts[i];
+    const char *owner = m->spec.owner;
     CLEANUP(freep) char *what = NULL;
     struct cache_mount *cm;
     const char *id;
@@ -133,32 +119,32 @@ static struct error *cache(struct op_context *c, struct exec_mounts *m, size_t i
     if (mount->cache_opt == NULL)
         return err_new(ERR_INVALID, "missing cache mount options");
     if (mount->cache_opt->id[0] != '\0')
-        what =
-            xasprintf("cached mount %s from exec %s with id \"%s\"", mount->dest, args, mount->cache_opt->id);
+        what = xasprintf("cached mount %s from %s with id \"%s\"", mount->dest, owner, mount->cache_opt->id);
     else
-        what = xasprintf("cached mount %s from exec %s", mount->dest, args);
+        what = xasprintf("cached mount %s from %s", mount->dest, owner);
     id = mount->cache_opt->id[0] != '\0' ? mount->cache_opt->id : mount->dest;
     enum cache_sharing sharing = mount->cache_opt->sharing == PB__CACHE_SHARING__LOCKED    ? CACHE_LOCKED
                                  : mount->cache_opt->sharing == PB__CACHE_SHARING__PRIVATE ? CACHE_PRIVATE
                                                                                            : CACHE_SHARED;
-    TRY(cache_mount_acquire(c->store, id, sharing, in, what, &cm));
+    TRY(cache_mount_acquire(m->spec.context->store, id, sharing, in, what, &cm));
     ptrv_add(&m->caches, cm);
-    add_mount(m, c, mount, cache_mount_fd(cm));
+    m->mount_fds[i] = cache_mount_fd(cm);
+    add_mount(m, mount, cache_mount_fd(cm));
     if (mount->output != -1)
-        m->kept[output_of(c->vertex->op->exec, i)] = in == NULL ? NULL : snapshot_ref(in);
+        m->kept[output_of(&m->spec, i)] = in == NULL ? NULL : snapshot_ref(in);
     return NULL;
 }
 
-static struct error *tmpfs(struct op_context *c, struct exec_mounts *m, const Pb__Mount *mount)
+static struct error *tmpfs(struct exec_mounts *m, const Pb__Mount *mount)
 {
-    struct run_mount *r = add_mount(m, c, mount, -1);
+    struct run_mount *r = add_mount(m, mount, -1);
 
     r->tmpfs = true;
     r->tmpfs_size = mount->tmpfs_opt == NULL ? 0 : mount->tmpfs_opt->size;
     return NULL;
 }
 
-static struct error *secret(struct op_context *c, struct exec_mounts *m, const Pb__Mount *mount)
+static struct error *secret(struct exec_mounts *m, const Pb__Mount *mount)
 {
     const Pb__SecretOpt *o = mount->secret_opt;
     struct buf *data;
@@ -170,7 +156,7 @@ static struct error *secret(struct op_context *c, struct exec_mounts *m, const P
         return err_new(ERR_INVALID, "secret ID missing from mount options");
     data = NEW(struct buf);
     ptrv_add(&m->data, data);
-    e = session_secret(&c->sessions, o->id, data);
+    e = session_secret(&m->spec.context->sessions, o->id, data);
     if (e != NULL && o->optional && e->kind == ERR_NOT_FOUND) {
         err_free(e);
         return NULL;
@@ -178,7 +164,7 @@ static struct error *secret(struct op_context *c, struct exec_mounts *m, const P
     TRY(e);
     m->secrets = xreallocarray(m->secrets, m->secret_count + 1, sizeof *m->secrets);
     m->secrets[m->secret_count++] = (struct run_secret_file){
-        .dest = dest_of(m, c, mount),
+        .dest = dest_of(m, mount),
         .data = data->data,
         .len = data->len,
         .uid = o->uid,
@@ -195,27 +181,28 @@ static struct error *serve_agent(void *ctx, struct stream *conn)
     return session_ssh_serve(&s->sessions, s->id, conn);
 }
 
-static struct error *ssh(struct op_context *c, struct exec_mounts *m, const Pb__Mount *mount)
+static struct error *ssh(struct exec_mounts *m, const Pb__Mount *mount)
 {
+    const struct session_group *sessions = &m->spec.context->sessions;
     const Pb__SshOpt *o = mount->ssh_opt;
     struct ssh_mount *s;
     struct error *e;
 
     if (o == NULL)
         return err_new(ERR_INVALID, "invalid ssh mount options");
-    e = session_ssh_check(&c->sessions, o->id);
+    e = session_ssh_check(sessions, o->id);
     if (e != NULL && o->optional && e->kind != ERR_CANCELLED) {
         err_free(e);
         return NULL;
     }
     TRY(e);
     s = NEW(struct ssh_mount);
-    s->sessions.manager = c->sessions.manager;
-    strv_copy(&s->sessions.ids, &c->sessions.ids);
+    s->sessions.manager = sessions->manager;
+    strv_copy(&s->sessions.ids, &sessions->ids);
     s->id = xstrdup(o->id);
     ptrv_add(&m->ssh, s);
     m->sockets = xreallocarray(m->sockets, m->socket_count + 1, sizeof *m->sockets);
-    m->sockets[m->socket_count++] = (struct run_socket){ .dest = dest_of(m, c, mount),
+    m->sockets[m->socket_count++] = (struct run_socket){ .dest = dest_of(m, mount),
                                                          .uid = o->uid,
                                                          .gid = o->gid,
                                                          .mode = o->mode & 0777,
@@ -224,9 +211,9 @@ static struct error *ssh(struct op_context *c, struct exec_mounts *m, const Pb__
     return NULL;
 }
 
-static struct error *one(struct op_context *c, struct exec_mounts *m, size_t i, struct snapshot **inputs)
+static struct error *one(struct exec_mounts *m, size_t i, struct snapshot **inputs)
 {
-    const Pb__Mount *mount = c->vertex->op->exec->mounts[i];
+    const Pb__Mount *mount = m->spec.mounts[i];
     bool has_input = mount->input >= 0;
     struct snapshot *in = has_input ? inputs[mount->input] : NULL;
 
@@ -235,15 +222,15 @@ static struct error *one(struct op_context *c, struct exec_mounts *m, size_t i, 
                        mount->dest);
     switch (mount->mount_type) {
     case PB__MOUNT_TYPE__BIND:
-        return bind(c, m, i, in, has_input);
+        return bind(m, i, in, has_input);
     case PB__MOUNT_TYPE__CACHE:
-        return cache(c, m, i, in, has_input);
+        return cache(m, i, in, has_input);
     case PB__MOUNT_TYPE__TMPFS:
-        return tmpfs(c, m, mount);
+        return tmpfs(m, mount);
     case PB__MOUNT_TYPE__SECRET:
-        return secret(c, m, mount);
+        return secret(m, mount);
     case PB__MOUNT_TYPE__SSH:
-        return ssh(c, m, mount);
+        return ssh(m, mount);
     default:
         return err_new(ERR_INVALID, "mount type %s not implemented", type_name(mount->mount_type));
     }
@@ -258,16 +245,18 @@ static int by_dest(const void *a, const void *b)
  * ---------------------------------------------------------------------------------------------------------------------
  */
 
-struct error *exec_mounts_begin(struct op_context *c, struct snapshot **inputs, size_t output_count,
-                                struct exec_mounts *ret)
+struct error *exec_mounts_begin(const struct exec_mounts_spec *s, struct snapshot **inputs,
+                                size_t output_count, struct exec_mounts *ret)
 {
-    const Pb__ExecOp *op = c->vertex->op->exec;
     struct error *e = NULL;
 
-    *ret = (struct exec_mounts){ .root_fd = -1, .output_count = output_count };
+    *ret = (struct exec_mounts){ .spec = *s, .root_fd = -1, .output_count = output_count };
     ret->kept = xcalloc(output_count + 1, sizeof *ret->kept);
-    for (size_t i = 0; i < op->n_mounts && e == NULL; i++)
-        e = one(c, ret, i, inputs);
+    ret->mount_fds = xcalloc(s->mount_count + 1, sizeof *ret->mount_fds);
+    for (size_t i = 0; i < s->mount_count; i++)
+        ret->mount_fds[i] = -1;
+    for (size_t i = 0; i < s->mount_count && e == NULL; i++)
+        e = one(ret, i, inputs);
     if (e == NULL && ret->root_fd < 0)
         e = err_new(ERR_INVALID, "root mount is required");
     if (e != NULL) {
@@ -279,25 +268,48 @@ struct error *exec_mounts_begin(struct op_context *c, struct snapshot **inputs, 
     return NULL;
 }
 
-struct error *exec_mounts_commit(struct op_context *c, struct exec_mounts *m, struct snapshot **outputs)
+static struct error *commit(struct exec_mounts *m, struct exec_active *x, struct snapshot **ret)
 {
-    const Pb__ExecOp *op = c->vertex->op->exec;
-    CLEANUP(freep) char *args = joined_args(c);
+    CLEANUP(freep)
+    char *what = xasprintf("mount %s from %s", m->spec.mounts[x->mount]->dest, m->spec.owner);
 
+    TRY(active_commit(x->active, what, "regular", ret));
+    x->active = NULL;
+    return NULL;
+}
+
+struct error *exec_mounts_commit(struct exec_mounts *m, struct snapshot **outputs)
+{
     for (size_t i = 0; i < m->active_count; i++) {
         struct exec_active *x = &m->actives[i];
 
-        if (x->output == -1)
-            continue;
-        CLEANUP(freep) char *what = xasprintf("mount %s from exec %s", op->mounts[x->mount]->dest, args);
-
-        TRY(active_commit(x->active, what, "regular", &outputs[output_of(op, x->mount)]));
-        x->active = NULL;
+        if (x->output != -1)
+            TRY(commit(m, x, &outputs[output_of(&m->spec, x->mount)]));
     }
     for (size_t i = 0; i < m->output_count; i++)
         if (m->kept[i] != NULL)
             outputs[i] = TAKE(m->kept[i]);
     return NULL;
+}
+
+void exec_mounts_freeze(struct exec_mounts *m, struct snapshot **inputs, struct snapshot **ret)
+{
+    for (size_t i = 0; i < m->spec.mount_count; i++) {
+        int64_t input = m->spec.mounts[i]->input;
+
+        ret[i] = input >= 0 && inputs[input] != NULL ? snapshot_ref(inputs[input]) : NULL;
+    }
+    for (size_t i = 0; i < m->active_count; i++) {
+        struct exec_active *x = &m->actives[i];
+        struct snapshot *now = NULL;
+        struct error *e = commit(m, x, &now);
+
+        log_err(LOG_WARN, e, "what a failed step left cannot be kept");
+        if (now == NULL)
+            continue;
+        snapshot_unref(ret[x->mount]);
+        ret[x->mount] = now;
+    }
 }
 
 void exec_mounts_end(struct exec_mounts *m)
@@ -336,6 +348,7 @@ void exec_mounts_end(struct exec_mounts *m)
     free(m->sockets);
     free(m->actives);
     free(m->kept);
+    free(m->mount_fds);
     free(m->fds);
     *m = (struct exec_mounts){ .root_fd = -1 };
 }

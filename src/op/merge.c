@@ -32,7 +32,7 @@ struct error *op_settle(struct op_context *c, struct snapshot *s, struct snapsho
     all.upper_root = &upper;
     e = copy_path(from, "/", active_fd(a), "/", &all);
     if (e == NULL)
-        e = active_commit(a, c->vertex->name, "regular", ret);
+        e = active_commit(a, c->vertex != NULL ? c->vertex->name : "copied context", "regular", ret);
     if (e != NULL)
         active_abandon(a);
     return e;

@@ -44,6 +44,12 @@ struct socket_source {
     int fd;
 };
 
+/* One socket of a container, and where its connections are served. */
+struct listener {
+    struct group *connections;
+    const struct socket_source *source;
+};
+
 /* A container whose bundle is complete. */
 struct prepared {
     struct runner *runner;
@@ -55,7 +61,8 @@ struct prepared {
     bool netns_clean;    /* may serve again */
     struct socket_source *sockets;
     size_t socket_count;
-    struct ptrv owned; /* strings that the spec borrows */
+    struct listener *listeners; /* while they are served */
+    struct ptrv owned;          /* strings that the spec borrows */
     /* What a further process has in common with the first. */
     uint64_t caps;
     bool ambient_caps, no_new_privileges;
@@ -67,6 +74,9 @@ struct error *prepare(struct runner *r, const struct runtime *rt, const struct r
                       struct prepared *ret) MUST_CHECK;
 /* Remove stubs, give the network back, drop the bundle.  The container is gone by then. */
 void prepared_deinit(struct prepared *p);
+
+/* Accept connections on its sockets in tasks of `g`, which ends before prepared_deinit. */
+struct error *prepared_serve(struct prepared *p, struct group *g) MUST_CHECK;
 
 /* `cwd` with its links resolved inside the root, *ret_path owned by the caller.  ERR_INVALID when it leads to
  * a place that is none to work in. */

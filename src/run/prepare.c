@@ -37,6 +37,11 @@ static void mounts_deinit(struct mounts *m)
     free(m->v);
 }
 
+static bool is_step(const struct run_spec *s)
+{
+    return s->extra == NULL || s->extra->step;
+}
+
 static char *keep(struct prepared *p, char *owned)
 {
     ptrv_add(&p->owned, owned);
@@ -56,7 +61,7 @@ static void add_mount(struct mounts *m, const struct run_spec *s, const char *de
         .source = keep(m->owner, source),
         .options = keep(m->owner, options),
     };
-    if (s->extra == NULL)
+    if (is_step(s))
         stubs_note(&m->owner->stubs, clean, s->remove_mount_stubs);
 }
 
@@ -157,16 +162,16 @@ static struct error *add_network_files(struct mounts *m, struct runner *r, const
     };
 
     TRY(resolv_generate(&resolv, &c));
-    if (x == NULL)
+    if (is_step(s))
         TRY(hosts_generate(&hosts, hostname, s->hosts, s->host_count));
     else
         TRY(hosts_generate_container(&hosts, hostname,
                                      m->owner->netns != NULL ? netns_ip(m->owner->netns) : NULL, s->hosts,
                                      s->host_count));
-    TRY(add_text_file(m, s, "/etc/resolv.conf", buf_str(&resolv), x != NULL));
-    if (x != NULL)
+    TRY(add_text_file(m, s, "/etc/resolv.conf", buf_str(&resolv), !is_step(s)));
+    if (!is_step(s))
         TRY(add_text_file(m, s, "/etc/hostname", keep(m->owner, xasprintf("%s\n", hostname)), true));
-    return add_text_file(m, s, "/etc/hosts", buf_str(&hosts), x != NULL);
+    return add_text_file(m, s, "/etc/hosts", buf_str(&hosts), !is_step(s));
 }
 
 /* ---- the working directory
@@ -272,7 +277,7 @@ static struct error *cgroup_path(const struct runner *r, const struct run_spec *
 {
     const char *parent =
         s->cgroup_parent != NULL && *s->cgroup_parent != '\0' ? s->cgroup_parent : r->cgroup_parent;
-    const char *kind = s->extra == NULL ? "buildkit" : s->extra->cgroup_kind;
+    const char *kind = is_step(s) ? "buildkit" : s->extra->cgroup_kind;
 
     if (strstr(parent, ".slice") != NULL && str_has_suffix(parent, ":"))
         return err_new(ERR_UNIMPLEMENTED, "cgroup parent \"%s\": systemd slices are not supported", parent);
@@ -518,6 +523,7 @@ void prepared_deinit(struct prepared *p)
     for (size_t i = 0; i < p->socket_count; i++)
         close(p->sockets[i].fd);
     free(p->sockets);
+    free(p->listeners);
     free(p->ulimits);
     bundle_deinit(&p->bundle);
     for (size_t i = 0; i < p->owned.len; i++)

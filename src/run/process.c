@@ -165,6 +165,8 @@ static struct error *create(struct process *p, const struct run_spec *s)
         if (*message == '\0' || err_is(e, ERR_CANCELLED))
             return err_wrap(e, "failed to create task for container");
         err_free(e);
+        if (s->extra->step)
+            return err_new(ERR_UNKNOWN, "%s run failed: %s", q->runtime->name, message);
         return err_new(ERR_INTERNAL,
                        "failed to create task for container: failed to create shim task: OCI runtime create "
                        "failed: %s create failed: %s",
@@ -208,6 +210,11 @@ struct error *process_start(struct process *p)
 {
     return err_wrap(runtime_command(p->prepared.runtime, "start", NULL, p->prepared.id),
                     "failed to start container");
+}
+
+struct error *process_serve(struct process *p, struct group *g)
+{
+    return prepared_serve(&p->prepared, g);
 }
 
 /* ---- life and death

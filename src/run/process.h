@@ -11,6 +11,7 @@
 
 #include "run/network.h"
 #include "run/run.h"
+#include "task/task.h"
 
 struct process;
 
@@ -19,6 +20,8 @@ struct process;
  * task for container: ..."). */
 struct error *process_create(struct runner *r, const struct run_spec *spec, struct process **ret) MUST_CHECK;
 struct error *process_start(struct process *p) MUST_CHECK;
+/* Serve its spec's sockets in tasks of `g` (GROUP_DAEMON), which must be joined before process_free(). */
+struct error *process_serve(struct process *p, struct group *g) MUST_CHECK;
 /* Kills what runs, deletes the container, gives the network back. Shielded. NULL is fine. */
 void process_free(struct process *p);
 

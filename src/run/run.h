@@ -81,6 +81,7 @@ struct run_resources { /* 0: no limit of our own */
 
 /* What docker's containers may ask for and build steps never do.  Zeroed is docker's default. */
 struct run_extra {
+    bool step; /* all the same a step in its files, names and mount points: a container of a build */
     bool terminal;
     unsigned console_width, console_height; /* 0: unset */
     bool privileged, no_new_privileges, no_seccomp;

@@ -174,11 +174,6 @@ static struct error *serve_connection(void *arg)
     return e;
 }
 
-struct listener {
-    struct group *connections;
-    const struct socket_source *source;
-};
-
 static struct error *listen_on(void *arg)
 {
     struct listener *l = arg;
@@ -252,18 +247,25 @@ static struct error *run_process(struct prepared *p, const struct run_spec *s, i
     return NULL;
 }
 
+struct error *prepared_serve(struct prepared *p, struct group *g)
+{
+    assert(p->listeners == NULL);
+    p->listeners = xcalloc(p->socket_count + 1, sizeof(*p->listeners));
+    for (size_t i = 0; i < p->socket_count; i++) {
+        p->listeners[i] = (struct listener){ .connections = g, .source = &p->sockets[i] };
+        TRY(group_spawn(g, "step listener", listen_on, &p->listeners[i]));
+    }
+    return NULL;
+}
+
 static struct error *run_with_sockets(struct prepared *p, const struct run_spec *s, int *ret_code)
 {
-    CLEANUP(freep) struct listener *listeners = xcalloc(p->socket_count + 1, sizeof(*listeners));
     CLEANUP(group_deinit) struct group group = { 0 };
-    struct error *e = NULL;
+    struct error *e;
 
     /* A connection that fails is the affair of the process that made it. */
     group_open(&group, GROUP_DAEMON | GROUP_KEEP_GOING);
-    for (size_t i = 0; e == NULL && i < p->socket_count; i++) {
-        listeners[i] = (struct listener){ .connections = &group, .source = &p->sockets[i] };
-        e = group_spawn(&group, "step listener", listen_on, &listeners[i]);
-    }
+    e = prepared_serve(p, &group);
     if (e == NULL)
         e = run_process(p, s, ret_code);
     group_cancel(&group);

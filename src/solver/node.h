@@ -141,6 +141,8 @@ struct node {
     bool by_content;             /* there is a content key */
     struct error *error;         /* FAILED: as the op gave it */
     struct digest failed_vertex; /* FAILED: whose error it is; this one or an input's */
+    struct snapshot **failed;    /* FAILED: what the op's mounts held, or NULL; references */
+    size_t failed_count;
     struct lease *lease;
 
     enum node_layers layers;
@@ -201,7 +203,9 @@ struct job {
     struct session_group sessions;
     struct progress *progress;
     struct scope *scope;
-    struct map refs;    /* id -> struct ref; under solver.lock */
+    struct map refs; /* id -> struct ref; under solver.lock */
+    struct map
+        results; /* id -> struct snapshot, references: what details of errors name; under solver.lock */
     struct ptrv caches; /* struct remote_cache, referenced; under solver.lock */
     struct ptrv nodes;  /* attached ones */
     struct ptrv ending; /* nodes that only this job, now closing, holds */

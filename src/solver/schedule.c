@@ -420,6 +420,10 @@ static void follow_locked(struct node *n, struct node *leader, const struct erro
     n->leader = NULL;
     if (e != NULL) {
         n->error = err_clone(e);
+        n->failed = xcalloc(leader->failed_count + 1, sizeof(struct snapshot *));
+        for (size_t i = 0; i < leader->failed_count; i++)
+            n->failed[i] = leader->failed[i] == NULL ? NULL : snapshot_ref(leader->failed[i]);
+        n->failed_count = leader->failed_count;
         fail_locked(n, n->vertex->digest);
         return;
     }

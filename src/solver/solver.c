@@ -110,6 +110,11 @@ static void ref_free(void *arg)
     free(r);
 }
 
+static void result_free(void *arg)
+{
+    snapshot_unref(arg);
+}
+
 struct error *job_open(struct solver *s, const struct job_options *o, struct job **ret)
 {
     struct job *j = NEW(struct job);
@@ -128,6 +133,7 @@ struct error *job_open(struct solver *s, const struct job_options *o, struct job
     j->progress = progress_new();
     j->scope = scope_new(NULL);
     j->refs.free_value = ref_free;
+    j->results.free_value = result_free;
     mutex_lock(&s->lock);
     taken = map_has(&s->jobs, j->ref);
     if (!taken)
@@ -163,6 +169,7 @@ void job_close(struct job *j)
         remote_cache_unref(j->caches.v[i]);
     ptrv_deinit(&j->caches);
     map_deinit(&j->refs);
+    map_deinit(&j->results);
     strv_deinit(&j->entitlements);
     strv_deinit(&j->sessions.ids);
     scope_unref(j->scope);

@@ -46,6 +46,10 @@ struct op_context {
  * the first call. */
 struct error *op_lease(struct op_context *c, struct lease **ret) MUST_CHECK;
 
+/* run() is about to fail: what its mounts hold, in the op's order, is kept as long as the failure is known.
+ * The array and the references in it are taken; entries may be NULL. */
+void op_keep_failed(struct op_context *c, struct snapshot **mounts, size_t count);
+
 /* Paths of an input that an op reads, as LLB's copy selects them. */
 struct op_selector {
     char *path;                  /* "/" and below */
@@ -129,6 +133,11 @@ struct error *job_ref(struct job *j, struct llb_def *def, struct ref **ret) MUST
  * its error as BuildKit's clients expect it: kind ERR_UNKNOWN, details errdefs.Source (one per location),
  * errdefs.Vertex, then the op's own. */
 struct error *ref_result(struct ref *r, struct snapshot **ret) MUST_CHECK;
+/* `e` came from ref_result(r) on behalf of a client that may debug it: add the detail errdefs.Solve with the
+ * op that failed and the ids of what its inputs and mounts hold.  The job keeps those results. */
+void ref_add_solve_detail(struct ref *r, struct error *e);
+/* A result kept for a detail, by its id: a new reference; false when there is none of that id. */
+bool job_find_result(struct job *j, const char *id, struct snapshot **ret);
 const char *ref_id(const struct ref *r);                 /* opaque, unique; borrowed */
 const struct llb_def *ref_def(const struct ref *r);      /* borrowed */
 struct ref *job_find_ref(struct job *j, const char *id); /* NULL when unknown */

@@ -25,6 +25,10 @@ void node_clear_stage(struct node *n)
     for (size_t i = 0; n->run_inputs != NULL && i < n->vertex->input_count; i++)
         snapshot_unref(n->run_inputs[i]);
     free(TAKE(n->run_inputs));
+    for (size_t i = 0; i < n->failed_count; i++)
+        snapshot_unref(n->failed[i]);
+    free(TAKE(n->failed));
+    n->failed_count = 0;
     free(TAKE(n->source_text));
     n->key[0] = n->content_key[0] = n->chain_key[0] = n->chain_content_key[0] = '\0';
     n->keyed = false;
@@ -80,6 +84,13 @@ struct error *op_lease(struct op_context *c, struct lease **ret)
         TRY(lease_open(c->store, &c->node->lease));
     *ret = c->node->lease;
     return NULL;
+}
+
+void op_keep_failed(struct op_context *c, struct snapshot **mounts, size_t count)
+{
+    assert(c->node->failed == NULL);
+    c->node->failed = mounts;
+    c->node->failed_count = count;
 }
 
 /* ---- keys

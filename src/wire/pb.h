@@ -79,6 +79,9 @@ struct error *pb_unpack_any(const ProtobufCMessageDescriptor *desc, const void *
     })
 /* Append the encoded message. Takes any message: pb_pack(&m.base, out). */
 void pb_pack(const ProtobufCMessage *m, struct buf *out);
+/* Append the message as protojson (Go's google.golang.org/protobuf/encoding/protojson reads it): names are
+ * BuildKit's, enums are numbers, what is at its default is left out.  For messages of package pb. */
+void pb_to_json(const ProtobufCMessage *m, struct buf *out);
 /* A fresh message in the arena, initialised: Bk__Vertex *v = PB_NEW(arena, bk__vertex); */
 void *pb_new(struct pb_arena *a, const ProtobufCMessageDescriptor *desc);
 #define PB_NEW(arena, name) pb_new(arena, &name##__descriptor)
