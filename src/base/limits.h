@@ -41,6 +41,8 @@
 #define LIMIT_CONTROL_FILE (16 * MIB) /* Dockerfile, .dockerignore, frontend reads, ReadFile */
 #define LIMIT_PASSWD_FILE (10 * MIB)  /* /etc/passwd, /etc/group of an image; BuildKit's number */
 #define LIMIT_MANIFEST (8 * MIB)      /* manifest, index, image config */
+#define LIMIT_ATTESTATION (80 * MIB)  /* one attested document of a build's result; BuildKit's number */
+#define LIMIT_ATTESTATIONS 4096       /* files of one attestation bundle */
 #define LIMIT_IMAGE_DESCRIPTORS 4096  /* entries of one index, layers of one manifest */
 #define LIMIT_TAR_PAX (1 * MIB)       /* one PAX or GNU long-name header, as Go's archive/tar */
 #define LIMIT_TAR_XATTRS 1024         /* extended attributes of one archive entry */

@@ -2,6 +2,7 @@
 /* build.c - one build: job, frontend or gateway, evaluation, exporters, history */
 #include "base/bytes.h"
 #include "base/log.h"
+#include "buildkit/attest.h"
 #include "buildkit/internal.h"
 #include "export/export.h"
 
@@ -278,24 +279,34 @@ static struct error *evaluate_all(struct evaluation *v, size_t count)
     return group_join(&g);
 }
 
-static void metadata_platforms(const struct frontend_result *r, struct export_ref *refs, size_t count)
+/* The results in the order of refs.platforms, which names and describes them. */
+static struct error *name_refs(const struct result_platforms *p, bool multi, struct export_ref *refs,
+                               size_t count)
 {
-    const struct frontend_metadata *m = frontend_result_metadata(r, "refs.platforms");
-    json_t *j = m == NULL ? NULL : json_loadb(m->value, m->len, JSON_REJECT_DUPLICATES, NULL);
-    json_t *list = json_object_get(j, "Platforms"), *item;
-    size_t at;
+    CLEANUP(freep) bool *used = xcalloc(count + 1, sizeof(*used));
+    CLEANUP(freep) struct export_ref *sorted = xcalloc(count + 1, sizeof(*sorted));
+    size_t n = 0;
 
-    json_array_foreach(list, at, item)
-    {
-        const char *id = json_string_value(json_object_get(item, "ID"));
-        for (size_t i = 0; id != NULL && i < count; i++) {
-            bool one = refs[i].key == NULL && json_array_size(list) == 1;
-            if ((one || (refs[i].key != NULL && streq(refs[i].key, id))) &&
-                !platform_is_set(&refs[i].platform))
-                err_free(platform_from_json(json_object_get(item, "Platform"), &refs[i].platform));
-        }
+    if (!multi && p->len > 1)
+        return err_new(ERR_INVALID, "cannot export multiple platforms without multi-platform enabled");
+    for (size_t i = 0; i < p->len; i++) {
+        size_t at = 0;
+
+        while (at < count && (used[at] || (multi && count > 1 && !streq(refs[at].key, p->v[i].id))))
+            at++;
+        if (at == count)
+            return err_new(ERR_UNKNOWN, "failed to find ref for ID %s", p->v[i].id);
+        used[at] = true;
+        sorted[n] = refs[at];
+        sorted[n].id = p->v[i].id;
+        platform_copy(&sorted[n++].platform, &p->v[i].platform);
     }
-    json_decref(j);
+    for (size_t i = 0; i < count; i++) {
+        if (!used[i])
+            sorted[n++] = refs[i]; /* not exported */
+    }
+    memcpy(refs, sorted, count * sizeof(*refs));
+    return NULL;
 }
 
 static void attach_configs(const struct frontend_result *r, struct export_ref *refs, size_t count)
@@ -351,6 +362,8 @@ static struct error *run_exports(struct build *u, const struct build_request *r,
                          .build_ref = u->ref,
                          .index = (int)i,
                          .hostname = c->hostname,
+                         .version = c->version,
+                         .compatibility = u->compatibility,
                          .named = c->image_named,
                          .ctx = c->ctx },
         };
@@ -375,16 +388,47 @@ static struct error *run_exports(struct build *u, const struct build_request *r,
     return e;
 }
 
+static struct error *export_results(struct build *u, const struct build_request *r,
+                                    const struct exporter_list *l, struct export_source *source,
+                                    struct map *response)
+{
+    CLEANUP(attest_list_deinit) struct attest_list attested = { 0 };
+
+    TRY(attest_list_make(u, &u->attest, source->refs, source->ref_count, &attested));
+    source->attestations = attested.v;
+    source->attestation_count = attested.len;
+    return run_exports(u, r, l, source, response);
+}
+
+static struct error *finish_refs(struct build *u, const struct build_request *r,
+                                 const struct exporter_list *l, struct export_ref *refs, size_t count,
+                                 struct map *response)
+{
+    struct frontend_result *res = &u->result;
+    CLEANUP(result_platforms_deinit) struct result_platforms platforms = { 0 };
+    struct export_source source = { .refs = refs, .multi = res->multi, .result = res };
+
+    TRY(attest_capture(u));
+    TRY(attest_scan(u, &u->attest));
+    if (l->len == 0)
+        return NULL;
+    if (res->multi && frontend_result_metadata(res, "refs.platforms") == NULL)
+        return err_new(ERR_INVALID, "unable to export multiple refs, missing platforms mapping");
+    TRY(result_platforms(res, &platforms));
+    TRY(name_refs(&platforms, res->multi, refs, count));
+    source.ref_count = MIN(count, platforms.len);
+    attach_configs(res, refs, count);
+    return export_results(u, r, l, &source, response);
+}
+
 /* Check what came back (protocol.md 11.2), run it, export it. */
 static struct error *finish(struct build *u, const struct build_request *r, const struct exporter_list *l,
                             struct map *response)
 {
     struct frontend_result *res = &u->result;
-    size_t n = res->ref_count;
-    bool scratch = n == 0 && !res->multi;
-    if (scratch)
-        n = 1;
-    CLEANUP(freep) struct evaluation *v = xcalloc(n + 1, sizeof(*v));
+    bool scratch = res->ref_count == 0 && !res->multi;
+    size_t n = scratch ? 1 : res->ref_count, all = n + res->attestation_count;
+    CLEANUP(freep) struct evaluation *v = xcalloc(all + 1, sizeof(*v));
     CLEANUP(freep) struct export_ref *refs = xcalloc(n + 1, sizeof(*refs));
     struct error *e;
 
@@ -392,25 +436,20 @@ static struct error *finish(struct build *u, const struct build_request *r, cons
         v[i].ref = res->refs[i].ref;
         refs[i].key = res->refs[i].key;
     }
-    e = evaluate_all(v, n);
+    for (size_t i = 0; i < res->attestation_count; i++)
+        v[n + i].ref = res->attestations[i].ref;
+    e = evaluate_all(v, all);
     trace(u, "solved");
     for (size_t i = 0; i < n; i++)
         refs[i].snapshot = v[i].snapshot;
-    metadata_platforms(res, refs, n);
-    attach_configs(res, refs, n);
-    for (size_t i = 0; e == NULL && res->multi && i < n; i++) {
-        if (!platform_is_set(&refs[i].platform) && frontend_result_metadata(res, "refs.platforms") != NULL)
-            e = err_new(ERR_UNKNOWN, "failed to find ref for ID %s", refs[i].key);
-    }
-    if (e == NULL && l->len > 0) {
-        struct export_source source = { .refs = refs, .ref_count = n, .multi = res->multi, .result = res };
-        e = run_exports(u, r, l, &source, response);
+    if (e == NULL)
+        e = finish_refs(u, r, l, refs, n, response);
+    if (l->len > 0)
         trace(u, "exported");
-    }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         platform_deinit(&refs[i].platform);
+    for (size_t i = 0; i < all; i++)
         snapshot_unref(v[i].snapshot);
-    }
     return e;
 }
 
@@ -457,12 +496,18 @@ static struct error *open_build(struct builder *b, const struct build_request *r
 
 static void build_free(struct build *u)
 {
+    producers_drop(u);
     gateway_deinit(&u->gateway); /* its containers hold results of the job */
     if (u->job != NULL)
         job_close(u->job);
     lease_close(u->lease);
+    for (size_t i = 0; i < u->provenance_count; i++)
+        provenance_deinit(&u->provenance[i]);
+    free(u->provenance);
     frontend_result_deinit(&u->result);
+    request_free(u->scanner);
     request_deinit(&u->root);
+    attest_options_deinit(&u->attest);
     free(u->ref);
     free(u);
 }
@@ -470,15 +515,25 @@ static void build_free(struct build *u)
 struct error *builder_build(struct builder *b, const struct build_request *r, struct map *response)
 {
     CLEANUP(exporter_list_deinit) struct exporter_list exporters = { 0 };
+    struct attest_options attest = { 0 };
     char id[26];
     struct build *u;
     struct error *e;
 
     TRY(resolve_exporters(r, &exporters));
     TRY(check_entitlements(b, r->entitlements));
+    e = attest_options_parse(r->frontend_attrs, &attest);
+    if (e != NULL) {
+        attest_options_deinit(&attest);
+        return e;
+    }
     u = NEW(struct build);
     u->received_ns = monotonic_ns();
+    u->attest = attest;
     random_id(id, 25);
+    random_id(u->id, 25);
+    u->started_ns = now_ns();
+    u->compatibility = r->compatibility == 0 ? COMPATIBILITY_CURRENT : r->compatibility;
     u->builder = b;
     u->ref = xstrdup(r->ref != NULL && r->ref[0] != '\0' ? r->ref : id);
     request_init(&u->root, u, NULL, r->frontend, r->frontend_attrs, r->frontend_inputs);
@@ -548,6 +603,7 @@ void builder_free(struct builder *b)
         drop_ended(&b->ended[i]);
     history_free(b->history);
     ptrv_deinit(&b->live);
+    free(b->producers);
     pb_arena_deinit(&b->worker_arena);
     free(b->worker_id);
     cond_deinit(&b->changed);

@@ -39,8 +39,9 @@ struct builder_config {
     const char *host_gateway_ip; /* NULL: none */
     struct gc_policy *gc;
     size_t gc_count;
-    int history_max_entries;    /* -1: default 50; 0: nothing is recorded */
-    int64_t history_max_age_ns; /* 0: default 48 h */
+    int history_max_entries;      /* -1: default 50; 0: nothing is recorded */
+    int64_t history_max_age_ns;   /* 0: default 48 h */
+    const json_t *provenance_env; /* members for the environment part of provenance; NULL: none */
     /* A name was pointed at an image (for /events). May be NULL. */
     void (*image_named)(void *ctx, const char *name, const struct descriptor *target);
     void *ctx;
@@ -76,8 +77,10 @@ struct build_request {
     const struct build_exporter *exporters;
     size_t exporter_count;
     const struct strv *entitlements;
-    bool internal; /* not recorded in history */
+    bool internal;     /* not recorded in history */
+    int compatibility; /* version of behaviour: 10, 20, 30; 0: the newest */
 };
+#define COMPATIBILITY_CURRENT 30
 /* Run one build to its end, under the current task's scope.  `response`: string map (ExporterResponse). */
 struct error *builder_build(struct builder *b, const struct build_request *r,
                             struct map *response) MUST_CHECK;

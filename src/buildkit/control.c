@@ -82,9 +82,11 @@ static struct error *solve_request(struct builder *b, const Bk__SolveRequest *q,
     CLEANUP(map_deinit) struct map inputs = { 0 };
     CLEANUP(strv_deinit) struct strv entitlements = { 0 };
     CLEANUP(llb_def_unrefp) struct llb_def *def = NULL;
-    struct build_request r = {
-        .ref = q->ref, .session_id = q->session, .frontend = q->frontend, .internal = q->internal
-    };
+    struct build_request r = { .ref = q->ref,
+                               .session_id = q->session,
+                               .frontend = q->frontend,
+                               .internal = q->internal,
+                               .compatibility = (int)q->compatibility_version };
     struct error *e;
 
     TRY(check_supported(q));

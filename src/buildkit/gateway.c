@@ -168,6 +168,59 @@ static struct error *refs_message(struct pb_arena *a, const struct frontend_resu
     return NULL;
 }
 
+static Gw__AttestationsEntry *attestations_of(struct pb_arena *a, const struct frontend_result *r,
+                                              const char *key, Gw__Result *m)
+{
+    Gw__AttestationsEntry *entry;
+
+    for (size_t i = 0; i < m->n_attestations; i++) {
+        if (streq(m->attestations[i]->key, key))
+            return m->attestations[i];
+    }
+    entry = m->attestations[m->n_attestations++] = PB_NEW(a, gw__attestations_entry);
+    entry->key = pb_str(a, key);
+    entry->value = PB_NEW(a, gw__attestations);
+    entry->value->attestation = pb_array(a, r->attestation_count);
+    return entry;
+}
+
+/* Clients look into every attestation's ref: there is always one (protocol.md trap 12). */
+static struct error *attestation_message(struct pb_arena *a, const struct frontend_attestation *from,
+                                         Gw__Attestation **ret)
+{
+    Gw__Attestation *m = *ret = PB_NEW(a, gw__attestation);
+
+    m->kind = from->kind;
+    m->path = pb_str(a, from->path);
+    m->in_toto_predicate_type = pb_str(a, from->predicate_type);
+    m->metadata = pb_array(a, from->metadata_count);
+    for (size_t i = 0; i < from->metadata_count; i++) {
+        Kv__Bytes *kv = m->metadata[m->n_metadata++] = PB_NEW(a, kv__bytes);
+        kv->key = from->metadata[i].key;
+        kv->value = pb_bytes(from->metadata[i].value, from->metadata[i].len);
+    }
+    m->in_toto_subjects = pb_array(a, from->subject_count);
+    for (size_t i = 0; i < from->subject_count; i++) {
+        Gw__InTotoSubject *s = m->in_toto_subjects[m->n_in_toto_subjects++] = PB_NEW(a, gw__in_toto_subject);
+        s->kind = from->subjects[i].raw ? GW__IN_TOTO_SUBJECT_KIND__RAW : GW__IN_TOTO_SUBJECT_KIND__SELF;
+        s->name = from->subjects[i].name;
+        s->digest = pb_from_strv(a, &from->subjects[i].digests, &s->n_digest);
+    }
+    return ref_message(a, from->ref, &m->ref);
+}
+
+static struct error *attestation_messages(struct pb_arena *a, const struct frontend_result *r, Gw__Result *m)
+{
+    m->attestations = pb_array(a, r->attestation_count);
+    for (size_t i = 0; i < r->attestation_count; i++) {
+        Gw__Attestations *list = attestations_of(a, r, r->attestations[i].key, m)->value;
+
+        TRY(attestation_message(a, &r->attestations[i], &list->attestation[list->n_attestation]));
+        list->n_attestation++;
+    }
+    return NULL;
+}
+
 static struct error *result_message(struct pb_arena *a, const struct frontend_result *r, Gw__Result **ret)
 {
     Gw__Result *m = PB_NEW(a, gw__result);
@@ -179,26 +232,25 @@ static struct error *result_message(struct pb_arena *a, const struct frontend_re
         kv->value = pb_bytes(r->metadata[i].value, r->metadata[i].len);
     }
     *ret = m;
+    TRY(attestation_messages(a, r, m));
     return refs_message(a, r, m);
 }
 
 static struct error *add_attestation(const struct bridge_call *c, const char *key, const Gw__Attestation *m,
                                      struct frontend_result *r)
 {
-    struct frontend_attestation *at;
+    struct frontend_attestation *at =
+        frontend_result_add_attestation(r, key, (int)m->kind, m->path, m->in_toto_predicate_type);
 
-    r->attestations = xreallocarray(r->attestations, r->attestation_count + 1, sizeof(*r->attestations));
-    at = &r->attestations[r->attestation_count++];
-    *at = (struct frontend_attestation){ .key = xstrdup(key),
-                                         .kind = (int)m->kind,
-                                         .path = xstrdup(m->path),
-                                         .predicate_type = xstrdup(m->in_toto_predicate_type) };
-    at->metadata = xcalloc(m->n_metadata + 1, sizeof(*at->metadata));
-    for (size_t i = 0; i < m->n_metadata; i++) {
-        struct frontend_metadata *kv = &at->metadata[at->metadata_count++];
-        kv->key = xstrdup(m->metadata[i]->key);
-        kv->value = xmemdup(m->metadata[i]->value.data, m->metadata[i]->value.len);
-        kv->len = m->metadata[i]->value.len;
+    for (size_t i = 0; i < m->n_metadata; i++)
+        frontend_attestation_set_metadata(at, m->metadata[i]->key, m->metadata[i]->value.data,
+                                          m->metadata[i]->value.len);
+    for (size_t i = 0; i < m->n_in_toto_subjects; i++) {
+        const Gw__InTotoSubject *from = m->in_toto_subjects[i];
+        struct frontend_subject *to =
+            frontend_attestation_add_subject(at, from->kind == GW__IN_TOTO_SUBJECT_KIND__RAW, from->name);
+
+        pb_to_strv(from->digest, from->n_digest, &to->digests);
     }
     return m->ref == NULL ? NULL : bridge_call_ref(c, m->ref->id, &at->ref);
 }

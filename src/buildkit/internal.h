@@ -10,8 +10,10 @@
 #define MINKE_BUILDKIT_INTERNAL_H
 
 #include "base/bytes.h"
+#include "buildkit/attest.h"
 #include "buildkit/builder.h"
 #include "buildkit/gateway.h"
+#include "buildkit/provenance.h"
 #include "buildkit/request.h"
 #include "export/export.h"
 #include "task/task.h"
@@ -34,6 +36,14 @@ struct build {
     struct frontend_result result;
     struct history_record *record; /* NULL: not recorded */
     int64_t received_ns;           /* monotonic */
+    char id[26];                   /* names this run in its provenance */
+    int64_t started_ns;
+    int64_t completed_ns; /* when the first attestation was made; 0: not yet; under root.lock */
+    int compatibility;    /* version asked for */
+    struct attest_options attest;
+    struct provenance *provenance; /* of result.refs; made before the exports */
+    size_t provenance_count;
+    struct request *scanner; /* through which SBOM scanners are solved; NULL: none */
 };
 
 /* A build that ended a moment ago and is not in the history: its events stay for late Status calls. */
@@ -50,6 +60,8 @@ struct builder {
     struct ptrv live;    /* struct build */
     struct ended_build ended[32];
     size_t ended_at;
+    struct producer *producers; /* of the live builds */
+    size_t producer_count, producer_cap;
     struct history *history;
     char *worker_id;
     struct pb_arena worker_arena;
@@ -100,6 +112,7 @@ struct error *history_update(struct history *h, const Bk__UpdateBuildHistoryRequ
  * -------------------------------------------------------------------------------------------------------------------
  */
 
+#define WORKER_DOCKERFILE_VERSION "1.28.0"
 struct error *worker_init(struct builder *b) MUST_CHECK;
 Caps__ApiCap **worker_frontend_caps(struct pb_arena *a, size_t *ret_count);
 Caps__ApiCap **worker_llb_caps(struct pb_arena *a, size_t *ret_count);

@@ -12,7 +12,10 @@
 #include "frontend/frontend.h"
 #include "task/task.h"
 
+#include <jansson.h>
+
 struct build;
+struct capture;
 
 /* An image whose config was asked for. */
 struct request_image {
@@ -29,6 +32,7 @@ struct request {
     char *frontend;         /* "": none */
     struct map args;        /* string map */
     struct map inputs;      /* name -> struct llb_def *, references */
+    json_t *producers;      /* of inputs that other requests made: name -> what was asked; NULL: none */
     struct mutex lock;      /* of what follows */
     struct ptrv refs;       /* struct ref *, the job's: solved from definitions through this bridge */
     struct ptrv children;   /* struct request *, those that succeeded */
@@ -44,8 +48,35 @@ struct request *request_new(struct request *parent, const char *frontend, const 
                             const struct map *inputs);
 void request_free(struct request *r);
 void request_add_ref(struct request *r, struct ref *ref);
-void request_adopt(struct request *r, struct request *child); /* it succeeded; taken */
+/* It succeeded; taken. */
+void request_adopt(struct request *r, struct request *child);
+/* Who solved `ref`, from `r` down; NULL: nobody. */
+struct request *request_owner(struct request *r, const struct ref *ref);
 void request_add_image(struct request *r, const struct resolved_image *image, const struct platform *platform,
                        bool local);
+
+/* ---- who made an input
+ *
+ * As long as a build is open, definitions that its frontends gave out are known by their head: a request, of
+ * any build, that gets one as its input tells where it came from. */
+
+struct producer {
+    struct digest head;
+    struct request *request;
+    struct ref *ref;
+};
+/* The build's are forgotten; before its job closes. */
+void producers_drop(struct build *u);
+
+/* ---- as provenance shows it ---- */
+
+/* Is there anything to tell of it? */
+bool request_is_set(const struct request *r);
+/* {configSource, request}: what was asked, without what names this host or holds credentials; `sources`
+ * resolve the context.  New reference. */
+json_t *request_json(const struct request *r, const struct capture *sources);
+/* Its parts. `args`: of a request or a copy; *ret_args without context and file name, NULL when none. */
+json_t *request_args_json(const struct request *r);
+json_t *request_config_source(json_t *args, const struct capture *sources);
 
 #endif

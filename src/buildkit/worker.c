@@ -148,7 +148,7 @@ struct error *worker_init(struct builder *b)
     w->buildkit_version = PB_NEW(a, bkt__buildkit_version);
     w->buildkit_version->package = (char *)"github.com/moby/buildkit";
     w->buildkit_version->version = pb_str(a, b->config->version);
-    w->buildkit_version->dockerfile_version = (char *)"1.28.0";
+    w->buildkit_version->dockerfile_version = (char *)WORKER_DOCKERFILE_VERSION;
     b->worker = w;
     return NULL;
 }

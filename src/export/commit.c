@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* commit.c - a build's result as manifest or index in the store */
-#include "oci/gojson.h"
-#include "export/internal.h"
-#include "export/layers.h"
+#include "export/commit.h"
 
 #include "base/bytes.h"
+#include "export/attestation.h"
+#include "oci/gojson.h"
 #include "task/task.h"
 
 void committed_image_deinit(struct committed_image *i)
@@ -15,7 +15,7 @@ void committed_image_deinit(struct committed_image *i)
     *i = (struct committed_image){ 0 };
 }
 
-static void add_blob(struct committed_image *i, const struct digest *d)
+void commit_add_blob(struct committed_image *i, const struct digest *d)
 {
     for (size_t k = 0; k < i->blob_count; k++) {
         if (digest_eq(&i->blobs[k], d))
@@ -24,15 +24,6 @@ static void add_blob(struct committed_image *i, const struct digest *d)
     i->blobs = xreallocarray(i->blobs, i->blob_count + 1, sizeof(*i->blobs));
     i->blobs[i->blob_count++] = *d;
 }
-
-struct commit {
-    struct exporter *exporter;
-    const struct export_context *context;
-    const struct export_source *source;
-    struct lease *lease;
-    struct vertex_reporter *reporter;
-    struct committed_image *image;
-};
 
 /* docker media types where oci-mediatypes=false. */
 static const char *layer_type(const struct exporter *e, const char *oci)
@@ -106,8 +97,7 @@ static json_t *manifest_json(const struct exporter *e, const struct digest *conf
     return j;
 }
 
-/* A document into the store; the row tells its digest. `j` is taken. */
-static struct error *put_document(struct commit *c, json_t *j, const char *row, struct digest *ret,
+struct error *commit_put_document(struct commit *c, json_t *j, const char *row, struct digest *ret,
                                   int64_t *ret_size)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
@@ -147,7 +137,7 @@ static struct error *put_config(struct commit *c, const struct export_ref *ref, 
 static void note_layers(struct commit *c, struct snapshot *s, const struct layer_list *l)
 {
     for (size_t i = 0; i < l->count; i++) {
-        add_blob(c->image, &l->blobs[i].digest);
+        commit_add_blob(c->image, &l->blobs[i].digest);
         lease_add_blob(c->lease, &l->blobs[i].digest);
         lease_add_layer(c->lease, snapshot_layer(s, i)->id);
     }
@@ -194,14 +184,18 @@ static struct error *rewrite_times(struct commit *c, const struct export_ref *re
     return e;
 }
 
-static struct error *put_manifest(struct commit *c, struct export_ref *ref, struct descriptor *ret)
+/* Of an index (`ret_about` given) the platform's own annotations count, and what is attested goes beside. */
+static struct error *put_manifest(struct commit *c, struct export_ref *ref, struct descriptor *ret,
+                                  struct descriptor *ret_about, bool *ret_attested)
 {
     CLEANUP(snapshot_unrefp) struct snapshot *snapshot = NULL;
     CLEANUP(layer_list_deinit) struct layer_list layers = { 0 };
     bool has_epoch;
     int64_t epoch_s;
     size_t kept;
-    CLEANUP(freep) char *platform = platform_is_set(&ref->platform) ? platform_format(&ref->platform) : NULL;
+    CLEANUP(freep)
+    char *platform =
+        ret_about != NULL && platform_is_set(&ref->platform) ? platform_format(&ref->platform) : NULL;
     struct digest config, manifest;
     size_t config_len;
     json_t *notes;
@@ -214,12 +208,12 @@ static struct error *put_manifest(struct commit *c, struct export_ref *ref, stru
     layers.kept = MIN(kept, layers.count);
     note_layers(c, snapshot, &layers);
     TRY(put_config(c, ref, &layers, epoch, &config, &config_len));
-    add_blob(c->image, &config);
+    commit_add_blob(c->image, &config);
     c->image->config = config;
     int64_t size;
-    TRY(put_document(c, manifest_json(c->exporter, &config, config_len, &layers, epoch, platform),
-                     "exporting manifest", &manifest, &size));
-    add_blob(c->image, &manifest);
+    TRY(commit_put_document(c, manifest_json(c->exporter, &config, config_len, &layers, epoch, platform),
+                            "exporting manifest", &manifest, &size));
+    commit_add_blob(c->image, &manifest);
     descriptor_init(ret, c->exporter->oci_types ? MT_OCI_MANIFEST : MT_DOCKER_MANIFEST, &manifest, size);
     notes = annotations(c->exporter, ANNOTATE_MANIFEST_DESCRIPTOR, platform);
     const char *key;
@@ -228,7 +222,9 @@ static struct error *put_manifest(struct commit *c, struct export_ref *ref, stru
     json_decref(notes);
     if (platform_is_set(&ref->platform))
         platform_copy(&ret->platform, &ref->platform);
-    return NULL;
+    if (ret_about == NULL)
+        return NULL;
+    return commit_attestations(c, ref, ret, snapshot, &layers, ret_about, ret_attested);
 }
 
 static struct error *put_index(struct commit *c, const struct descriptor *manifests, size_t count)
@@ -243,8 +239,8 @@ static struct error *put_index(struct commit *c, const struct descriptor *manife
     j = json_pack("{s:i, s:s, s:o}", "schemaVersion", 2, "mediaType", type, "manifests", list);
     if (notes != NULL)
         json_object_set_new(j, "annotations", notes);
-    TRY(put_document(c, j, "exporting manifest list", &d, &size));
-    add_blob(c->image, &d);
+    TRY(commit_put_document(c, j, "exporting manifest list", &d, &size));
+    commit_add_blob(c->image, &d);
     descriptor_init(&c->image->target, type, &d, size);
     json_t *own = annotations(c->exporter, ANNOTATE_INDEX_DESCRIPTOR, NULL), *v;
     json_object_foreach(own, key, v) descriptor_annotate(&c->image->target, key, json_string_value(v));
@@ -269,42 +265,57 @@ static bool has_index_annotations(const struct exporter *e)
     return e->annotations[ANNOTATE_INDEX].len + e->annotations[ANNOTATE_INDEX_DESCRIPTOR].len > 0;
 }
 
+/* The images, then what is attested of them. */
 static struct error *commit_many(struct commit *c)
 {
-    size_t n = c->source->ref_count;
-    CLEANUP(freep) struct descriptor *manifests = xcalloc(n + 1, sizeof(*manifests));
+    size_t n = c->source->ref_count, attested = 0;
+    CLEANUP(freep) struct descriptor *list = xcalloc(2 * n + 1, sizeof(*list));
     struct error *e = NULL;
 
-    for (size_t i = 0; e == NULL && i < n; i++)
-        e = put_manifest(c, &c->source->refs[i], &manifests[i]);
+    for (size_t i = 0; e == NULL && i < n; i++) {
+        bool made = false;
+
+        e = put_manifest(c, &c->source->refs[i], &list[i], &list[n + attested], &made);
+        attested += made ? 1 : 0;
+    }
     if (e == NULL)
-        e = put_index(c, manifests, n);
-    for (size_t i = 0; i < n; i++)
-        descriptor_deinit(&manifests[i]);
+        e = put_index(c, list, n + attested);
+    for (size_t i = 0; i < 2 * n; i++)
+        descriptor_deinit(&list[i]);
     return e;
 }
 
 static struct error *commit_source(struct commit *c)
 {
+    bool index = c->source->multi || attestations_any(c->source, NULL, c->exporter->inline_attestations);
+
     TRY(check_source(c->source));
     if (!c->exporter->oci_types && (has_index_annotations(c->exporter) ||
                                     c->exporter->annotations[ANNOTATE_MANIFEST_DESCRIPTOR].len > 0))
         return err_new(ERR_INVALID, "cannot export annotations with \"oci-mediatypes=false\"");
+    if (index && !c->exporter->oci_types && c->source->attestation_count > 0)
+        return err_new(ERR_INVALID, "cannot export attestations with \"oci-mediatypes=false\"");
     reporter_status(c->reporter, "exporting layers", "", 0, 0, false);
-    if (c->source->multi)
+    if (index)
         return commit_many(c);
     if (has_index_annotations(c->exporter))
         return err_new(ERR_INVALID, "index annotations not supported for single platform export");
-    return put_manifest(c, &c->source->refs[0], &c->image->target);
+    return put_manifest(c, &c->source->refs[0], &c->image->target, NULL, NULL);
 }
 
 struct error *image_commit(struct exporter *e, const struct export_context *context,
-                           const struct export_source *src, struct lease *lease, struct vertex_reporter *r,
-                           struct committed_image *ret)
+                           const struct export_source *src, const struct strv *names, struct lease *lease,
+                           struct vertex_reporter *r, struct committed_image *ret)
 {
-    struct commit c = {
-        .exporter = e, .context = context, .source = src, .lease = lease, .reporter = r, .image = ret
-    };
+    struct commit c = { .exporter = e,
+                        .context = context,
+                        .source = src,
+                        .lease = lease,
+                        .reporter = r,
+                        .image = ret,
+                        .names = names };
+
+    TRY(export_defaults(e, context, src));
     struct error *err = commit_source(&c);
 
     reporter_status(r, "exporting layers", "", 0, 0, true);

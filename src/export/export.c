@@ -28,7 +28,8 @@ static const char *const flags[] = { "push",
                                      "platform-split",
                                      "registry.insecure",
                                      "prefer-nondist-layers",
-                                     "oci-artifact" };
+                                     "oci-artifact",
+                                     "attestation-inline" };
 
 bool exporter_flag(const struct exporter *e, const char *name, bool absent)
 {
@@ -143,12 +144,68 @@ static struct error *parse_attrs(struct exporter *e)
                                .level = -1,
                                .keep_plain = streq(e->type, "image") && !exporter_flag(e, "push", false) };
     TRY(layer_format_parse(&e->attrs, &e->format));
-    e->oci_types = exporter_flag(e, "oci-mediatypes", true);
+    e->inline_attestations = exporter_flag(e, "attestation-inline", streq(e->type, "image"));
+    if (!exporter_flag(e, "oci-mediatypes", true)) {
+        if (e->format.kind == COMPRESSION_ZSTD)
+            return err_new(ERR_INVALID,
+                           "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\"");
+        if (exporter_flag(e, "oci-artifact", false))
+            return err_new(ERR_INVALID,
+                           "exporter option \"oci-artifact=true\" conflicts with \"oci-mediatypes=false\"");
+    }
     for (size_t i = 0; i < e->attrs.len; i++) {
         if (str_has_prefix(e->attrs.entries[i].key, "annotation"))
             TRY(parse_annotation(e, e->attrs.entries[i].key, e->attrs.entries[i].value));
     }
     return e->kind->check(e);
+}
+
+/* Annotations that the frontend asks for stand before the exporter's own. */
+static struct error *frontend_annotations(struct exporter *e, const struct frontend_result *r)
+{
+    for (size_t i = 0; i < r->metadata_count; i++) {
+        const struct frontend_metadata *m = &r->metadata[i];
+        CLEANUP(freep) char *value = NULL;
+
+        if (!str_has_prefix(m->key, "annotation"))
+            continue;
+        value = xstrndup(m->value, m->len);
+        TRY(parse_annotation(e, m->key, value));
+    }
+    return NULL;
+}
+
+/* An annotation for a platform that is not there is a mistake; one result answers to any name. */
+static struct error *check_annotations(const struct exporter *e, const struct export_source *src)
+{
+    for (size_t p = 0; p < ARRAY_LEN(e->annotations); p++) {
+        for (size_t i = 0; src->ref_count > 1 && i < e->annotations[p].len; i++) {
+            const char *key = e->annotations[p].entries[i].key;
+            CLEANUP(freep) char *id = xstrndup(key, strcspn(key, "\n"));
+            bool found = id[0] == '\0';
+
+            for (size_t k = 0; k < src->ref_count && !found; k++)
+                found = streq(src->refs[k].id, id);
+            if (!found)
+                return err_new(ERR_INVALID, "invalid annotation: no platform %s found in source", id);
+        }
+    }
+    return NULL;
+}
+
+struct error *export_defaults(struct exporter *e, const struct export_context *c,
+                              const struct export_source *src)
+{
+    bool newest = c->compatibility == 0 || c->compatibility >= 30;
+    bool oci = newest || streq(e->type, "oci") || src->attestation_count > 0;
+
+    e->oci_types = exporter_flag(e, "oci-mediatypes", oci);
+    e->oci_artifact = exporter_flag(e, "oci-artifact", newest && e->oci_types);
+    if (e->oci_artifact && !e->oci_types)
+        return err_new(ERR_INVALID,
+                       "exporter option \"oci-artifact=true\" conflicts with \"oci-mediatypes=false\"");
+    TRY(frontend_annotations(e, src->result));
+    return check_annotations(e, src);
 }
 
 struct error *exporter_resolve(const char *type, const struct map *attrs, struct exporter **ret)

@@ -12,15 +12,35 @@
 /* One result of a build with everything evaluated. */
 struct export_ref {
     const char *key;           /* platform id; NULL for the single ref */
+    const char *id;            /* platform id, always */
     struct platform platform;  /* from refs.platforms, else the config's, else the host */
     struct snapshot *snapshot; /* NULL: scratch */
     const void *config;        /* containerimage.config bytes; NULL: none */
     size_t config_len;
 };
+/* Something attested of a result.  Its content is a file or a folder of `snapshot`, or made when it is asked
+ * for. */
+struct export_attestation {
+    const char *id;   /* of the result's platform */
+    bool bundle;      /* `path` is a folder of in-toto statements */
+    bool inline_only; /* goes into images only */
+    const char *path; /* "provenance.json" */
+    const char *predicate_type;
+    const char *sbom_core;     /* the SBOM of the result itself has this name; NULL: none of it */
+    struct snapshot *snapshot; /* NULL: content() */
+    const struct frontend_subject *subjects; /* none: the result itself */
+    size_t subject_count;
+    /* The predicate as JSON, appended. `layers`: layer id -> struct descriptor *, as the image has them; NULL
+     * outside images. */
+    struct error *(*content)(void *ctx, const struct map *layers, struct buf *out);
+    void *ctx;
+};
 struct export_source {
     struct export_ref *refs;
     size_t ref_count;
     bool multi;
+    const struct export_attestation *attestations;
+    size_t attestation_count;
     const struct frontend_result *result; /* metadata (refs.platforms, annotations ...), borrowed */
 };
 
@@ -34,6 +54,8 @@ struct export_context {
     const char *build_ref;
     int index; /* in Exporters */
     const char *hostname;
+    const char *version; /* of the builder, for SBOMs */
+    int compatibility;   /* version asked for */
     /* Called when an image name was pointed at something (events). May be NULL. */
     void (*named)(void *ctx, const char *name, const struct descriptor *target);
     void *ctx;

@@ -111,7 +111,7 @@ static struct error *export_image(struct exporter *e, const struct export_contex
     bool has_epoch;
 
     TRY(result_names(e, src, &names));
-    TRY(image_commit(e, c, src, lease, r, &image));
+    TRY(image_commit(e, c, src, &names, lease, r, &image));
     if (exporter_flag(e, "store", true))
         TRY(name_result(e, c, &names, &image, r));
     if (names.len > 0) {

@@ -14,7 +14,9 @@ struct exporter {
     struct map attrs; /* string map, defaults filled */
     struct map
         annotations[4]; /* string maps by enum annotation_place; keys "platform\nkey" ("" = all platforms) */
-    bool oci_types;
+    bool oci_types;     /* of this export: see export_defaults() */
+    bool oci_artifact;  /* attestation manifests in their newer form */
+    bool inline_attestations; /* what is for images only makes an index, too */
     struct layer_format format;
     bool epoch_given; /* the attribute is there: what the frontend says does not count */
     bool has_epoch;
@@ -51,10 +53,14 @@ struct committed_image {
     size_t layer_count;
 };
 void committed_image_deinit(struct committed_image *i);
-/* Hash what is not hashed yet, write config, manifest and index. Rows "exporting layers" ... go to `r`. */
+/* What depends on the version of behaviour that the client asked for. */
+struct error *export_defaults(struct exporter *e, const struct export_context *c,
+                              const struct export_source *src) MUST_CHECK;
+/* `names`: of the image. Hash what is not hashed yet, write config, manifest and index. Rows "exporting
+ * layers" ... go to `r`. */
 struct error *image_commit(struct exporter *e, const struct export_context *c,
-                           const struct export_source *src, struct lease *lease, struct vertex_reporter *r,
-                           struct committed_image *ret) MUST_CHECK;
+                           const struct export_source *src, const struct strv *names, struct lease *lease,
+                           struct vertex_reporter *r, struct committed_image *ret) MUST_CHECK;
 /* source-date-epoch of the exporter, else of the frontend's result. false: there is none. */
 struct error *export_epoch(const struct exporter *e, const struct export_source *src,
                            const struct export_ref *ref, bool *ret_has, int64_t *ret_s) MUST_CHECK;

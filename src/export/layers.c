@@ -115,6 +115,39 @@ struct error *layers_collect(struct snapshot *s, struct store *store, struct lea
     return waiting == 0 ? NULL : for_each_layer(n, collect_one, &c);
 }
 
+static struct error *known_blob(struct store *s, const struct digest *diff_id, struct descriptor *ret,
+                                bool *ret_found)
+{
+    struct blob_info info;
+
+    TRY(diff_id_blob_find(s, diff_id, NULL, ret, ret_found));
+    if (*ret_found)
+        return NULL;
+    struct error *e = blob_stat(s, diff_id, &info);
+
+    if (err_is(e, ERR_NOT_FOUND)) {
+        err_free(e);
+        return NULL;
+    }
+    TRY(e);
+    descriptor_init(ret, MT_OCI_LAYER, diff_id, info.size);
+    *ret_found = true;
+    return NULL;
+}
+
+struct error *layer_known(struct store *s, const char *id, struct descriptor *ret, bool *ret_found)
+{
+    struct layer_row row;
+    struct error *e = NULL;
+
+    *ret_found = false;
+    TRY(layer_get(s, id, &row));
+    if (row.diff_id.s[0] != '\0')
+        e = known_blob(s, &row.diff_id, ret, ret_found);
+    layer_row_deinit(&row);
+    return e;
+}
+
 /* ---- times ---- */
 
 struct clamp {

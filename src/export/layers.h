@@ -22,5 +22,8 @@ struct error *layers_collect(struct snapshot *s, struct store *store, struct lea
 struct error *layers_clamp(struct snapshot *s, struct store *store, struct lease *lease, int64_t epoch_s,
                            const struct digest *base, size_t base_count, size_t *ret_kept,
                            struct snapshot **ret) MUST_CHECK;
+/* What layer `id` is known as already, without any work: the blob that it came as, else its tar. */
+struct error *layer_known(struct store *s, const char *id, struct descriptor *ret,
+                          bool *ret_found) MUST_CHECK;
 
 #endif

@@ -233,7 +233,7 @@ static struct error *export_layout(struct exporter *e, const struct export_conte
     if (streq(e->type, "docker") && src->multi)
         return err_new(ERR_INVALID, "docker exporter does not currently support exporting manifest lists");
     TRY(result_names(e, src, &names));
-    TRY(image_commit(e, c, src, lease, r, &image));
+    TRY(image_commit(e, c, src, &names, lease, r, &image));
     if (names.len > 0) {
         joined = strv_join(&names, ",");
         strmap_set(response, "image.name", joined);

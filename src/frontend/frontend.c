@@ -26,7 +26,11 @@ void frontend_result_deinit(struct frontend_result *r)
             free(a->metadata[k].value);
         }
         free(a->metadata);
-        free(a->subjects_pb);
+        for (size_t k = 0; k < a->subject_count; k++) {
+            free(a->subjects[k].name);
+            strv_deinit(&a->subjects[k].digests);
+        }
+        free(a->subjects);
     }
     free(r->attestations);
     *r = (struct frontend_result){ 0 };
@@ -59,6 +63,57 @@ const struct frontend_metadata *frontend_result_metadata(const struct frontend_r
             return &r->metadata[i];
     }
     return NULL;
+}
+
+struct frontend_attestation *frontend_result_add_attestation(struct frontend_result *r, const char *key,
+                                                             int kind, const char *path,
+                                                             const char *predicate_type)
+{
+    struct frontend_attestation *a;
+
+    r->attestations = xreallocarray(r->attestations, r->attestation_count + 1, sizeof(*r->attestations));
+    a = &r->attestations[r->attestation_count++];
+    *a = (struct frontend_attestation){
+        .key = xstrdup(key), .kind = kind, .path = xstrdup(path), .predicate_type = xstrdup(predicate_type)
+    };
+    return a;
+}
+
+void frontend_attestation_set_metadata(struct frontend_attestation *a, const char *key, const void *value,
+                                       size_t len)
+{
+    a->metadata = xreallocarray(a->metadata, a->metadata_count + 1, sizeof(*a->metadata));
+    a->metadata[a->metadata_count++] =
+        (struct frontend_metadata){ .key = xstrdup(key), .value = xmemdup(value, len), .len = len };
+}
+
+struct frontend_subject *frontend_attestation_add_subject(struct frontend_attestation *a, bool raw,
+                                                          const char *name)
+{
+    struct frontend_subject *s;
+
+    a->subjects = xreallocarray(a->subjects, a->subject_count + 1, sizeof(*a->subjects));
+    s = &a->subjects[a->subject_count++];
+    *s = (struct frontend_subject){ .raw = raw, .name = xstrdup(name) };
+    return s;
+}
+
+char *frontend_attestation_metadata(const struct frontend_attestation *a, const char *key)
+{
+    for (size_t i = 0; i < a->metadata_count; i++) {
+        if (streq(a->metadata[i].key, key))
+            return xstrndup(a->metadata[i].value, a->metadata[i].len);
+    }
+    return NULL;
+}
+
+bool frontend_result_has_sbom(const struct frontend_result *r)
+{
+    for (size_t i = 0; i < r->attestation_count; i++) {
+        if (streq(r->attestations[i].predicate_type, PREDICATE_SPDX))
+            return true;
+    }
+    return false;
 }
 
 void resolved_image_deinit(struct resolved_image *i)

@@ -29,6 +29,12 @@ struct frontend_metadata {
     void *value;
     size_t len;
 };
+/* What an in-toto statement is about: the result itself, or something named by digests. */
+struct frontend_subject {
+    bool raw;
+    char *name; /* "" when it has none */
+    struct strv digests;
+};
 /* An attestation that travels with one result key (gateway.proto Attestation), carried through to the
  * exporters. */
 struct frontend_attestation {
@@ -39,7 +45,8 @@ struct frontend_attestation {
     char *predicate_type;
     struct frontend_metadata *metadata;
     size_t metadata_count;
-    void *subjects_pb; /* encoded InTotoSubject messages are kept by the gRPC face; NULL here */
+    struct frontend_subject *subjects; /* none: the result itself */
+    size_t subject_count;
 };
 struct frontend_result {
     struct frontend_result_ref *refs; /* one with key NULL, or several with keys */
@@ -55,6 +62,20 @@ void frontend_result_add_ref(struct frontend_result *r, const char *key, struct 
 /* Copies the value; replaces an older one of the key. */
 void frontend_result_set_metadata(struct frontend_result *r, const char *key, const void *value, size_t len);
 const struct frontend_metadata *frontend_result_metadata(const struct frontend_result *r, const char *key);
+/* A fresh attestation of the result, borrowed until the next call; `key` and strings are copied. */
+struct frontend_attestation *frontend_result_add_attestation(struct frontend_result *r, const char *key,
+                                                             int kind, const char *path,
+                                                             const char *predicate_type);
+void frontend_attestation_set_metadata(struct frontend_attestation *a, const char *key, const void *value,
+                                       size_t len);
+/* A subject, borrowed until the next call. */
+struct frontend_subject *frontend_attestation_add_subject(struct frontend_attestation *a, bool raw,
+                                                          const char *name);
+/* Value of a metadata key as a new string, or NULL. */
+char *frontend_attestation_metadata(const struct frontend_attestation *a, const char *key);
+/* Is there an SBOM among them already? */
+bool frontend_result_has_sbom(const struct frontend_result *r);
+#define PREDICATE_SPDX "https://spdx.dev/Document"
 
 /* Resolved image: all malloc'd, released with image_config_deinit. */
 struct resolved_image {

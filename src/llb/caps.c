@@ -45,7 +45,7 @@ static const struct llb_cap all_caps[] = {
     CAP("exec.secretenv"),
     CAP("exec.validexitcode"),
     CAP("exporter.image.annotations"),
-    NOT_YET("exporter.image.attestations"),
+    CAP("exporter.image.attestations"),
     CAP("exporter.multiple"),
     CAP("exporter.session"),
     { .id = "exporter.sourcedateepoch", .enabled = true, .name = "source date epoch" },

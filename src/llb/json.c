@@ -37,13 +37,22 @@ static const struct {
     { "pb.UserOpt", "by_id", "byID" },
 };
 
+/* BuildKit's .proto has some names in small letters, and its Go structs keep those. */
+static bool is_plain_in_go(const ProtobufCMessageDescriptor *d, const char *field)
+{
+    return d == &pb__op_metadata__descriptor || d == &pb__proxy_env__descriptor ||
+           streq(field, "proxy_env") || str_has_suffix(field, "_patterns") || streq(field, "required_paths");
+}
+
 static char *field_name(enum llb_json_style style, const ProtobufCMessageDescriptor *d,
                         const ProtobufCFieldDescriptor *f)
 {
     struct buf out = { 0 };
 
-    if (style == LLB_JSON_GO && streq(d->name, "pb.OpMetadata"))
+    if (style == LLB_JSON_GO && is_plain_in_go(d, f->name))
         return xstrdup(f->name);
+    if (style == LLB_JSON_GO && d == &pb__user_opt__descriptor && streq(f->name, "by_id"))
+        return xstrdup("byId");
 
     for (size_t i = 0; i < ARRAY_LEN(odd_names); i++) {
         if (streq(odd_names[i].message, d->name) && streq(odd_names[i].field, f->name))
@@ -287,28 +296,66 @@ static struct error *field_json(const struct writer *w, const ProtobufCMessage *
     if ((f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0) {
         if (*(const uint32_t *)(base + f->quantifier_offset) != f->id)
             return NULL;
+        if (w->style == LLB_JSON_GO && is_default(f, p))
+            return NULL;
     } else if (is_default(f, p)) {
         return NULL;
     }
     return value_json(w, m->descriptor, f, p, ret);
 }
 
+/* Types with a marshaller of their own in BuildKit's Go put the member of their oneof into an object. */
+static const char *oneof_name(const struct writer *w, const ProtobufCMessageDescriptor *d)
+{
+    if (w->style != LLB_JSON_GO)
+        return NULL;
+    return d == &pb__op__descriptor            ? "Op"
+           : d == &pb__file_action__descriptor ? "Action"
+           : d == &pb__user_opt__descriptor    ? "User"
+                                               : NULL;
+}
+
+/* What that marshaller writes though it is zero, or does not know. */
+static bool is_kept_zero(const ProtobufCMessageDescriptor *d, const ProtobufCFieldDescriptor *f)
+{
+    return d == &pb__file_action__descriptor && f->type == PROTOBUF_C_TYPE_INT64;
+}
+
+static bool is_unknown(const ProtobufCMessageDescriptor *d, const ProtobufCFieldDescriptor *f)
+{
+    return d == &pb__file_action__descriptor && streq(f->name, "symlink");
+}
+
+/* The object that field `f` goes to: the message's, or that of its oneof, made at the place of its first
+ * member. */
+static json_t *object_of(json_t *object, const char *group, const ProtobufCFieldDescriptor *f)
+{
+    if (group == NULL || (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0)
+        return object;
+    if (json_object_get(object, group) == NULL)
+        json_object_set_new(object, group, json_object());
+    return json_object_get(object, group);
+}
+
 static struct error *message_json(const struct writer *w, const ProtobufCMessage *m, json_t **ret)
 {
+    const char *group = oneof_name(w, m->descriptor);
     json_t *object = json_object();
 
     for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
         const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
         CLEANUP(freep) char *name = field_name(w->style, m->descriptor, f);
-        json_t *v = NULL;
-        struct error *e = field_json(w, m, f, &v);
+        json_t *to = object_of(object, group, f), *v = NULL;
+        struct error *e = group != NULL && is_unknown(m->descriptor, f) ? NULL : field_json(w, m, f, &v);
 
         if (e != NULL) {
             json_decref(object);
             return e;
         }
+        if (v == NULL && group != NULL && is_kept_zero(m->descriptor, f))
+            v = json_integer(0);
         if (v != NULL)
-            json_object_set_new(object, name, v);
+            json_object_set_new(to, name, v);
     }
     *ret = object;
     return NULL;

@@ -7,7 +7,7 @@
  */
 
 /* jansson's own bound is far above what a small stack bears. */
-static bool too_deep(const char *p, size_t len)
+bool json_too_deep(const char *p, size_t len)
 {
     int depth = 0;
     bool in_string = false;
@@ -35,7 +35,7 @@ struct error *json_parse(const void *data, size_t len, const char *what, json_t 
     json_error_t error;
     if (len > LIMIT_MANIFEST)
         return err_new(ERR_INVALID, "%s is larger than %zu bytes", what, (size_t)LIMIT_MANIFEST);
-    if (too_deep(data, len))
+    if (json_too_deep(data, len))
         return err_new(ERR_INVALID, "%s is nested deeper than %d levels", what, LIMIT_JSON_DEPTH);
     json_t *j = json_loadb(data, len, JSON_REJECT_DUPLICATES, &error);
     if (j == NULL)

@@ -15,6 +15,9 @@
  * the error text. */
 struct error *json_parse(const void *data, size_t len, const char *what, json_t **ret) MUST_CHECK;
 
+/* Deeper than LIMIT_JSON_DEPTH: not for a parser that recurses. */
+bool json_too_deep(const char *text, size_t len);
+
 struct image_manifest {
     char *media_type; /* its own, else the announced one */
     struct descriptor config;

@@ -68,6 +68,7 @@ static struct error *resolve_git(struct git *g, char **ret_text)
     if (g->verify)
         TRY(git_read_objects(g, &r, &o));
     *ret_text = describe(g, &r);
+    op_pin(g->c, r.sha);
     return NULL;
 }
 

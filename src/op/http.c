@@ -502,6 +502,7 @@ static struct error *resolve(struct op_context *c, char **ret_text, struct snaps
     TRY(source_file_meta(c->vertex, &m));
     TRY(resolve_remote(c, false, &a));
     *ret_text = describe(c, &a, &m);
+    op_pin(c, a.digest.s);
     if (a.fd >= 0)
         keep(*ret_text, &a);
     return NULL;

@@ -103,6 +103,7 @@ static struct error *image_resolve(struct op_context *c, char **ret_text, struct
     TRY(layer_limit(c->vertex, "image.layerlimit", &limit));
     TRY(resolve_image(c, &m));
     *ret_text = key_text("docker-image", &m, limit);
+    op_pin(c, m.target.digest.s);
     resolved_manifest_deinit(&m);
     return NULL;
 }
@@ -270,6 +271,7 @@ static struct error *layout_resolve(struct op_context *c, char **ret_text, struc
     TRY(resolve_layout(c, lease, &m));
     *ret_text =
         key_text("docker-image", &m, limit); /* the same manifest is the same image, wherever it came from */
+    op_pin(c, m.target.digest.s);
     resolved_manifest_deinit(&m);
     return NULL;
 }

@@ -190,6 +190,7 @@ static struct error *resolve(struct op_context *c, char **ret_text, struct snaps
     if (strchr(file_name(c->vertex), '/') != NULL || streq(file_name(c->vertex), ".."))
         return err_new(ERR_INVALID, "invalid filename \"%s\"", file_name(c->vertex));
     *ret_text = xasprintf("http:%s:%s", d.s, file_name(c->vertex));
+    op_pin(c, d.s);
     return NULL;
 }
 

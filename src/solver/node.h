@@ -127,6 +127,7 @@ struct node {
 
     /* the stage's while BUSY, constant when DONE */
     char *source_text;         /* of resolve */
+    char *pin;                 /* of resolve, for provenance; NULL: none */
     node_key key, content_key; /* "": none */
     struct buf preimage, content_preimage;
     node_key chain_key, chain_content_key; /* the same without ids of results; "": not known */

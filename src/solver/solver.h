@@ -45,6 +45,8 @@ struct op_context {
 /* A lease that protects what this op brings in, until its result is recorded and no job holds it. Opened at
  * the first call. */
 struct error *op_lease(struct op_context *c, struct lease **ret) MUST_CHECK;
+/* In resolve(): what the identifier means now, as provenance names it: a digest, a commit. */
+void op_pin(struct op_context *c, const char *pin);
 
 /* run() is about to fail: what its mounts hold, in the op's order, is kept as long as the failure is known.
  * The array and the references in it are taken; entries may be NULL. */
@@ -141,6 +143,16 @@ bool job_find_result(struct job *j, const char *id, struct snapshot **ret);
 const char *ref_id(const struct ref *r);                 /* opaque, unique; borrowed */
 const struct llb_def *ref_def(const struct ref *r);      /* borrowed */
 struct ref *job_find_ref(struct job *j, const char *id); /* NULL when unknown */
+
+/* One vertex of a solved ref; valid as long as the ref's job is open. */
+struct ref_vertex {
+    const struct llb_vertex *vertex;
+    const char *pin;                 /* of sources: see op_pin(); NULL when it said nothing */
+    struct snapshot *const *outputs; /* NULL entries: scratch */
+    size_t output_count;
+};
+/* The vertices of a ref that was solved, inputs first, as a malloc'd array; NULL when it was not. */
+struct ref_vertex *ref_vertices(struct ref *r, size_t *ret_count);
 
 /* ---- content digests
  * -------------------------------------------------------------------------------------------------------- */

@@ -30,6 +30,7 @@ void node_clear_stage(struct node *n)
     free(TAKE(n->failed));
     n->failed_count = 0;
     free(TAKE(n->source_text));
+    free(TAKE(n->pin));
     n->key[0] = n->content_key[0] = n->chain_key[0] = n->chain_content_key[0] = '\0';
     n->keyed = false;
     remote_forget(n);
@@ -91,6 +92,12 @@ void op_keep_failed(struct op_context *c, struct snapshot **mounts, size_t count
     assert(c->node->failed == NULL);
     c->node->failed = mounts;
     c->node->failed_count = count;
+}
+
+void op_pin(struct op_context *c, const char *pin)
+{
+    free(c->node->pin);
+    c->node->pin = xstrdup(pin);
 }
 
 /* ---- keys

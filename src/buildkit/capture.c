@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "buildkit/capture.h"
+
+#include "oci/purl.h"
+#include "oci/reference.h"
+
+static void grants_deinit(struct grants *g)
+{
+    for (size_t i = 0; i < g->len; i++)
+        free(g->v[i].id);
+    free(g->v);
+}
+
+void capture_deinit(struct capture *c)
+{
+    for (size_t i = 0; i < c->material_count; i++) {
+        free(c->materials[i].name);
+        free(c->materials[i].pin);
+        platform_deinit(&c->materials[i].platform);
+    }
+    free(c->materials);
+    strv_deinit(&c->locals);
+    grants_deinit(&c->secrets);
+    grants_deinit(&c->ssh);
+    *c = (struct capture){ 0 };
+}
+
+/* ---- adding ---- */
+
+static bool same_platform(const struct platform *a, const struct platform *b)
+{
+    if (!platform_is_set(a) || !platform_is_set(b))
+        return platform_is_set(a) == platform_is_set(b);
+    return platform_eq(a, b);
+}
+
+/* One of a kind and name is enough; of images, one for each platform. */
+static struct material *add_material(struct capture *c, enum material_kind kind, const char *name,
+                                     const char *pin, bool local, const struct platform *platform)
+{
+    struct material *m;
+
+    for (size_t i = 0; i < c->material_count; i++) {
+        m = &c->materials[i];
+        if (m->kind == kind && streq(m->name, name) && m->local == local &&
+            (platform == NULL || same_platform(&m->platform, platform)))
+            return m;
+    }
+    c->materials = xreallocarray(c->materials, c->material_count + 1, sizeof(*c->materials));
+    m = &c->materials[c->material_count++];
+    *m = (struct material){
+        .kind = kind, .name = xstrdup(name), .pin = xstrdup(pin == NULL ? "" : pin), .local = local
+    };
+    if (platform != NULL)
+        platform_copy(&m->platform, platform);
+    return m;
+}
+
+void capture_image(struct capture *c, const char *ref, const char *digest, const struct platform *platform,
+                   bool local)
+{
+    static const struct platform none;
+
+    add_material(c, MATERIAL_IMAGE, ref, digest, local, platform == NULL ? &none : platform);
+}
+
+/* Optional only when everybody who asked could do without. */
+static void add_grant(struct grants *g, const char *id, bool optional)
+{
+    for (size_t i = 0; i < g->len; i++) {
+        if (streq(g->v[i].id, id)) {
+            g->v[i].optional = g->v[i].optional && optional;
+            return;
+        }
+    }
+    g->v = xreallocarray(g->v, g->len + 1, sizeof(*g->v));
+    g->v[g->len++] = (struct grant){ xstrdup(id), optional };
+}
+
+/* ---- sources ---- */
+
+static const char *attr(const struct llb_vertex *v, const char *key)
+{
+    const char *s = pb_get_str(v->op->source->attrs, v->op->source->n_attrs, key);
+
+    return s == NULL ? "" : s;
+}
+
+static void add_image_source(struct capture *c, const struct ref_vertex *rv, const char *ref, bool local)
+{
+    const Pb__Platform *p = rv->vertex->op->platform;
+    CLEANUP(platform_deinit) struct platform platform = { 0 };
+
+    if (p != NULL && p->os[0] != '\0') {
+        platform_set(&platform, p->os, p->architecture, p->variant);
+        platform_normalize(&platform);
+    } else {
+        platform_copy(&platform, platform_host());
+    }
+    capture_image(c, ref, rv->pin, &platform, local);
+}
+
+static void add_blob_source(struct capture *c, const char *ref, bool local)
+{
+    const char *at = strrchr(ref, '@');
+
+    add_material(c, MATERIAL_BLOB, ref, at == NULL ? "" : at + 1, local, NULL);
+}
+
+/* "git://host/path#ref:subdir" with the attribute git.fullurl: the repository and the ref. */
+static void add_git_source(struct capture *c, const struct ref_vertex *rv, const char *rest)
+{
+    const char *full = attr(rv->vertex, "git.fullurl"), *hash = strchr(rest, '#');
+    CLEANUP(freep) char *bare = xstrndup(rest, hash == NULL ? strlen(rest) : (size_t)(hash - rest));
+    CLEANUP(freep) char *ref = hash == NULL ? xstrdup("") : xstrndup(hash + 1, strcspn(hash + 1, ":"));
+    CLEANUP(freep) char *remote = full[0] != '\0' ? xstrdup(full) : xasprintf("https://%s", bare);
+    CLEANUP(freep) char *url = ref[0] == '\0' ? xstrdup(remote) : xasprintf("%s#%s", remote, ref);
+    CLEANUP(freep) char *shown = url_redact(url);
+    const char *token = attr(rv->vertex, "git.authtokensecret"),
+               *header = attr(rv->vertex, "git.authheadersecret"),
+               *ssh = attr(rv->vertex, "git.mountsshsock");
+
+    add_material(c, MATERIAL_GIT, shown, rv->pin, false, NULL);
+    if (token[0] != '\0')
+        add_grant(&c->secrets, token, true);
+    if (header[0] != '\0')
+        add_grant(&c->secrets, header, true);
+    if (ssh[0] != '\0')
+        add_grant(&c->ssh, ssh, true);
+}
+
+static void add_source(struct capture *c, const struct ref_vertex *rv)
+{
+    const char *id = rv->vertex->op->source->identifier, *rest;
+
+    if ((rest = str_skip_prefix(id, "docker-image://")) != NULL)
+        add_image_source(c, rv, rest, false);
+    else if ((rest = str_skip_prefix(id, "oci-layout://")) != NULL)
+        add_image_source(c, rv, rest, true);
+    else if ((rest = str_skip_prefix(id, "docker-image+blob://")) != NULL)
+        add_blob_source(c, rest, false);
+    else if ((rest = str_skip_prefix(id, "oci-layout+blob://")) != NULL)
+        add_blob_source(c, rest, true);
+    else if ((rest = str_skip_prefix(id, "git://")) != NULL)
+        add_git_source(c, rv, rest);
+    else if ((rest = str_skip_prefix(id, "local://")) != NULL) {
+        if (!strv_has(&c->locals, rest))
+            strv_add(&c->locals, rest);
+    } else {
+        CLEANUP(freep) char *shown = url_redact(id);
+
+        add_material(c, MATERIAL_HTTP, shown, rv->pin, false, NULL);
+    }
+}
+
+/* ---- steps ---- */
+
+static void add_exec(struct capture *c, const Pb__ExecOp *op)
+{
+    for (size_t i = 0; i < op->n_mounts; i++) {
+        const Pb__Mount *m = op->mounts[i];
+
+        if (m->mount_type == PB__MOUNT_TYPE__SECRET && m->secret_opt != NULL)
+            add_grant(&c->secrets, m->secret_opt->id, m->secret_opt->optional);
+        if (m->mount_type == PB__MOUNT_TYPE__SSH && m->ssh_opt != NULL)
+            add_grant(&c->ssh, m->ssh_opt->id[0] == '\0' ? "default" : m->ssh_opt->id, m->ssh_opt->optional);
+    }
+    for (size_t i = 0; i < op->n_secretenv; i++)
+        add_grant(&c->secrets, op->secretenv[i]->id, op->secretenv[i]->optional);
+    c->network = c->network || op->network != PB__NET_MODE__NONE;
+}
+
+bool capture_ref(struct capture *c, struct ref *r)
+{
+    size_t n;
+    CLEANUP(freep) struct ref_vertex *v = ref_vertices(r, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        const Pb__Op *op = v[i].vertex->op;
+
+        if (op->op_case == PB__OP__OP_SOURCE)
+            add_source(c, &v[i]);
+        else if (op->op_case == PB__OP__OP_EXEC)
+            add_exec(c, op->exec);
+        else if (op->op_case == PB__OP__OP_BUILD)
+            c->incomplete = true; /* what it made inside is not told */
+    }
+    return v != NULL;
+}
+
+/* ---- order ---- */
+
+static int by_kind_and_name(const void *a, const void *b)
+{
+    const struct material *x = a, *y = b;
+
+    return x->kind != y->kind ? (int)x->kind - (int)y->kind : strcmp(x->name, y->name);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(((const struct grant *)a)->id, ((const struct grant *)b)->id);
+}
+
+static struct error *name_and_tag(const char *ref, char **ret, bool *ret_by_digest)
+{
+    CLEANUP(reference_deinit) struct reference r = { 0 };
+
+    TRY(reference_parse(ref, &r));
+    *ret_by_digest = r.digest != NULL;
+    *ret = xasprintf("%s/%s:%s", r.domain, r.path, r.tag == NULL ? "latest" : r.tag);
+    return NULL;
+}
+
+static struct error *drop_digest_names(struct capture *c)
+{
+    CLEANUP(map_deinit) struct map tagged = { 0 };
+    size_t kept = 0;
+
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < c->material_count; i++) {
+            struct material *m = &c->materials[i];
+            CLEANUP(freep) char *name = NULL;
+            bool by_digest = false;
+
+            if (m->kind == MATERIAL_IMAGE)
+                TRY(name_and_tag(m->name, &name, &by_digest));
+            if (pass == 0 && name != NULL && !by_digest)
+                map_set(&tagged, name, m);
+            if (pass == 0)
+                continue;
+            if (by_digest && map_has(&tagged, name)) {
+                free(m->name);
+                free(m->pin);
+                platform_deinit(&m->platform);
+            } else {
+                c->materials[kept++] = *m;
+            }
+        }
+    }
+    c->material_count = kept;
+    return NULL;
+}
+
+static void sort_grants(struct grants *g)
+{
+    if (g->len > 0)
+        qsort(g->v, g->len, sizeof(*g->v), by_id);
+}
+
+struct error *capture_finish(struct capture *c)
+{
+    TRY(drop_digest_names(c));
+    if (c->material_count > 0)
+        qsort(c->materials, c->material_count, sizeof(*c->materials), by_kind_and_name);
+    strv_sort(&c->locals);
+    sort_grants(&c->secrets);
+    sort_grants(&c->ssh);
+    return NULL;
+}
