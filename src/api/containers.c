@@ -345,6 +345,24 @@ static struct error *inspect(struct api_request *r)
     return api_reply_json(r, 200, j);
 }
 
+static struct error *check_health(const struct strv *values)
+{
+    static const char *const known[] = { "none", "starting", "healthy", "unhealthy" };
+
+    for (size_t i = 0; values != NULL && i < values->len; i++) {
+        bool ok = false;
+
+        for (size_t k = 0; k < ARRAY_LEN(known); k++)
+            ok |= streq(values->v[i], known[k]);
+        if (!ok)
+            return err_new(ERR_INVALID,
+                           "invalid filter 'health=%s': invalid value for health (%s): must be one of none, "
+                           "starting, healthy, unhealthy",
+                           values->v[i], values->v[i]);
+    }
+    return NULL;
+}
+
 static struct error *list(struct api_request *r)
 {
     static const char *const allowed[] = { "ancestor",  "annotation", "before",  "exited",  "id",
@@ -357,6 +375,7 @@ static struct error *list(struct api_request *r)
 
     TRY(api_query_filters(r, allowed, &f));
     TRY(api_query_int(r, "limit", 0, &limit));
+    TRY(check_health(api_filter(&f, "health")));
     struct container_filters c = {
         .id = api_filter(&f, "id"),
         .name = api_filter(&f, "name"),

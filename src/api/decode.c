@@ -48,7 +48,9 @@ static struct error *parse(const char *text, size_t len, const char *what, json_
     json_t *j = json_loadb(text, len, 0, &why);
 
     if (j == NULL)
-        return err_new(ERR_INVALID, "invalid JSON in %s: %s", what, why.text);
+        return json_error_code(&why) == json_error_premature_end_of_input
+                   ? err_new(ERR_INVALID, "invalid JSON: %s", len == 0 ? "EOF" : "unexpected EOF")
+                   : err_new(ERR_INVALID, "invalid JSON in %s: %s", what, why.text);
     *ret = j;
     return NULL;
 }
@@ -118,9 +120,10 @@ struct error *api_query_filters(const struct api_request *r, const char *const *
     ret->keys.free_value = free_values;
     if (text == NULL || text[0] == '\0')
         return NULL;
-    TRY(parse(text, strlen(text), "filters", &j));
-    if (!json_is_object(j))
-        e = err_new(ERR_INVALID, "invalid filters: not a JSON object");
+    if (!json_is_object(j = json_loads(text, 0, NULL))) {
+        json_decref(j);
+        return err_new(ERR_INVALID, "invalid filter");
+    }
     json_object_foreach(j, key, values)
     {
         bool known = allowed == NULL;

@@ -41,8 +41,25 @@ static const struct platform *or_null(const struct platform *p)
     return platform_is_set(p) ? p : NULL;
 }
 
-static void image_filters_from(const struct api_filters *f, struct image_filters *ret)
+/* A filter that is yes or no: one value, as Go reads booleans; or, as old clients do, all that say the same.
+ */
+static struct error *check_bool_filter(const struct api_filters *f, const char *key)
 {
+    const struct strv *values = api_filter(f, key);
+    bool value;
+
+    for (size_t i = 0; values != NULL && i < values->len; i++)
+        if (parse_bool(values->v[i], &value) < 0) {
+            CLEANUP(freep) char *all = strv_join(values, " ");
+
+            return err_new(ERR_INVALID, "invalid filter '%s=[%s]'", key, all);
+        }
+    return NULL;
+}
+
+static struct error *image_filters_from(const struct api_filters *f, struct image_filters *ret)
+{
+    TRY(check_bool_filter(f, "dangling"));
     *ret = (struct image_filters){
         .dangling = api_filter(f, "dangling"),
         .label = api_filter(f, "label"),
@@ -52,6 +69,7 @@ static void image_filters_from(const struct api_filters *f, struct image_filters
         .reference = api_filter(f, "reference"),
         .until = api_filter(f, "until"),
     };
+    return NULL;
 }
 
 /* ---- reading
@@ -67,7 +85,7 @@ static struct error *list(struct api_request *r)
     json_t *j;
 
     TRY(api_query_filters(r, allowed, &f));
-    image_filters_from(&f, &filters);
+    TRY(image_filters_from(&f, &filters));
     struct image_list_options o = { .all = api_query_bool(r, "all", false),
                                     .manifests = api_query_bool(r, "manifests", false),
                                     .shared_size = api_query_bool(r, "shared-size", false),
@@ -137,7 +155,7 @@ static struct error *prune(struct api_request *r)
     json_t *j;
 
     TRY(api_query_filters(r, allowed, &f));
-    image_filters_from(&f, &filters);
+    TRY(image_filters_from(&f, &filters));
     dangling = filters.dangling;
     filters.dangling = NULL;
     if (dangling != NULL && (strv_has(dangling, "false") || strv_has(dangling, "0")))

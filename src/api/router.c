@@ -17,12 +17,17 @@ static const struct route_table *const tables[] = {
  * --------------------------------------------------------------------------------------------------------------
  */
 
+/* The minor number, as if there were one major; -1 when it makes no sense.  "0.9" is older, "2.0" newer than
+ * all. */
 static int minor_of(const char *version)
 {
-    int64_t n = -1;
     const char *dot = strchr(version, '.');
+    CLEANUP(freep) char *major = xstrndup(version, dot != NULL ? (size_t)(dot - version) : 0);
+    uint64_t major_number, n;
 
-    return dot == NULL || parse_i64(dot + 1, &n) < 0 || n > 100000 ? -1 : (int)n;
+    if (dot == NULL || parse_u64(major, &major_number) < 0 || parse_u64(dot + 1, &n) < 0 || n >= 100000)
+        return -1;
+    return major_number == 0 ? 0 : major_number > 1 ? 100000 : (int)n;
 }
 
 /* "/v1.50/images/json": *ret_rest points at "/images/json", *ret_version is a malloc'd "1.50"; a bare path
@@ -47,7 +52,7 @@ static struct error *check_version(const char *version, int *ret_minor)
 {
     int minor = minor_of(version);
 
-    if (minor < 0 || strncmp(version, "1.", 2) != 0)
+    if (minor < 0)
         return err_new(ERR_INVALID, "invalid API version %s", version);
     if (minor > minor_of(API_VERSION_MAX))
         return err_new(ERR_INVALID, "client version %s is too new. Maximum supported API version is %s",

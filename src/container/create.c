@@ -74,6 +74,14 @@ static void adapt_config(struct container *ct, json_t *config, const json_t *hos
         json_object_set_new(config, "Labels", json_object());
 }
 
+/* The probe chose the one that runs everything; a name that stands for nothing is refused. */
+static struct error *check_runtime(const struct runner *r, const char *name)
+{
+    if (*name == '\0' || streq(name, "io.containerd.runc.v2") || runner_has_runtime(r, name))
+        return NULL;
+    return err_new(ERR_INVALID, "unknown or invalid runtime name: %s", name);
+}
+
 static struct error *make_files(struct container *ct)
 {
     static const char *const dirs[] = { "upper", "work" };
@@ -100,6 +108,7 @@ static struct error *fill(struct container *ct, const struct container_request *
     TRY(settings_check(ct->config, ct->host_config, warnings));
     TRY(check_networking(r->networking));
     TRY(mounts_check(ct->host_config));
+    TRY(check_runtime(ct->all->config->runner, json_get_string(ct->host_config, "Runtime")));
     settings_adapt(ct->all->config->defaults, ct->host_config);
     ct->networking = r->networking != NULL ? json_deep_copy(r->networking) : NULL;
     TRY(ct->all->config->find_image(ct->all->config->ctx, json_get_string(ct->config, "Image"), r->platform,

@@ -705,7 +705,7 @@ struct error *container_wait_end(struct container_waiter *w, int *ret_code, char
     while (r == 0 && !is_met_locked(w))
         r = cond_wait(&ct->changed, &ct->lock);
     *ret_code = ct->state.exit_code;
-    *ret_error = xstrdup(ct->state.error);
+    *ret_error = ct->state.removed ? NULL : xstrdup(ct->state.error); /* whoever started it was told */
     mutex_unlock(&ct->lock);
     container_unref(TAKE(w->container));
     if (r == 0)

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <strings.h>
+#include <unistd.h>
 
 #define MEMORY_MIN (INT64_C(6) << 20)
 #define SHM_SIZE (INT64_C(64) << 20)
@@ -122,6 +123,18 @@ static struct error *check_resources(const json_t *h)
     return NULL;
 }
 
+static struct error *check_cpus(const json_t *h)
+{
+    int64_t nano = json_get_int(h, "NanoCpus");
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (nano < 0 || nano > cpus * INT64_C(1000000000))
+        return err_new(ERR_INVALID,
+                       "range of CPUs is from 0.01 to %ld.00, as there are only %ld CPUs available", cpus,
+                       cpus);
+    return NULL;
+}
+
 static struct error *check_caps(const json_t *h)
 {
     static const char *const keys[] = { "CapAdd", "CapDrop" };
@@ -202,6 +215,7 @@ struct error *settings_check(const json_t *config, const json_t *host_config, st
     TRY(check_modes(host_config));
     TRY(check_later(host_config));
     TRY(check_resources(host_config));
+    TRY(check_cpus(host_config));
     TRY(check_caps(host_config));
     TRY(check_security(host_config));
     if (json_is_object(json_object_get(config, "Healthcheck")))

@@ -143,13 +143,31 @@ static bool is_current(struct pull *u)
     return same;
 }
 
+/* The words of dockerd, whose client lists what it tried.  `e` is taken. */
+static struct error *explain_resolve(const struct pull *u, const struct platform *platform, struct error *e)
+{
+    static const char no_match[] = "no match for platform in manifest: not found";
+
+    if (e == NULL)
+        return NULL;
+    if (!err_is(e, ERR_NOT_FOUND) || !str_has_suffix(e->message, no_match))
+        return err_wrap(e, "failed to resolve reference \"%s\"", u->name);
+    CLEANUP(freep) char *wanted = platform_format(platform != NULL ? platform : platform_host());
+
+    err_free(e);
+    return err_new(ERR_NOT_FOUND, "no matching manifest for %s in the manifest list entries: %s", wanted,
+                   no_match);
+}
+
+/* Nothing is said before the name is resolved: until then an error is the whole answer, with its status. */
 static struct error *pull_run(struct pull *u, const struct platform *platform, const struct image_progress *p)
 {
     struct image_resolve_options o = { .mode = "pull", .platform = platform };
     bool current;
 
+    TRY(explain_resolve(u, platform,
+                        op_image_resolve(&u->engine->ops, u->name, &o, &u->access, u->lease, &u->manifest)));
     TRY(say(p, u->ref.tag != NULL ? u->ref.tag : u->ref.digest, xasprintf("Pulling from %s", u->ref.path)));
-    TRY(op_image_resolve(&u->engine->ops, u->name, &o, &u->access, u->lease, &u->manifest));
     current = is_current(u);
     TRY(pull_layers(u, p));
     TRY(image_put(u->engine->store, u->name, &u->manifest.target));

@@ -330,6 +330,14 @@ const char *runner_network_failure(struct runner *r)
     return is_ready(r) ? r->network_failure : NULL;
 }
 
+bool runner_has_runtime(const struct runner *r, const char *name)
+{
+    for (size_t i = 0; i < r->runtime_count; i++)
+        if (streq(r->runtimes[i].name, name))
+            return true;
+    return false;
+}
+
 const char *runner_runtime_name(struct runner *r)
 {
     return is_ready(r) && r->chosen != NULL ? r->chosen->name : NULL;

@@ -58,5 +58,7 @@ struct network *runner_network(struct runner *r); /* NULL: no bridge here.  Afte
 const char *runner_network_failure(struct runner *r); /* why, borrowed; NULL when there is one */
 /* The runtime that runs here ("crun"), once the probe is done; NULL before. Borrowed. */
 const char *runner_runtime_name(struct runner *r);
+/* Is there a runtime of that name, configured or built in? */
+bool runner_has_runtime(const struct runner *r, const char *name);
 
 #endif
