@@ -444,44 +444,9 @@ static struct error *later(const char *what)
     return err_new(ERR_UNIMPLEMENTED, "%s: not supported yet", what);
 }
 
-static struct error *later_archive(struct api_request *r)
-{
-    return later("copying files to and from a container (docker cp)");
-}
-
-static struct error *later_pause(struct api_request *r)
-{
-    return later("pausing a container");
-}
-
-static struct error *later_top(struct api_request *r)
-{
-    return later("listing a container's processes (docker top)");
-}
-
-static struct error *later_stats(struct api_request *r)
-{
-    return later("resource statistics of a container (docker stats)");
-}
-
-static struct error *later_changes(struct api_request *r)
-{
-    return later("listing a container's changed files (docker diff)");
-}
-
-static struct error *later_export(struct api_request *r)
-{
-    return later("exporting a container's filesystem (docker export)");
-}
-
 static struct error *later_update(struct api_request *r)
 {
     return later("updating a container's limits (docker update)");
-}
-
-static struct error *later_commit(struct api_request *r)
-{
-    return later("making an image of a container (docker commit)");
 }
 
 static const struct route container_route_list[] = {
@@ -500,15 +465,6 @@ static const struct route container_route_list[] = {
     { "POST", "/containers/{name}/rename", rename_container, false },
     { "DELETE", "/containers/{name}", remove_container, false },
     { "GET", "/containers/{name}/attach/ws", attach_websocket, false },
-    { "GET", "/containers/{name}/archive", later_archive, true },
-    { "PUT", "/containers/{name}/archive", later_archive, false },
-    { "POST", "/containers/{name}/pause", later_pause, false },
-    { "POST", "/containers/{name}/unpause", later_pause, false },
-    { "GET", "/containers/{name}/top", later_top, false },
-    { "GET", "/containers/{name}/stats", later_stats, false },
-    { "GET", "/containers/{name}/changes", later_changes, false },
-    { "GET", "/containers/{name}/export", later_export, false },
     { "POST", "/containers/{name}/update", later_update, false },
-    { "POST", "/commit", later_commit, false },
 };
 const struct route_table container_routes = { container_route_list, ARRAY_LEN(container_route_list) };

@@ -9,8 +9,8 @@
 #include <ctype.h>
 
 static const struct route_table *const tables[] = {
-    &system_routes, &build_routes,   &image_routes,  &container_routes,
-    &exec_routes,   &network_routes, &volume_routes, &plugin_routes,
+    &system_routes, &build_routes,   &image_routes,  &container_routes, &exec_routes,
+    &files_routes,  &network_routes, &volume_routes, &plugin_routes,
 };
 
 /* ---- versions

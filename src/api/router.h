@@ -40,8 +40,8 @@ struct route_table {
     size_t count;
 };
 /* Tables of this room; each ends up in the router. */
-extern const struct route_table system_routes, image_routes, container_routes, exec_routes, build_routes,
-    network_routes, volume_routes, plugin_routes;
+extern const struct route_table system_routes, image_routes, container_routes, exec_routes, files_routes,
+    build_routes, network_routes, volume_routes, plugin_routes;
 
 /* http_serve's handler; ctx is the engine. */
 struct error *api_handle(struct http_exchange *x, void *engine);

@@ -95,6 +95,19 @@ void container_unrefp(struct container **ct);
 const char *container_id(const struct container *ct);
 bool container_has_tty(const struct container *ct);
 bool container_is_running(struct container *ct);
+bool container_is_removed(struct container *ct);
+/* Publish an event with the usual attributes and these: key, value, .., NULL. */
+void container_event(struct container *ct, const char *action, ...) __attribute__((sentinel));
+
+/* What a container was made from; borrowed, immutable. */
+struct container_parts {
+    const json_t *config;           /* its own, merged with the image's */
+    const json_t *image_descriptor; /* of the platform's manifest; NULL: not known */
+    const char *image_id;
+    struct snapshot *snapshot;
+};
+/* ERR_CONFLICT for one that is dead or about to go. */
+struct error *container_get_parts(struct container *ct, struct container_parts *ret) MUST_CHECK;
 
 /* ERR_NOT_MODIFIED when it runs already. Returns when its process runs. */
 struct error *container_start(struct container *ct) MUST_CHECK;

@@ -33,7 +33,7 @@ static json_t *json_time(int64_t ns)
 static const char *state_word(const struct state *s)
 {
     if (s->running)
-        return "running";
+        return s->paused ? "paused" : "running";
     if (s->removing)
         return "removing";
     if (s->dead)
@@ -77,7 +77,7 @@ static char *status_of(const struct state *s)
     if (s->running) {
         CLEANUP(freep) char *since = human_duration(now - s->started_ns);
 
-        return xasprintf("Up %s", since);
+        return xasprintf("Up %s%s", since, s->paused ? " (Paused)" : "");
     }
     if (s->removing)
         return xstrdup("Removal In Progress");
@@ -236,7 +236,7 @@ static json_t *state_locked(const struct container *ct)
 
     json_object_set_new(o, "Status", json_string(state_word(s)));
     json_object_set_new(o, "Running", json_boolean(s->running));
-    json_object_set_new(o, "Paused", json_false());
+    json_object_set_new(o, "Paused", json_boolean(s->paused));
     json_object_set_new(o, "Restarting", json_false());
     json_object_set_new(o, "OOMKilled", json_boolean(s->oom_killed));
     json_object_set_new(o, "Dead", json_boolean(s->dead));

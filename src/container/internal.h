@@ -9,6 +9,7 @@
 #define MINKE_CONTAINER_INTERNAL_H
 
 #include "container/container.h"
+#include "container/settings.h"
 #include "run/process.h"
 #include "run/signals.h"
 #include "task/task.h"
@@ -83,6 +84,7 @@ struct container {
     int stdin_fd;                  /* write end, or a copy of the terminal; -1 */
     bool stdin_busy, stdin_closed; /* one writer at a time; closed for this run */
     struct port_bindings ports;    /* while it runs */
+    int root_fd;                   /* its root without what is mounted on it, while it runs; -1 */
     char *ip, *mac;                /* on the bridge, while it runs */
     char endpoint_id[65], sandbox_id[65];
     /* one start, restart or removal at a time */
@@ -106,15 +108,11 @@ void table_load(struct containers *c);
 struct error *container_discard_files(struct container *ct) MUST_CHECK;
 /* Write container.json. Takes ct->lock. `durable`: it survives a power cut. */
 struct error *container_save(struct container *ct, bool durable) MUST_CHECK;
-/* Publish an event with the usual attributes and these: key, value, .., NULL. */
-void container_event(struct container *ct, const char *action, ...) __attribute__((sentinel));
 
 /* ---- settings.c: what the configuration means */
 struct error *settings_check(const json_t *config, const json_t *host_config,
                              struct strv *warnings) MUST_CHECK;
 void settings_adapt(const struct container_defaults *c, json_t *host_config);
-/* Merge the image's config into what was asked for (docker's rules). */
-void settings_merge_image(json_t *config, const json_t *image);
 
 struct error *mounts_check(const json_t *host_config) MUST_CHECK; /* mounts.c */
 

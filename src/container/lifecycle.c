@@ -13,6 +13,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "container/shape.h"
+#include "container/stats.h"
 #include "io/path.h"
 
 #include <errno.h>
@@ -166,6 +167,7 @@ static void publish_run(struct run *r, struct stdio *s, struct port_bindings *po
     ct->log = r->log != NULL ? logfile_ref(r->log) : NULL;
     ct->stdin_fd = TAKE_FD(s->in_write);
     ct->stdin_closed = ct->stdin_fd < 0;
+    ct->root_fd = fcntl(launch_spec(r->launch)->rootfs_fd, F_DUPFD_CLOEXEC, 3);
     ct->ports = *ports;
     memset(ports, 0, sizeof(*ports));
     ct->ip = xstrdup(ns != NULL ? netns_ip(ns) : NULL);
@@ -192,6 +194,7 @@ static void withdraw_run(struct run *r)
         wait = cond_wait(&ct->changed, &ct->lock);
     ct->process = NULL;
     closep(&ct->stdin_fd);
+    closep(&ct->root_fd);
     ct->stdin_closed = true;
     struct port_bindings ports = ct->ports;
     memset(&ct->ports, 0, sizeof(ct->ports));
@@ -359,7 +362,7 @@ static void drain_pumps(struct run *r)
 static void mark_exited(struct container *ct, int code, bool oom)
 {
     mutex_lock(&ct->lock);
-    ct->state.running = false;
+    ct->state.running = ct->state.paused = false;
     ct->state.exit_code = code;
     ct->state.oom_killed = oom;
     ct->state.finished_ns = now_ns();
@@ -445,8 +448,11 @@ static struct error *send_signal(struct container *ct, int signal)
     struct error *e = process_signal(p, signal);
     mutex_lock(&ct->lock);
     ct->process_users--;
+    bool paused = ct->state.paused;
     cond_broadcast(&ct->changed);
     mutex_unlock(&ct->lock);
+    if (e == NULL && paused) /* it sees the signal only when it goes on */
+        log_err(LOG_WARN, container_pause(ct, false), "cannot unpause a container for a signal");
     if (err_is(e, ERR_NOT_FOUND)) { /* it is ending by itself */
         err_free(e);
         return NULL;

@@ -29,7 +29,7 @@ struct container *container_new(struct containers *c)
 
     atomic_init(&ct->refs, 1);
     ct->all = c;
-    ct->stdin_fd = -1;
+    ct->stdin_fd = ct->root_fd = -1;
     mutex_init(&ct->lock);
     cond_init(&ct->changed);
     semaphore_init(&ct->operations, 1);
@@ -89,6 +89,27 @@ bool container_is_running(struct container *ct)
     bool running = ct->state.running;
     mutex_unlock(&ct->lock);
     return running;
+}
+
+bool container_is_removed(struct container *ct)
+{
+    mutex_lock(&ct->lock);
+    bool removed = ct->state.removed;
+    mutex_unlock(&ct->lock);
+    return removed;
+}
+
+struct error *container_get_parts(struct container *ct, struct container_parts *ret)
+{
+    mutex_lock(&ct->lock);
+    bool dead = ct->state.dead, going = ct->state.removing || ct->state.removed;
+    mutex_unlock(&ct->lock);
+    if (dead)
+        return err_new(ERR_CONFLICT, "You cannot commit container %s which is Dead", ct->id);
+    if (going)
+        return err_new(ERR_CONFLICT, "You cannot commit container %s which is being removed", ct->id);
+    *ret = (struct container_parts){ ct->config, ct->image_descriptor, ct->image_id, ct->snapshot };
+    return NULL;
 }
 
 char *container_name(struct container *ct)
@@ -274,10 +295,10 @@ void containers_count(struct containers *c, int *ret_running, int *ret_paused, i
 
     *ret_running = *ret_paused = *ret_stopped = 0;
     for (size_t i = 0; i < count; i++) {
-        if (container_is_running(list[i]))
-            ++*ret_running;
-        else
-            ++*ret_stopped;
+        mutex_lock(&list[i]->lock);
+        const struct state *s = &list[i]->state;
+        ++*(s->paused ? ret_paused : s->running ? ret_running : ret_stopped);
+        mutex_unlock(&list[i]->lock);
     }
     table_all_free(list, count);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* changes.c - docker import --change: Dockerfile lines applied to a container config */
+/* changes.c - docker import and commit --change: Dockerfile lines applied to a container config */
 #include "engine/changes.h"
 
 #include "frontend/dockerfile/instruction.h"
@@ -13,14 +13,15 @@ static json_t *strings(const struct strv *s)
     return j;
 }
 
-/* CMD and ENTRYPOINT: the JSON form as it is, the shell form behind the default shell. */
-static json_t *command(const struct command_line *l)
+/* CMD and ENTRYPOINT: the JSON form as it is, the shell form behind the shell. */
+static json_t *command(const json_t *config, const struct command_line *l)
 {
+    const json_t *shell = json_object_get(config, "Shell");
     json_t *j;
 
     if (!l->prepend_shell)
         return strings(&l->args);
-    j = json_pack("[s, s]", "/bin/sh", "-c");
+    j = json_array_size(shell) > 0 ? json_deep_copy(shell) : json_pack("[s, s]", "/bin/sh", "-c");
     if (l->args.len > 0)
         json_array_append_new(j, json_string(l->args.v[0]));
     return j;
@@ -30,7 +31,7 @@ static json_t *object_of(json_t *config, const char *key)
 {
     json_t *j = json_object_get(config, key);
 
-    if (j == NULL) {
+    if (!json_is_object(j)) {
         j = json_object();
         json_object_set_new(config, key, j);
     }
@@ -42,26 +43,58 @@ static void set_env(json_t *config, const struct key_value *kv)
     json_t *env = json_object_get(config, "Env");
     size_t len = strlen(kv->key);
 
-    if (env == NULL) {
+    if (!json_is_array(env)) {
         env = json_array();
         json_object_set_new(config, "Env", env);
     }
-    for (size_t i = json_array_size(env); i-- > 0;) {
+    for (size_t i = 0; i < json_array_size(env); i++) {
         const char *have = json_string_value(json_array_get(env, i));
-        if (strncmp(have, kv->key, len) == 0 && have[len] == '=')
-            json_array_remove(env, i);
+        if (have != NULL && strncmp(have, kv->key, len) == 0 && have[len] == '=') {
+            json_array_set_new(env, i, json_sprintf("%s=%s", kv->key, kv->value));
+            return;
+        }
     }
     json_array_append_new(env, json_sprintf("%s=%s", kv->key, kv->value));
+}
+
+static void set_health(json_t *config, const struct healthcheck *h)
+{
+    json_t *j = json_pack("{s:o}", "Test", strings(&h->test));
+    const struct {
+        const char *key;
+        int64_t value;
+    } numbers[] = { { "Interval", h->interval },
+                    { "Timeout", h->timeout },
+                    { "StartPeriod", h->start_period },
+                    { "StartInterval", h->start_interval },
+                    { "Retries", h->retries } };
+
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        if (numbers[i].value != 0)
+            json_object_set_new(j, numbers[i].key, json_integer(numbers[i].value));
+    }
+    json_object_set_new(config, "Healthcheck", j);
+}
+
+static void add_trigger(json_t *config, const char *text)
+{
+    json_t *list = json_object_get(config, "OnBuild");
+
+    if (!json_is_array(list)) {
+        list = json_array();
+        json_object_set_new(config, "OnBuild", list);
+    }
+    json_array_append_new(list, json_string(text));
 }
 
 static struct error *apply(json_t *config, const struct instruction *i)
 {
     switch (i->kind) {
     case INSTR_CMD:
-        json_object_set_new(config, "Cmd", command(&i->line));
+        json_object_set_new(config, "Cmd", command(config, &i->line));
         return NULL;
     case INSTR_ENTRYPOINT:
-        json_object_set_new(config, "Entrypoint", command(&i->line));
+        json_object_set_new(config, "Entrypoint", command(config, &i->line));
         return NULL;
     case INSTR_ENV:
         for (size_t k = 0; k < i->kv.len; k++)
@@ -93,11 +126,15 @@ static struct error *apply(json_t *config, const struct instruction *i)
         json_object_set_new(config, "WorkingDir", json_string(i->text));
         return NULL;
     case INSTR_ONBUILD:
+        add_trigger(config, i->text);
+        return NULL;
+    case INSTR_HEALTHCHECK:
+        set_health(config, &i->health);
+        return NULL;
     case INSTR_ADD:
     case INSTR_ARG:
     case INSTR_COPY:
     case INSTR_FROM:
-    case INSTR_HEALTHCHECK:
     case INSTR_MAINTAINER:
     case INSTR_RUN:
     case INSTR_SHELL:
@@ -110,6 +147,7 @@ struct error *changes_apply(json_t *config, const struct strv *changes)
 {
     CLEANUP(freep) char *text = strv_join(changes, "\n");
     struct df_ast ast = { 0 };
+    bool cmd_set = false;
     struct error *e;
 
     if (changes->len == 0)
@@ -121,7 +159,12 @@ struct error *changes_apply(json_t *config, const struct strv *changes)
         e = instruction_parse_command(ast.nodes[i], &in);
         if (e == NULL)
             e = apply(config, in);
+        if (e == NULL && in->kind == INSTR_ENTRYPOINT && !cmd_set)
+            json_object_set_new(config, "Cmd", json_null()); /* the old one belongs to the old entrypoint */
+        cmd_set = cmd_set || (e == NULL && in->kind == INSTR_CMD);
     }
+    if (e != NULL)
+        df_error_drop_lines(e);
     df_ast_deinit(&ast);
     return e;
 }

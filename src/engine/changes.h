@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* changes.h - docker import --change: Dockerfile lines applied to a container config */
+/* changes.h - docker import and commit --change: Dockerfile lines applied to a container config */
 #ifndef MINKE_ENGINE_CHANGES_H
 #define MINKE_ENGINE_CHANGES_H
 
@@ -8,8 +8,8 @@
 
 #include <jansson.h>
 
-/* Lines among CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR; `config` is changed in
- * place. ERR_INVALID "<X> is not a valid change command" for others. */
+/* Lines among CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR;
+ * `config` is changed in place. ERR_INVALID "<X> is not a valid change command" for others. */
 struct error *changes_apply(json_t *config, const struct strv *changes) MUST_CHECK;
 
 #endif

@@ -5,8 +5,6 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "export/layers.h"
-#include "oci/gojson.h"
 
 /* Of a tar without entries: a step that left the files alone has no layer. */
 #define EMPTY_LAYER "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
@@ -247,46 +245,6 @@ struct error *classic_image_probe(struct classic *c, struct classic_stage *s, co
 /* ---- a step's image
  * ------------------------------------------------------------------------------------------------------- */
 
-static json_t *manifest_json(const struct digest *config, size_t config_len, const struct layer_list *l)
-{
-    json_t *layers = json_array();
-
-    for (size_t i = 0; i < l->count; i++)
-        json_array_append_new(layers,
-                              json_pack("{s:s, s:s, s:I}", "mediaType", l->blobs[i].media_type, "digest",
-                                        l->blobs[i].digest.s, "size", (json_int_t)l->blobs[i].size));
-    return json_pack("{s:s, s:i, s:{s:s, s:s, s:I}, s:o}", "mediaType", MT_OCI_MANIFEST, "schemaVersion", 2,
-                     "config", "mediaType", MT_OCI_CONFIG, "digest", config->s, "size",
-                     (json_int_t)config_len, "layers", layers);
-}
-
-static struct error *put_documents(struct classic *c, struct df_image *i, struct snapshot *s,
-                                   struct descriptor *ret)
-{
-    CLEANUP(layer_list_deinit) struct layer_list layers = { 0 };
-    CLEANUP(buf_deinit) struct buf config = { 0 }, manifest = { 0 };
-    const struct layer_format plain = { .kind = COMPRESSION_NONE, .level = -1, .keep_plain = true };
-    struct store *store = c->engine->store;
-    struct digest config_digest, manifest_digest;
-    json_t *j;
-
-    TRY(layers_collect(s, store, c->lease, &plain, &layers));
-    strv_clear(&i->diff_ids);
-    for (size_t k = 0; k < layers.count; k++) {
-        strv_add(&i->diff_ids, layers.diff_ids[k].s);
-        lease_add_layer(c->lease, snapshot_layer(s, k)->id);
-    }
-    i->has_diff_ids = layers.count > 0;
-    df_image_encode(i, &config);
-    TRY(blob_put(store, c->lease, config.data, config.len, &config_digest));
-    j = manifest_json(&config_digest, config.len, &layers);
-    go_json(&manifest, j, "    ", false);
-    json_decref(j);
-    TRY(blob_put(store, c->lease, manifest.data, manifest.len, &manifest_digest));
-    descriptor_init(ret, MT_OCI_MANIFEST, &manifest_digest, (int64_t)manifest.len);
-    return NULL;
-}
-
 static struct error *name_step(struct classic *c, const struct descriptor *target,
                                const struct digest *parent, const struct digest *config)
 {
@@ -335,7 +293,7 @@ static struct error *commit(struct classic *c, struct classic_stage *s, struct s
         snapshot_unref(s->image.snapshot);
         s->image.snapshot = snapshot_ref(files);
     }
-    TRY(put_documents(c, i, s->image.snapshot, &target));
+    TRY(images_put(c->engine, c->lease, i, s->image.snapshot, &target));
     TRY(name_step(c, &target, &s->image.id, config));
     s->image.id = target.digest;
     return NULL;

@@ -82,6 +82,12 @@ struct error *images_prune(struct engine *e, bool dangling_only, const struct im
                            json_t **ret_deleted, int64_t *ret_bytes) MUST_CHECK;
 void images_event(struct engine *e, const char *action, const char *id, const char *name);
 
+/* An image of this config and these files (NULL: none): diff IDs are filled in, config and manifest written,
+ * all held by `lease`; it has no name yet. */
+struct df_image;
+struct error *images_put(struct engine *e, struct lease *lease, struct df_image *i, struct snapshot *s,
+                         struct descriptor *ret) MUST_CHECK;
+
 /* ---- moving
  * --------------------------------------------------------------------------------------------------------------------
  */

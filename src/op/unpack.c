@@ -24,6 +24,7 @@ struct unpacker {
     struct tar_reader *reader;
     int root;
     const struct file_owner *owner;
+    bool keep_kind;
     struct dir_time *dirs; /* their times are set last */
     size_t dir_count;
     char *block;
@@ -65,6 +66,19 @@ static struct error *set_meta(struct unpacker *u, int dir, const char *base, con
     if (e->type != TAR_DIR && utimensat(dir, base, t, AT_SYMLINK_NOFOLLOW) < 0)
         return entry_error(-errno, e);
     return NULL;
+}
+
+static struct error *check_kind(const struct unpacker *u, int dir, const char *base,
+                                const struct tar_entry *e)
+{
+    struct stat st;
+
+    if (!u->keep_kind || fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        S_ISDIR(st.st_mode) == (e->type == TAR_DIR))
+        return NULL;
+    return S_ISDIR(st.st_mode)
+               ? err_new(ERR_INVALID, "cannot overwrite directory \"%s\" with non-directory", e->name)
+               : err_new(ERR_INVALID, "cannot overwrite non-directory \"%s\" with directory", e->name);
 }
 
 /* What lies at the path goes, unless a directory meets a directory. */
@@ -177,6 +191,7 @@ static struct error *unpack_entry(struct unpacker *u, const struct tar_entry *e)
         return entry_error(r, e);
     if (streq(base, ".")) /* the destination keeps its own owner and mode, as everywhere */
         return NULL;
+    TRY(check_kind(u, dir, base, e));
     r = clear(dir, base, e, &there);
     if (r < 0)
         return entry_error(r, e);
@@ -200,10 +215,14 @@ static void set_dir_times(struct unpacker *u)
     free(u->dirs);
 }
 
-static struct error *unpack_tar(struct stream *tar, int root, const struct file_owner *owner)
+static struct error *unpack_tar(struct stream *tar, int root, const struct unpack_options *o)
 {
     CLEANUP(freep) char *block = xmalloc(128 * KIB);
-    struct unpacker u = { .reader = tar_reader_new(tar), .root = root, .owner = owner, .block = block };
+    struct unpacker u = { .reader = tar_reader_new(tar),
+                          .root = root,
+                          .owner = o->owner,
+                          .keep_kind = o->keep_kind,
+                          .block = block };
     struct tar_entry *entry;
     struct error *e;
 
@@ -215,12 +234,17 @@ static struct error *unpack_tar(struct stream *tar, int root, const struct file_
     return e;
 }
 
-struct error *op_unpack_archive(struct stream *archive, int root_fd, const struct file_owner *owner)
+struct error *op_unpack_into(struct stream *archive, int root_fd, const struct unpack_options *o)
 {
     CLEANUP(stream_closep) struct stream *plain = NULL;
 
     TRY(decompress_stream(archive, &plain));
-    return unpack_tar(plain, root_fd, owner);
+    return unpack_tar(plain, root_fd, o);
+}
+
+struct error *op_unpack_archive(struct stream *archive, int root_fd, const struct file_owner *owner)
+{
+    return op_unpack_into(archive, root_fd, &(struct unpack_options){ .owner = owner });
 }
 
 /* Does the file begin like an archive?  A file that cannot be read as one is simply a file. */

@@ -16,6 +16,12 @@
 struct error *op_unpack_archive(struct stream *archive, int root_fd,
                                 const struct file_owner *owner) MUST_CHECK;
 
+struct unpack_options {
+    const struct file_owner *owner; /* NULL: the archive's */
+    bool keep_kind; /* a directory is not replaced by something else, nor the other way round */
+};
+struct error *op_unpack_into(struct stream *archive, int root_fd, const struct unpack_options *o) MUST_CHECK;
+
 /* If `src` is a regular file that holds an archive, unpack it into the directory `dst` (made when missing)
  * and say so. */
 struct error *unpack_if_archive(int src_root, const char *src, int dst_root, const char *dst,

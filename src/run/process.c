@@ -246,6 +246,11 @@ struct error *process_signal(struct process *p, int signal)
     return r < 0 ? err_sys(-r, "send signal %d", signal) : NULL;
 }
 
+struct error *process_pause(struct process *p, bool paused)
+{
+    return runtime_command(p->prepared.runtime, paused ? "pause" : "resume", NULL, p->prepared.id);
+}
+
 static bool was_killed_for_memory(const struct process *p)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };

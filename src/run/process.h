@@ -31,6 +31,8 @@ int process_console(const struct process *p);
 struct error *process_resize(struct process *p, unsigned width, unsigned height) MUST_CHECK;
 /* ERR_NOT_FOUND when it has ended. */
 struct error *process_signal(struct process *p, int signal) MUST_CHECK;
+/* Stop and continue all its processes. */
+struct error *process_pause(struct process *p, bool paused) MUST_CHECK;
 /* Wait for the end: exit code, 128 + signal.  *ret_oom: the kernel killed it, or one of its own, for memory.
  * A wait point: on cancellation it lives on. */
 struct error *process_wait(struct process *p, int *ret_code, bool *ret_oom) MUST_CHECK;

@@ -41,6 +41,8 @@ struct layer_tar {
     int64_t content_left;
     size_t padding;   /* behind the content */
     struct map links; /* inode number -> the name that came first */
+    bool live;        /* the tree is in use */
+    bool plain;       /* no layer: without whiteouts */
     bool ended;
 };
 
@@ -298,14 +300,16 @@ static int step(struct layer_tar *t)
     }
     const char *name = f->names[f->at++];
     if (fstatat(f->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return -errno;
+        return t->live && errno == ENOENT ? 0 : -errno;
     if (S_ISSOCK(st.st_mode))
         return 0;
-    if (S_ISCHR(st.st_mode) && st.st_rdev == 0) {
+    if (!t->plain && S_ISCHR(st.st_mode) && st.st_rdev == 0) {
         add_mark(t, name);
         return 0;
     }
-    return add_entry(t, f, name, &st);
+    int r = add_entry(t, f, name, &st);
+    bool vanished = t->live && (r == -ENOENT || r == -ELOOP || r == -ENOTDIR || r == -ENXIO);
+    return vanished ? 0 : r;
 }
 
 /* ---- the stream ------------------------------------------------------------------------------------------
@@ -315,6 +319,10 @@ static ssize_t read_content(struct layer_tar *t, void *buf, size_t cap)
 {
     static const char zeros[TAR_BLOCK];
     ssize_t n = read(t->content_fd, buf, (size_t)MIN((int64_t)cap, t->content_left));
+    if (n == 0 && t->live) {
+        n = MIN((int64_t)cap, t->content_left);
+        memset(buf, 0, (size_t)n);
+    }
     if (n <= 0)
         return n < 0 ? -errno : -EIO; /* a layer does not shrink */
     t->content_left -= n;
@@ -390,13 +398,69 @@ struct error *layer_tar_open(int dir_fd, struct stream **ret)
     return layer_tar_open_clamped(dir_fd, INT64_MAX, ret);
 }
 
-struct error *layer_tar_open_clamped(int dir_fd, int64_t newest_s, struct stream **ret)
+static struct layer_tar *tar_new(int64_t newest_s)
 {
     struct layer_tar *t = NEW(struct layer_tar);
     t->base.ops = &tar_ops;
     t->newest_s = newest_s;
     t->content_fd = -1;
     strmap_init(&t->links);
+    return t;
+}
+
+/* The directory itself, below which all others are. */
+static int add_prefix(struct layer_tar *t, int dir_fd, const char *prefix, bool shown)
+{
+    CLEANUP(tar_entry_deinit) struct tar_entry e = { 0 };
+    struct stat st;
+    bool opaque;
+    if (fstat(dir_fd, &st) < 0)
+        return -errno;
+    fill_entry(&e, &st);
+    e.name = xasprintf("%s/", prefix);
+    buf_adds(&t->path, e.name);
+    int r = shown ? collect_xattrs(dir_fd, &e, &opaque) : 0;
+    if (r == 0 && shown)
+        tar_add_header(&t->pending, &e);
+    return r;
+}
+
+/* The first frame holds that name alone. */
+static void keep_only(struct frame *f, const char *only)
+{
+    f->count = f->at = 0;
+    free(f->text);
+    f->text = xstrdup(only);
+    free(f->names);
+    f->names = xcalloc(1, sizeof(char *));
+    f->names[f->count++] = f->text;
+}
+
+struct error *tree_tar_open(int dir_fd, const char *prefix, const char *only, struct stream **ret)
+{
+    struct layer_tar *t = tar_new(INT64_MAX);
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = fd < 0 ? -errno : 0;
+    t->live = t->plain = true;
+    if (r == 0 && *prefix != '\0') {
+        r = add_prefix(t, fd, prefix, only == NULL);
+        if (r < 0)
+            close(fd);
+    }
+    if (r == 0)
+        r = push_dir(t, fd);
+    if (r < 0) {
+        tar_close(&t->base);
+        return err_sys(-r, "read a directory");
+    }
+    if (only != NULL)
+        keep_only(&t->frames[0], only);
+    *ret = &t->base;
+    return NULL;
+}
+
+struct error *layer_tar_open_clamped(int dir_fd, int64_t newest_s, struct stream **ret)
+{
+    struct layer_tar *t = tar_new(newest_s);
     int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int r = fd < 0 ? -errno : push_dir(t, fd);
     if (r < 0) {
@@ -404,6 +468,13 @@ struct error *layer_tar_open_clamped(int dir_fd, int64_t newest_s, struct stream
         return err_sys(-r, "read a layer's directory");
     }
     *ret = &t->base;
+    return NULL;
+}
+
+struct error *layer_tar_open_live(int dir_fd, struct stream **ret)
+{
+    TRY(layer_tar_open(dir_fd, ret));
+    CONTAINER_OF(*ret, struct layer_tar, base)->live = true;
     return NULL;
 }
 

@@ -18,6 +18,13 @@
 struct error *layer_tar_open(int dir_fd, struct stream **ret) MUST_CHECK;
 /* The same with no time after `newest_s`, seconds since the epoch: other bytes, so another diff ID. */
 struct error *layer_tar_open_clamped(int dir_fd, int64_t newest_s, struct stream **ret) MUST_CHECK;
+/* The same of a folder that may be in use: what vanishes is passed over, a file that shrinks is filled up
+ * with zeros. */
+struct error *layer_tar_open_live(int dir_fd, struct stream **ret) MUST_CHECK;
+/* The tar of a tree that may be in use: names lie below `prefix` ("": none; else the directory itself comes
+ * first), `only` (NULL: all) is the one entry of the directory that counts.  A char 0:0 is a device like any
+ * other. */
+struct error *tree_tar_open(int dir_fd, const char *prefix, const char *only, struct stream **ret) MUST_CHECK;
 /* Digest and size without anybody reading. Waits for disk; seen by cancellation. */
 struct error *layer_tar_digest(int dir_fd, struct digest *ret, int64_t *ret_size) MUST_CHECK;
 

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is done to and with a container that exists: exec, cp, commit, export, diff, top, stats; with the docker CLIs, docker-py and plain HTTP."""
+import base64
+import io
 import json
 import os
 import pty
 import select
 import subprocess
+import tarfile
 import textwrap
 import time
 import urllib.parse
 
-from harness import check, contains, equal, run, wait_for
+from harness import canary, check, contains, equal, run, tar_of, wait_for
 
 
 def running(w, *args, image="busybox"):
@@ -121,6 +124,192 @@ def test_docker_py(w):
         import socket
         s._sock.shutdown(socket.SHUT_WR)
         assert b"typed" in s._sock.recv(100)
+    """)
+    run([w.clients / "venv/bin/python", "-c", script], env=d.env()).ok()
+    gone(d, c)
+
+
+def test_cp(w):
+    """Both ways, running and stopped, through links and bind mounts."""
+    shared = w.folder("shared")
+    (shared / "there").write_text("on the host\n")
+    d, c = running(w, "-v", f"{shared}:/data", "-v", f"{shared}:/ro:ro")
+    src = w.context(**{"file": ("content\n", 0o640), "dir/a": "A", "dir/sub/b": ("B", 0o755)})
+    os.symlink("a", src / "dir/link")
+    for state in ("running", "stopped"):
+        d.docker("cp", src / "file", f"{c}:/tmp/f-{state}").ok()
+        d.docker("cp", src / "dir", f"{c}:/tmp/d-{state}").ok()
+        d.docker("cp", src / "file", f"{c}:/data/from-{state}").ok()
+        equal((shared / f"from-{state}").read_text(), "content\n", "through a bind mount")
+        out = w.folder("out")
+        d.docker("cp", f"{c}:/tmp/f-{state}", out / "f").ok()
+        d.docker("cp", f"{c}:/tmp/d-{state}", out / "d").ok()
+        d.docker("cp", f"{c}:/data/there", out / "there").ok()
+        equal((out / "f").read_text(), "content\n", "file")
+        equal(oct((out / "f").stat().st_mode & 0o777), "0o640", "mode")
+        equal((os.readlink(out / "d/link"), (out / "d/sub/b").read_text()), ("a", "B"), "directory")
+        equal((out / "there").read_text(), "on the host\n", "from a bind mount")
+        d.docker("cp", f"{c}:/tmp/missing", out).fails(f"Could not find the file /tmp/missing in container {c}")
+        d.docker("cp", src / "file", f"{c}:/nowhere/x").fails("Could not find the file /nowhere in container")
+        d.docker("cp", src / "file", f"{c}:/ro/x").fails("mounted volume is marked read-only")
+        equal(d.docker("cp", f"{c}:/etc/passwd", "-").ok().out[:6], "passwd", "as a tar")
+        if state == "running":
+            equal(d.docker("exec", c, "cat", "/tmp/f-running", "/tmp/d-running/link").ok().out, "content\nA", "inside")
+            d.docker("stop", c).ok()
+    d.docker("start", c).ok()
+    equal(d.docker("exec", c, "cat", "/tmp/f-stopped", "/tmp/d-stopped/sub/b").ok().out, "content\nB", "what was copied while it was stopped")
+    gone(d, c)
+
+
+def test_archive_http(w):
+    d, c = running(w)
+    d.docker("exec", c, "sh", "-c", "ln -s /etc/passwd /tmp/l; mkdir /tmp/d; echo x > /tmp/d/f; chmod 4711 /tmp/d/f").ok()
+
+    def stat(path):
+        status, headers, _ = d.http("HEAD", f"/v1.43/containers/{c}/archive?" + urllib.parse.urlencode({"path": path}))
+        return status, json.loads(base64.b64decode(headers["x-docker-container-path-stat"])) if status == 200 else None
+
+    equal([stat("/tmp/l")[1][k] for k in ("name", "linkTarget")], ["l", "/etc/passwd"], "a link")
+    check(stat("/tmp/l")[1]["mode"] & (1 << 27), "a link's mode")
+    s = stat("/tmp/d/f")[1]
+    equal((s["name"], s["size"], s["mode"]), ("f", 2, 0o711 | 1 << 23), "a file")
+    check(stat("/tmp/d")[1]["mode"] & (1 << 31), "a directory's mode")
+    equal(stat("/nope")[0], 404, "what is not there")
+    status, _, body = d.http("GET", f"/v1.43/containers/{c}/archive")
+    equal(status, 400, "no path")
+
+    def names(path):
+        data = d.http("GET", f"/v1.43/containers/{c}/archive?" + urllib.parse.urlencode({"path": path}))[2]
+        with tarfile.open(fileobj=io.BytesIO(data)) as t:
+            return [m.name for m in t]
+
+    equal(names("/tmp/d"), ["d", "d/f"], "a directory")
+    equal(names("/tmp/d/."), [".", "./f"], "what is in a directory")
+    equal(names("/tmp/d/f"), ["f"], "a file")
+    equal(names("/tmp/l"), ["l"], "a link")
+
+    def put(path, entries, **query):
+        status, _, body = d.http("PUT", f"/v1.43/containers/{c}/archive?" + urllib.parse.urlencode({"path": path, **query}), tar_of(entries),
+                                 {"Content-Type": "application/x-tar"})
+        return status, json.loads(body)["message"] if body else ""
+
+    equal(put("/tmp", [("d", "f", 0o644, 3, 4, b"x")], noOverwriteDirNonDir="1")[0], 400, "a file for a directory")
+    equal(put("/tmp", [("new", "f", 0o600, 3, 4, b"x")]), (200, ""), "put")
+    equal(d.docker("exec", c, "stat", "-c", "%u:%g %a", "/tmp/new").ok().out, "3:4 600\n", "owner")
+    equal(put("/tmp", [("mine", "f", 0o600, 3, 4, b"x")], copyUIDGID="1"), (200, ""), "put as the container's user")
+    equal(d.docker("exec", c, "stat", "-c", "%u:%g", "/tmp/mine").ok().out, "0:0\n", "owner")
+    equal(put("/etc/passwd", [("x", "f", 0o600, 3, 4, b"x")]), (400, "extraction point is not a directory"), "into a file")
+    gone(d, c)
+
+
+def test_archive_stays_inside(w):
+    """Links of a hostile container lead to its own files."""
+    with canary(w) as state:
+        outside = str(state)
+        d, c = running(w)
+        d.docker("exec", c, "sh", "-c", f"mkdir -p /tmp/x && ln -s {outside} /tmp/x/abs && ln -s ../../../../../../../..{outside} /tmp/x/rel && ln -s / /tmp/x/root").ok()
+        for path in ("/tmp/x/abs", "/tmp/x/rel"):
+            status, _, _ = d.http("GET", f"/v1.43/containers/{c}/archive?path={path}/")
+            equal(status, 404, path)
+            status, _, _ = d.http("PUT", f"/v1.43/containers/{c}/archive?path={path}", tar_of([("evil", "f", 0o644, 0, 0, b"x")]), {"Content-Type": "application/x-tar"})
+            equal(status, 404, path)
+        entries = [("up", "l", 0o777, 0, 0, "../../../../../../.." + outside), ("up/evil", "f", 0o644, 0, 0, b"x"), ("../../evil", "f", 0o644, 0, 0, b"x")]
+        d.http("PUT", f"/v1.43/containers/{c}/archive?path=/tmp/x/root/tmp", tar_of(entries), {"Content-Type": "application/x-tar"})
+        gone(d, c)
+
+
+def test_changes_and_export(w):
+    d, c = running(w)
+    equal(d.docker("diff", c).ok().out, "", "a container that did nothing")
+    d.docker("exec", c, "sh", "-c", "echo x > /new; mkdir -p /home/d && echo y > /home/d/f; rm /etc/group; echo z >> /etc/passwd; rm -rf /usr/sbin").ok()
+    want = "C /etc\nD /etc/group\nC /etc/passwd\nC /home\nA /home/d\nA /home/d/f\nA /new\nC /usr\nD /usr/sbin\n"
+    equal(d.docker("diff", c).ok().out, want, "diff")
+    d.docker("stop", c).ok()
+    equal(d.docker("diff", c).ok().out, want, "diff of a stopped container")
+    d.docker("export", "-o", w.tmp / "export.tar", c).ok()
+    with tarfile.open(w.tmp / "export.tar") as t:
+        names = t.getnames()
+    check({"new", "home/d/f", "bin/busybox"} <= set(names) and "etc/group" not in names, names[:50])
+    d.docker("import", w.tmp / "export.tar", "imported").ok()
+    equal(d.docker("run", "--rm", "imported", "cat", "/new").ok().out, "x\n", "the exported files")
+    gone(d, c)
+
+
+def test_commit(w):
+    d, c = running(w, "-e", "A=b", "--label", "l=1")
+    d.docker("exec", c, "sh", "-c", "echo data > /data; rm /etc/group").ok()
+    out = d.docker("commit", "-a", "me", "-m", "a comment", "-c", "CMD [\"cat\", \"/data\"]", "-c", "ENV X=y", "-c", "EXPOSE 80", "-c", "WORKDIR /tmp", c,
+                   "committed:v1").ok().out.strip()
+    equal(d.docker("run", "--rm", "committed:v1").ok().out, "data\n", "the image runs")
+    equal(d.docker("run", "--rm", "committed:v1", "ls", "/etc/group").code, 1, "what was deleted")
+    i = d.json("GET", "/v1.43/images/committed:v1/json")
+    equal((i["Id"], i["Author"], i["Comment"], i["Parent"]), (out, "me", "a comment", d.json("GET", "/v1.43/images/busybox/json")["Id"]), "image")
+    equal((i["Config"]["WorkingDir"], i["Config"]["Labels"], list(i["Config"]["ExposedPorts"])), ("/tmp", {"l": "1"}, ["80/tcp"]), "config")
+    check({"A=b", "X=y"} <= set(i["Config"]["Env"]), i["Config"]["Env"])
+    equal(len(i["RootFS"]["Layers"]), 2, "layers")
+    check(d.json("GET", f"/v1.43/containers/{c}/json")["State"]["Running"], "the container goes on")
+    idle = d.docker("run", "-d", "busybox", "sleep", "1000").ok().out.strip()
+    same = d.docker("commit", idle).ok().out.strip()
+    equal(d.json("GET", f"/v1.43/images/{same}/json")["RootFS"], d.json("GET", "/v1.43/images/busybox/json")["RootFS"], "a container that did nothing")
+    gone(d, idle)
+    d.docker("commit", "-c", "RUN true", c).fails("RUN is not a valid change command")
+    contains("\n".join(events(d, c)), "commit")
+    d.docker("rmi", "committed:v1").ok()
+    gone(d, c)
+
+
+def test_top_stats_pause(w):
+    d, c = running(w, "-m", "64m", image="busybox")
+    r = d.docker("top", c).ok().out
+    contains(r, "PID")
+    contains(r, "while :; do sleep 0.1; done")
+    equal(len([x for x in d.docker("top", c, "-o", "pid,comm").ok().out.splitlines() if x.split()[1] in ("sh", "busybox")]), 1, "top with options")
+    s = d.json("GET", f"/v1.43/containers/{c}/stats?stream=0")
+    check(s["cpu_stats"]["cpu_usage"]["total_usage"] > s["precpu_stats"]["cpu_usage"]["total_usage"] > 0, s)
+    check(s["memory_stats"]["limit"] > 0 and s["pids_stats"]["current"] >= 1 and s["networks"]["eth0"]["rx_bytes"] >= 0, s)
+    one = d.json("GET", f"/v1.43/containers/{c}/stats?stream=0&one-shot=1")
+    equal(one["precpu_stats"]["cpu_usage"]["total_usage"], 0, "one shot")
+    contains(d.docker("stats", "--no-stream", "--format", "{{.ID}} {{.PIDs}}", c).ok().out, c[:12])
+    d.docker("pause", c).ok()
+    equal(d.docker("inspect", "-f", "{{.State.Status}} {{.State.Paused}}", c).ok().out, "paused true\n", "state")
+    contains(d.docker("ps").ok().out, "(Paused)")
+    d.docker("exec", c, "true").fails("is paused, unpause the container before exec")
+    d.docker("pause", c).fails("is already paused")
+    d.docker("unpause", c).ok()
+    equal(d.docker("exec", c, "echo", "on").ok().out, "on\n", "it goes on")
+    d.docker("pause", c).ok()
+    d.docker("stop", c).ok()
+    d.docker("top", c).fails(f"container {c} is not running")
+    equal(d.json("GET", f"/v1.43/containers/{c}/stats?stream=0")["cpu_stats"]["cpu_usage"]["total_usage"], 0, "stats of a stopped container")
+    gone(d, c)
+
+
+def test_docker_py_files(w):
+    d, c = running(w)
+    script = textwrap.dedent(f"""
+        import docker, io, tarfile
+        client = docker.from_env()
+        c = client.containers.get({c!r})
+        b = io.BytesIO()
+        with tarfile.open(fileobj=b, mode="w") as t:
+            i = tarfile.TarInfo("put")
+            i.size = 4
+            t.addfile(i, io.BytesIO(b"data"))
+        assert c.put_archive("/tmp", b.getvalue())
+        bits, stat = c.get_archive("/tmp/put")
+        assert stat["name"] == "put" and stat["size"] == 4, stat
+        with tarfile.open(fileobj=io.BytesIO(b"".join(bits))) as t:
+            assert t.extractfile("put").read() == b"data"
+        assert {{"Path": "/tmp/put", "Kind": 1}} in c.diff(), c.diff()
+        image = c.commit(repository="pycommit", tag="t", message="m", author="a", changes=["ENV P=q"], conf={{"Labels": {{"x": "y"}}}})
+        assert "pycommit:t" in image.tags and image.labels["x"] == "y", (image.tags, image.labels)
+        assert "P=q" in image.attrs["Config"]["Env"], image.attrs
+        assert client.containers.run("pycommit:t", "cat /tmp/put", remove=True) == b"data"
+        assert sum(len(x) for x in c.export()) > 100000
+        assert "PID" in c.top()["Titles"]
+        assert c.stats(stream=False)["memory_stats"]["usage"] > 0
+        assert next(c.stats(decode=True))["id"] == c.id
+        client.images.remove("pycommit:t")
     """)
     run([w.clients / "venv/bin/python", "-c", script], env=d.env()).ok()
     gone(d, c)
