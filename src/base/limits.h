@@ -85,9 +85,10 @@
 #define LIMIT_SYNC_ENTRIES 5000000   /* files of one transferred tree */
 
 /* sources */
-#define LIMIT_POLICY_MUTATIONS 20         /* conversions of one source by policies; BuildKit's number */
-#define LIMIT_POLICY_REQUESTS 10          /* what a client's verifier may ask about one source; BuildKit's */
-#define LIMIT_POLICY_IDENTIFIER (4 * KIB) /* a source's identifier that a policy makes */
+#define LIMIT_POLICY_MUTATIONS 20  /* conversions of one source by policies; BuildKit's number */
+#define LIMIT_CONTEXT_RECURSION 10 /* other sources in the place of a named context; BuildKit's number */
+#define LIMIT_POLICY_REQUESTS 10   /* what a client's verifier may ask about one source; BuildKit's */
+#define LIMIT_POLICY_IDENTIFIER (4 * KIB)      /* a source's identifier that a policy makes */
 #define LIMIT_HTTP_SOURCE INT64_C(68719476736) /* 64 GiB: one file from a web server */
 #define LIMIT_GIT_OUTPUT (16 * MIB)            /* what one git program says */
 #define LIMIT_GIT_PACKS 64                     /* packs of a kept repository before it is made anew */

@@ -15,16 +15,30 @@ static struct build *of(struct bridge *b)
     return request_of(b)->build;
 }
 
-static struct error *solve(struct bridge *b, struct llb_def *def, struct ref **ret)
+struct error *bridge_solve(struct bridge *b, struct policy_rules extra, struct llb_def *def, struct ref **ret)
 {
+    struct llb_def *allowed;
+
     if (llb_def_is_scratch(def)) {
         llb_def_unref(def);
         *ret = NULL;
         return NULL;
     }
-    TRY(job_ref(of(b)->job, def, ret));
+    TRY(policy_apply(of(b), extra, def, &allowed));
+    struct error *e = job_ref(of(b)->job, allowed, ret);
+
+    if (e != NULL) {
+        llb_def_unref(allowed);
+        return e;
+    }
+    llb_def_unref(def);
     request_add_ref(request_of(b), *ret);
     return NULL;
+}
+
+static struct error *solve(struct bridge *b, struct llb_def *def, struct ref **ret)
+{
+    return bridge_solve(b, (struct policy_rules){ 0 }, def, ret);
 }
 
 /* What is wrong with the Dockerfile has no code of its own in BuildKit, and clients print every code but
@@ -114,44 +128,128 @@ struct error *bridge_read_dir(struct bridge *b, struct ref *ref, const char *pat
 /* ---- images, evaluation, warnings
  * ---------------------------------------------------------------------------------------------- */
 
-static struct error *resolve_now(struct build *u, const char *ref, const struct resolve_image_options *o,
-                                 struct resolved_image *ret)
+static const char *image_name(const char *identifier)
 {
-    struct image_resolve_options io = { .mode = o->resolve_mode, .platform = o->platform };
-    struct image_access access = { .sessions = job_sessions(u->job) };
-    struct resolved_manifest m = { 0 };
+    const char *rest = strstr(identifier, "://");
 
-    if (o->oci_layout)
-        TRY(op_layout_resolve(u->builder->config->ops, ref, o->session_id, o->store_id, &io, &access,
-                              u->lease, &m));
-    else
-        TRY(op_image_resolve(u->builder->config->ops, ref, &io, &access, u->lease, &m));
-    ret->ref = xstrdup(ref);
-    ret->digest = xstrdup(m.target.digest.s);
-    buf_add(&ret->config, m.config.data, m.config.len);
-    resolved_manifest_deinit(&m);
+    return rest == NULL ? identifier : rest + 3;
+}
+
+static void note_image(struct request *r, const Pb__Platform *platform,
+                       const Gw__ResolveSourceMetaResponse *meta)
+{
+    CLEANUP(platform_deinit) struct platform p = { 0 };
+    struct resolved_image image = { .ref = (char *)image_name(meta->source->identifier),
+                                    .digest = meta->image->digest };
+
+    if (platform != NULL)
+        platform_from_pb(platform, &p);
+    request_add_image(r, &image, platform == NULL ? NULL : &p,
+                      str_has_prefix(meta->source->identifier, "oci-layout://"));
+}
+
+struct error *bridge_source_meta(struct bridge *b, struct pb_arena *a, const Gw__ResolveSourceMetaRequest *q,
+                                 Gw__ResolveSourceMetaResponse **ret)
+{
+    TRY(source_meta(of(b), a, q, true, ret));
+    if ((*ret)->image != NULL)
+        note_image(request_of(b), q->platform, *ret);
     return NULL;
+}
+
+static Kv__Str *source_attr(struct pb_arena *a, const char *key, const char *value)
+{
+    Kv__Str *kv = PB_NEW(a, kv__str);
+
+    kv->key = pb_str(a, key);
+    kv->value = pb_str(a, value);
+    return kv;
+}
+
+/* "docker-image://.." or, of the client's layout, "oci-layout://..". */
+static Pb__SourceOp *image_source_op(struct pb_arena *a, const char *ref,
+                                     const struct resolve_image_options *o)
+{
+    Pb__SourceOp *op = PB_NEW(a, pb__source_op);
+
+    op->identifier = pb_strf(a, "%s://%s", o->oci_layout ? "oci-layout" : "docker-image", ref);
+    if (!o->oci_layout)
+        return op;
+    op->attrs = pb_array(a, 2);
+    if (o->session_id != NULL && *o->session_id != '\0')
+        op->attrs[op->n_attrs++] = source_attr(a, "oci.session", o->session_id);
+    if (o->store_id != NULL && *o->store_id != '\0')
+        op->attrs[op->n_attrs++] = source_attr(a, "oci.store", o->store_id);
+    return op;
 }
 
 static struct error *resolve_image(struct bridge *b, const char *ref, const struct resolve_image_options *o,
                                    struct resolved_image *ret)
 {
-    struct build *u = of(b);
-    struct vertex_reporter *r = NULL;
-    struct error *e;
+    CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
+    Gw__ResolveSourceMetaRequest q = GW__RESOLVE_SOURCE_META_REQUEST__INIT;
+    Gw__ResolveSourceMetaResponse *meta;
 
-    if (o->log_name != NULL && o->log_name[0] != '\0') {
-        r = reporter_new(job_progress(u->job), NULL, o->log_name);
-        reporter_start(r);
+    q.source = image_source_op(&a, ref, o);
+    q.log_name = pb_str(&a, o->log_name);
+    q.resolve_mode = pb_str(&a, o->resolve_mode);
+    if (o->platform != NULL)
+        q.platform = platform_to_pb(&a, o->platform);
+    TRY(bridge_source_meta(b, &a, &q, &meta));
+    if (meta->image == NULL) {
+        ret->other = xstrdup(meta->source->identifier);
+        return NULL;
     }
-    e = resolve_now(u, ref, o, ret);
-    if (r != NULL) {
-        reporter_complete(r, e);
-        reporter_free(r);
+    ret->ref = xstrdup(image_name(meta->source->identifier));
+    ret->digest = xstrdup(meta->image->digest);
+    buf_add(&ret->config, meta->image->config.data, meta->image->config.len);
+    return NULL;
+}
+
+/* "committer NAME <MAIL> SECONDS ZONE" among a commit's header lines. */
+static bool commit_seconds(const char *object, int64_t *ret)
+{
+    const char *end = strstr(object, "\n\n"), *line = strstr(object, "\ncommitter "), *p;
+    CLEANUP(freep) char *number = NULL;
+
+    if (line == NULL || (end != NULL && line > end))
+        return false;
+    CLEANUP(freep) char *text = xstrndup(line + 1, strcspn(line + 1, "\n"));
+
+    p = strrchr(text, '>');
+    if (p == NULL || p[1] != ' ')
+        return false;
+    number = xstrndup(p + 2, strcspn(p + 2, " "));
+    return parse_i64(number, ret) == 0;
+}
+
+static struct error *source_time(struct bridge *b, const Pb__SourceOp *op, const char *log_name,
+                                 int64_t *ret_seconds, bool *ret_known)
+{
+    CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
+    Gw__ResolveSourceMetaRequest q = GW__RESOLVE_SOURCE_META_REQUEST__INIT;
+    Gw__ResolveSourceGitRequest git = GW__RESOLVE_SOURCE_GIT_REQUEST__INIT;
+    Gw__ResolveSourceMetaResponse *meta;
+
+    git.return_object = true;
+    q.source = (Pb__SourceOp *)op;
+    q.log_name = (char *)log_name;
+    if (str_has_prefix(op->identifier, "git://"))
+        q.git = &git;
+    TRY(bridge_source_meta(b, &a, &q, &meta));
+    *ret_known = false;
+    if (meta->git != NULL) {
+        const char *object = pb_strf(&a, "%.*s", (int)meta->git->commit_object.len,
+                                     (const char *)meta->git->commit_object.data);
+
+        *ret_known = commit_seconds(object, ret_seconds);
+        if (!*ret_known)
+            return err_new(ERR_UNKNOWN, "invalid commit object: missing committer header");
+    } else if (meta->http != NULL && meta->http->last_modified != NULL) {
+        *ret_seconds = meta->http->last_modified->seconds;
+        *ret_known = true;
     }
-    if (e == NULL)
-        request_add_image(request_of(b), ret, o->platform, o->oci_layout);
-    return e;
+    return NULL;
 }
 
 static struct error *evaluate(struct bridge *b, struct ref *ref)
@@ -192,6 +290,7 @@ static const struct bridge_ops bridge_ops = {
     .stat_file = stat_file,
     .read_dir = bridge_read_dir,
     .resolve_image = resolve_image,
+    .source_time = source_time,
     .evaluate = evaluate,
     .ref_def = def_of,
     .warn = warn,

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "buildkit/attest.h"
 #include "buildkit/internal.h"
+#include "buildkit/policy.h"
 #include "export/export.h"
 
 #include <stdio.h>
@@ -522,6 +523,8 @@ struct error *builder_build(struct builder *b, const struct build_request *r, st
 
     TRY(resolve_exporters(r, &exporters));
     TRY(check_entitlements(b, r->entitlements));
+    if (r->source_policy != NULL)
+        TRY(policy_check(r->source_policy));
     e = attest_options_parse(r->frontend_attrs, &attest);
     if (e != NULL) {
         attest_options_deinit(&attest);
@@ -538,6 +541,8 @@ struct error *builder_build(struct builder *b, const struct build_request *r, st
     u->ref = xstrdup(r->ref != NULL && r->ref[0] != '\0' ? r->ref : id);
     request_init(&u->root, u, NULL, r->frontend, r->frontend_attrs, r->frontend_inputs);
     gateway_init(&u->gateway, &u->root);
+    u->policy = r->source_policy;
+    u->policy_session = r->policy_session;
     u->root.bridge.session_id = r->session_id == NULL ? "" : r->session_id;
     e = open_build(b, r, &exporters, u);
     if (e == NULL) {

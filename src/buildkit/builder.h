@@ -17,6 +17,7 @@
 #include "solver/solver.h"
 #include "store/store.h"
 #include "wire/grpc.h"
+#include "wire/pb.h"
 
 struct gc_policy {
     bool all;
@@ -77,8 +78,10 @@ struct build_request {
     const struct build_exporter *exporters;
     size_t exporter_count;
     const struct strv *entitlements;
-    bool internal;     /* not recorded in history */
-    int compatibility; /* version of behaviour: 10, 20, 30; 0: the newest */
+    const Pol__Policy *source_policy; /* NULL: none */
+    const char *policy_session;       /* of the client's PolicyVerifier; NULL or "": none */
+    bool internal;                    /* not recorded in history */
+    int compatibility;                /* version of behaviour: 10, 20, 30; 0: the newest */
 };
 #define COMPATIBILITY_CURRENT 30
 /* Run one build to its end, under the current task's scope.  `response`: string map (ExporterResponse). */

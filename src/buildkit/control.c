@@ -48,8 +48,6 @@ static struct error *check_supported(const Bk__SolveRequest *q)
         const char *type = q->cache->n_exports > 0 ? q->cache->exports[0]->type : "registry";
         return err_new(ERR_UNIMPLEMENTED, "cache export of type \"%s\" is not supported yet", type);
     }
-    if (q->source_policy != NULL && q->source_policy->n_rules > 0)
-        return err_new(ERR_UNIMPLEMENTED, "source policies are not supported yet");
     if (q->proxy_network)
         return err_new(ERR_UNIMPLEMENTED, "the proxy network is not supported yet");
     return NULL;
@@ -98,6 +96,8 @@ static struct error *solve_request(struct builder *b, const Bk__SolveRequest *q,
     r.frontend_attrs = &attrs;
     r.frontend_inputs = &inputs;
     r.entitlements = &entitlements;
+    r.source_policy = q->source_policy;
+    r.policy_session = q->source_policy_session;
     r.exporters = exporters;
     r.exporter_count = exporters_of(q, exporters, exporter_attrs);
     e = builder_build(b, &r, response);

@@ -331,7 +331,8 @@ static struct error *solve_definition(const struct bridge_call *c, const Gw__Sol
     struct error *e;
 
     TRY(llb_def_from_pb(q->definition, &def));
-    e = bridge_call_bridge(c)->ops->solve(bridge_call_bridge(c), def, &ref);
+    e = bridge_solve(bridge_call_bridge(c), (struct policy_rules){ q->source_policies, q->n_source_policies },
+                     def, &ref);
     if (e != NULL) {
         llb_def_unref(def);
         return e;
@@ -347,8 +348,6 @@ static struct error *solve_any(const struct bridge_call *c, const Gw__SolveReque
     CLEANUP(map_deinit) struct map inputs = { 0 };
     struct bridge *b = bridge_call_bridge(c);
 
-    if (q->n_source_policies > 0)
-        return err_new(ERR_UNIMPLEMENTED, "source policies are not supported yet");
     if (q->frontend[0] == '\0')
         return solve_definition(c, q, r);
     if (q->definition != NULL && q->definition->n_def > 0)
@@ -450,84 +449,72 @@ static struct error *inputs(struct rpc_call *call, void *ctx)
  * --------------------------------------------------------------------------------------------------------------------------
  */
 
-static struct error *platform_of(const Pb__Platform *m, struct platform *ret)
+static Kv__Str *attr_of(struct pb_arena *a, const char *key, char *value)
 {
-    CLEANUP(freep) char *text = NULL;
+    Kv__Str *kv = PB_NEW(a, kv__str);
 
-    if (m == NULL)
-        return NULL;
-    text = m->variant[0] == '\0' ? xasprintf("%s/%s", m->os, m->architecture)
-                                 : xasprintf("%s/%s/%s", m->os, m->architecture, m->variant);
-    return platform_parse(text, ret);
+    kv->key = pb_str(a, key);
+    kv->value = value;
+    return kv;
 }
 
-static struct error *resolve(const struct bridge_call *c, const char *ref, const Pb__Platform *platform,
-                             struct resolve_image_options *o, struct resolved_image *image)
+/* The older call as the newer one. */
+static struct error *image_request(struct pb_arena *a, const Gw__ResolveImageConfigRequest *q,
+                                   Gw__ResolveSourceMetaRequest *ret)
 {
-    CLEANUP(platform_deinit) struct platform p = { 0 };
+    CLEANUP(reference_deinit) struct reference ref = { 0 };
+    CLEANUP(freep) char *full = NULL;
+    bool layout = q->resolver_type == 1;
 
-    TRY(platform_of(platform, &p));
-    o->platform = platform == NULL ? NULL : &p;
-    return bridge_call_bridge(c)->ops->resolve_image(bridge_call_bridge(c), ref, o, image);
+    TRY(err_wrap(reference_parse(q->ref, &ref), "could not parse reference \"%s\"", q->ref));
+    full = reference_string(&ref);
+    ret->source = PB_NEW(a, pb__source_op);
+    ret->source->identifier = pb_strf(a, "%s://%s", layout ? "oci-layout" : "docker-image", full);
+    ret->source->attrs = pb_array(a, 2);
+    if (layout && *q->session_id != '\0')
+        ret->source->attrs[ret->source->n_attrs++] = attr_of(a, "oci.session", q->session_id);
+    if (layout && *q->store_id != '\0')
+        ret->source->attrs[ret->source->n_attrs++] = attr_of(a, "oci.store", q->store_id);
+    ret->platform = q->platform;
+    ret->log_name = q->log_name;
+    ret->resolve_mode = q->resolve_mode;
+    ret->source_policies = q->source_policies;
+    ret->n_source_policies = q->n_source_policies;
+    return NULL;
 }
 
 static struct error *resolve_image_config(struct rpc_call *call, void *ctx)
 {
     BRIDGE_CALL;
-    CLEANUP(resolved_image_deinit) struct resolved_image image = { 0 };
     Gw__ResolveImageConfigResponse m = GW__RESOLVE_IMAGE_CONFIG_RESPONSE__INIT;
+    Gw__ResolveSourceMetaRequest meta_q = GW__RESOLVE_SOURCE_META_REQUEST__INIT;
+    Gw__ResolveSourceMetaResponse *meta;
     Gw__ResolveImageConfigRequest *q;
 
     TRY(rpc_recv_one(call, &gw__resolve_image_config_request__descriptor, &c.arena, &q));
     TRY(bridge_call_enter(call, ctx, &c));
-    struct resolve_image_options o = { .resolve_mode = q->resolve_mode,
-                                       .log_name = q->log_name,
-                                       .oci_layout = q->resolver_type == 1,
-                                       .session_id = q->session_id,
-                                       .store_id = q->store_id };
-    TRY(resolve(&c, q->ref, q->platform, &o, &image));
-    m.digest = image.digest;
-    m.ref = image.ref;
-    m.config = pb_bytes(image.config.data, image.config.len);
+    TRY(image_request(&c.arena, q, &meta_q));
+    TRY(err_wrap(bridge_source_meta(bridge_call_bridge(&c), &c.arena, &meta_q, &meta),
+                 "failed to resolve source metadata for %s", q->ref));
+    if (meta->image == NULL)
+        return err_new(ERR_UNKNOWN, "ref mutated by policy to non-image: docker-image://%s -> %s", q->ref,
+                       meta->source->identifier);
+    m.digest = meta->image->digest;
+    m.ref = strstr(meta->source->identifier, "://") + 3;
+    m.config = meta->image->config;
     return rpc_send(call, &m.base);
-}
-
-static const char *source_attr(const Pb__SourceOp *op, const char *key)
-{
-    return pb_get_str(op->attrs, op->n_attrs, key);
 }
 
 static struct error *resolve_source_meta(struct rpc_call *call, void *ctx)
 {
     BRIDGE_CALL;
-    CLEANUP(resolved_image_deinit) struct resolved_image image = { 0 };
-    Gw__ResolveSourceMetaResponse m = GW__RESOLVE_SOURCE_META_RESPONSE__INIT;
-    Gw__ResolveSourceImageResponse im = GW__RESOLVE_SOURCE_IMAGE_RESPONSE__INIT;
+    Gw__ResolveSourceMetaResponse *m;
     Gw__ResolveSourceMetaRequest *q;
-    struct resolve_image_options o = { 0 };
-    const char *ref;
 
     TRY(rpc_recv_one(call, &gw__resolve_source_meta_request__descriptor, &c.arena, &q));
     TRY(bridge_call_enter(call, ctx, &c));
-    if (q->source == NULL)
-        return err_new(ERR_INVALID, "source is required");
-    if ((ref = str_skip_prefix(q->source->identifier, "docker-image://")) == NULL) {
-        ref = str_skip_prefix(q->source->identifier, "oci-layout://");
-        o.oci_layout = ref != NULL;
-    }
-    m.source = q->source;
-    if (ref == NULL) /* nothing to resolve for this scheme: the source as it came */
-        return rpc_send(call, &m.base);
-    o.resolve_mode = q->resolve_mode;
-    o.log_name = q->log_name;
-    o.session_id = source_attr(q->source, "oci.session");
-    o.store_id = source_attr(q->source, "oci.store");
-    TRY(resolve(&c, ref, q->platform, &o, &image));
-    im.digest = image.digest;
-    if (q->image == NULL || !q->image->no_config)
-        im.config = pb_bytes(image.config.data, image.config.len);
-    m.image = &im;
-    return rpc_send(call, &m.base);
+    TRY(bridge_source_meta(bridge_call_bridge(&c), &c.arena, q, &m));
+    return rpc_send(call, &m->base);
 }
 
 /* ---- warnings

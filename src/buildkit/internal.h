@@ -13,6 +13,7 @@
 #include "buildkit/attest.h"
 #include "buildkit/builder.h"
 #include "buildkit/gateway.h"
+#include "buildkit/policy.h"
 #include "buildkit/provenance.h"
 #include "buildkit/request.h"
 #include "export/export.h"
@@ -28,11 +29,13 @@ struct build {
     struct builder *builder;
     char *ref;
     struct job *job;
-    struct lease *lease;    /* what resolving images brought in */
-    unsigned users;         /* calls under way; the builder's lock */
-    bool closing;           /* no new users */
-    bool driven;            /* by a client, over the gateway, until Return */
-    struct gateway gateway; /* of the root's bridge */
+    const Pol__Policy *policy;  /* of the request, borrowed; NULL: none */
+    const char *policy_session; /* the same */
+    struct lease *lease;        /* what resolving images brought in */
+    unsigned users;             /* calls under way; the builder's lock */
+    bool closing;               /* no new users */
+    bool driven;                /* by a client, over the gateway, until Return */
+    struct gateway gateway;     /* of the root's bridge */
     struct frontend_result result;
     struct history_record *record; /* NULL: not recorded */
     int64_t received_ns;           /* monotonic */
@@ -82,6 +85,12 @@ void bridge_init(struct request *r);
 /* ---- bridge helpers for the gRPC face
  * ---------------------------------------------------------------------------------------- */
 
+/* ops->solve with rules of this request besides the build's. */
+struct error *bridge_solve(struct bridge *b, struct policy_rules extra, struct llb_def *def,
+                           struct ref **ret) MUST_CHECK;
+/* source_meta() for whoever asks through this bridge; an image is noted for the provenance. */
+struct error *bridge_source_meta(struct bridge *b, struct pb_arena *a, const Gw__ResolveSourceMetaRequest *q,
+                                 Gw__ResolveSourceMetaResponse **ret) MUST_CHECK;
 struct error *bridge_read_dir(struct bridge *b, struct ref *ref, const char *path, const char *include,
                               struct file_stat **ret, size_t *ret_count) MUST_CHECK;
 

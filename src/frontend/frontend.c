@@ -121,6 +121,7 @@ void resolved_image_deinit(struct resolved_image *i)
     free(i->ref);
     free(i->digest);
     buf_deinit(&i->config);
+    free(i->other);
     *i = (struct resolved_image){ 0 };
 }
 

@@ -82,6 +82,7 @@ struct resolved_image {
     char *ref;    /* canonical reference with the digest known, e.g. docker.io/library/busybox:latest */
     char *digest; /* manifest or index digest; "" for oci-layout without one */
     struct buf config;
+    char *other; /* NULL; else a policy put this source, no image, in its place, and nothing above is set */
 };
 void resolved_image_deinit(struct resolved_image *i);
 
@@ -149,6 +150,10 @@ struct bridge_ops {
     /* The definition of a ref (for inputs of named contexts); borrowed. NULL for scratch. */
     const struct llb_def *(*ref_def)(struct bridge *b, struct ref *ref);
     struct error *(*warn)(struct bridge *b, const struct frontend_warning *w);
+    /* When the source was made, where it tells: the commit of a git source, the Last-Modified of a download.
+     */
+    struct error *(*source_time)(struct bridge *b, const Pb__SourceOp *op, const char *log_name,
+                                 int64_t *ret_seconds, bool *ret_known);
 };
 
 /* A frontend: opts map string -> char * (FrontendAttrs / FrontendOpt), inputs map string -> struct llb_def *.

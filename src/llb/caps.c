@@ -101,8 +101,8 @@ static const struct llb_cap all_caps[] = {
     CAP("source.local.sharedkeyhint"),
     CAP("source.local.unique"),
     CAP("source.ocilayout"),
-    NOT_YET("source.policy"),
-    NOT_YET("source.policy.session"),
+    CAP("source.policy"),
+    CAP("source.policy.session"),
 };
 
 const struct llb_cap *llb_caps(size_t *ret_count)

@@ -95,6 +95,9 @@ static struct error *resolve(struct lookup *l)
                     l->c->ui->multi_platform ? " " : "", l->s->base_name);
     o.log_name = log;
     e = dockerui_resolve_image(l->c->ui, l->s->base_name, &o, &l->resolved);
+    if (e == NULL && l->resolved.other != NULL)
+        return err_new(ERR_UNKNOWN, "ref mutated by policy to non-image: docker-image://%s -> %s",
+                       l->s->base_name, l->resolved.other);
     if (e == NULL)
         return NULL;
     add_known_names(l->c, &names);

@@ -349,6 +349,7 @@ static void copy_resolved(struct resolved_image *dst, const struct resolved_imag
     dst->ref = xstrdup(src->ref);
     dst->digest = xstrdup(src->digest);
     buf_add(&dst->config, src->config.data, src->config.len);
+    dst->other = xstrdup(src->other);
 }
 
 static char *resolve_key(const char *ref, const struct resolve_image_options *o)

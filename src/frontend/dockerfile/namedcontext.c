@@ -78,13 +78,31 @@ struct load {
     struct llb_state *ret;
     struct df_image *image;
     bool *has_image;
+    int depth; /* how often policies put another source in its place */
 };
+
+static struct error *load_named(struct load l);
 
 static struct error *use_image(const struct load *l, struct llb_state s, const struct buf *config)
 {
     TRY(df_image_parse(config->data, config->len, l->image));
     *l->has_image = true;
     return llb_with_image_config(l->b, s, config->data, config->len, l->ret);
+}
+
+/* A policy says that the context is another source, no image. */
+static struct error *load_other(const struct load *l, const char *identifier)
+{
+    struct named_context nc = *l->nc;
+    CLEANUP(freep) char *input = xstrdup(identifier);
+    struct load other = *l;
+
+    if (str_has_prefix(input, "local://"))
+        memmove(input + strlen("local:"), input + strlen("local://"), strlen(input + strlen("local://")) + 1);
+    nc.input = input;
+    other.nc = &nc;
+    other.depth++;
+    return load_named(other);
 }
 
 static struct error *load_image(const struct load *l, const char *ref)
@@ -107,6 +125,8 @@ static struct error *load_image(const struct load *l, const char *ref)
     full = reference_string(&r);
     o.log_name = log;
     TRY(dockerui_resolve_image(l->ui, full, &o, &image));
+    if (image.other != NULL)
+        return load_other(l, image.other);
     TRY(use_image(l,
                   llb_image(l->b, image.ref, LLB_RESOLVE_DEFAULT,
                             &(struct llb_options){ .custom_name = name, .platform = l->nc->platform }),
@@ -300,14 +320,18 @@ static struct error *load_remote(const struct load *l, bool http)
  * ---------------------------------------------------------------------------------------------------------------
  */
 
-struct error *named_context_load(struct dockerui *ui, struct llb_builder *b, const struct named_context *nc,
-                                 struct llb_state *ret, struct df_image *ret_image, bool *ret_has_image)
+static struct error *load_named(struct load l)
 {
-    struct load l = { ui, b, nc, ret, ret_image, ret_has_image };
+    const struct named_context *nc = l.nc;
     const char *colon = strchr(nc->input, ':');
     CLEANUP(freep) char *scheme = NULL;
 
-    *ret_has_image = false;
+    if (l.depth > LIMIT_CONTEXT_RECURSION)
+        return err_new(ERR_INVALID,
+                       "context recursion limit exceeded; this may indicate a cycle in the provided source "
+                       "policies: %s",
+                       nc->input);
+    *l.has_image = false;
     if (colon == NULL)
         return err_new(ERR_INVALID, "invalid context specifier %s for %s", nc->input, nc->key);
     scheme = xstrndup(nc->input, (size_t)(colon - nc->input));
@@ -323,4 +347,10 @@ struct error *named_context_load(struct dockerui *ui, struct llb_builder *b, con
         streq(scheme, "https"))
         return load_remote(&l, !str_has_prefix(scheme, "git"));
     return err_new(ERR_INVALID, "unsupported context source %s for %s", scheme, nc->key);
+}
+
+struct error *named_context_load(struct dockerui *ui, struct llb_builder *b, const struct named_context *nc,
+                                 struct llb_state *ret, struct df_image *ret_image, bool *ret_has_image)
+{
+    return load_named((struct load){ ui, b, nc, ret, ret_image, ret_has_image, 0 });
 }

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "buildkit/policy.h"
+
+#include "base/limits.h"
+#include "buildkit/internal.h"
+#include "io/path.h"
+#include "op/blob.h"
+
+#define CHECK_POLICY "/moby.buildkit.v1.sourcepolicy.policysession.PolicyVerifier/CheckPolicy"
+#define DECISION_TYPE "github.com/moby/buildkit/policysession.DecisionResponse+json"
+
+struct evaluation {
+    struct build *build;
+    const Pol__Policy **rules; /* all that hold, in order */
+    size_t count;
+    bool verify;
+};
+
+static void evaluation_deinit(struct evaluation *v)
+{
+    free(v->rules);
+}
+
+/* `own_first`: the build's rules stand before those of the request, else behind them; as in BuildKit. */
+static struct error *evaluation_init(struct evaluation *v, struct build *u, struct policy_rules extra,
+                                     bool own_first, bool verify)
+{
+    *v = (struct evaluation){ .build = u, .rules = xcalloc(extra.len + 1, sizeof(*v->rules)) };
+    v->verify = verify && u->policy_session != NULL && *u->policy_session != '\0';
+    if (u->policy != NULL && own_first)
+        v->rules[v->count++] = u->policy;
+    for (size_t i = 0; i < extra.len; i++) {
+        TRY(policy_check(extra.v[i]));
+        v->rules[v->count++] = extra.v[i];
+    }
+    if (u->policy != NULL && !own_first)
+        v->rules[v->count++] = u->policy;
+    return NULL;
+}
+
+/* ---- the client's verifier
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static const char *action_name(Pol__Action a)
+{
+    return a == POL__ACTION__ALLOW ? "ALLOW" : a == POL__ACTION__DENY ? "DENY" : "CONVERT";
+}
+
+/* Why, in the words of the policy: clients show the detail. */
+static struct error *denied(const Pb__SourceOp *op, const Sess__DecisionResponse *d)
+{
+    CLEANUP(buf_deinit) struct buf json = { 0 };
+    struct error *e = err_new(ERR_UNKNOWN, "source \"%s\" not allowed by policy: action %s", op->identifier,
+                              action_name(d->action));
+
+    if (d->n_deny_messages == 0)
+        return e;
+    buf_adds(&json, "{\"action\":\"DENY\",\"denyMessages\":[");
+    for (size_t i = 0; i < d->n_deny_messages; i++) {
+        buf_adds(&json, i > 0 ? ",{\"message\":" : "{\"message\":");
+        buf_add_json_string(&json, d->deny_messages[i]->message, strlen(d->deny_messages[i]->message), true);
+        buf_addc(&json, '}');
+    }
+    buf_adds(&json, "]}");
+    err_add_detail(e, DECISION_TYPE, json.data, json.len);
+    return e;
+}
+
+/* What the verifier wants to know must be about the source that it was asked about. */
+static struct error *check_same_source(const Pb__SourceOp *op, const Pb__SourceOp *asked)
+{
+    const char *id = asked == NULL ? "" : asked->identifier;
+
+    if (!streq(id, op->identifier))
+        return err_new(ERR_UNKNOWN, "policy requested different source identifier: \"%s\" != \"%s\"", id,
+                       op->identifier);
+    if (asked->n_attrs != op->n_attrs)
+        return err_new(ERR_UNKNOWN,
+                       "policy requested different source attrs: map length mismatch: %zu != %zu",
+                       op->n_attrs, asked->n_attrs);
+    for (size_t i = 0; i < op->n_attrs; i++) {
+        const char *key = op->attrs[i]->key, *value = op->attrs[i]->value;
+        const char *other = pb_get_str(asked->attrs, asked->n_attrs, key);
+
+        if (other == NULL)
+            return err_new(ERR_UNKNOWN,
+                           "policy requested different source attrs: key %s missing from second map", key);
+        if (!streq(value, other))
+            return err_new(ERR_UNKNOWN,
+                           "policy requested different source attrs: value mismatch for key %s: %s != %s",
+                           key, value, other);
+    }
+    return NULL;
+}
+
+/* Ask until there is a decision. */
+static struct error *ask(const struct evaluation *v, struct pb_arena *a, const Pb__Op *op, int *left,
+                         Sess__DecisionResponse **ret)
+{
+    CLEANUP(session_unrefp) struct session *s = NULL;
+    Sess__CheckPolicyRequest q = SESS__CHECK_POLICY_REQUEST__INIT;
+    Gw__ResolveSourceMetaResponse plain = GW__RESOLVE_SOURCE_META_RESPONSE__INIT;
+    Sess__CheckPolicyResponse *r;
+
+    TRY(session_get(v->build->builder->config->sessions, v->build->policy_session, &s));
+    plain.source = op->source;
+    q.platform = op->platform;
+    q.source = &plain;
+    for (;;) {
+        if (--*left < 0)
+            return err_new(ERR_UNKNOWN, "too many policy requests");
+        TRY(rpc_unary(session_conn(s), CHECK_POLICY, NULL, &q.base, &sess__check_policy_response__descriptor,
+                      a, &r));
+        if (r->result_case != SESS__CHECK_POLICY_RESPONSE__RESULT_REQUEST || r->request == NULL)
+            break;
+        TRY(check_same_source(op->source, r->request->source));
+        TRY(err_wrap(source_meta(v->build, a, r->request, false, &q.source),
+                     "error resolving source metadata from policy request"));
+    }
+    if (r->result_case != SESS__CHECK_POLICY_RESPONSE__RESULT_DECISION || r->decision == NULL)
+        return err_new(ERR_UNKNOWN, "no decision in policy response");
+    *ret = r->decision;
+    return NULL;
+}
+
+/* ---- evaluating
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+/* The path of a git source, clean: no rule is passed by writing it another way. */
+static void normalize(struct pb_arena *a, Pb__SourceOp *op)
+{
+    const char *rest = str_skip_prefix(op->identifier, "git://");
+    size_t host = rest == NULL ? 0 : strcspn(rest, "/#"), end = rest == NULL ? 0 : strcspn(rest, "#");
+
+    if (rest == NULL || rest[host] != '/' || strstr(rest, "://") != NULL)
+        return;
+    CLEANUP(freep) char *path = xstrndup(rest + host, end - host);
+    CLEANUP(freep) char *clean = path_clean(path);
+
+    if (!streq(path, clean))
+        op->identifier = pb_strf(a, "git://%.*s%s%s", (int)host, rest, clean, rest + end);
+}
+
+static struct error *evaluate_source(const struct evaluation *v, struct pb_arena *a, Pb__Op *op, int *left,
+                                     bool *ret_changed)
+{
+    for (;;) {
+        Sess__DecisionResponse *d = NULL;
+
+        normalize(a, op->source);
+        TRY(policy_evaluate(v->rules, v->count, a, op->source, ret_changed));
+        if (!v->verify)
+            return NULL;
+        TRY(ask(v, a, op, left, &d));
+        if (d->action == POL__ACTION__ALLOW)
+            return NULL;
+        if (d->action != POL__ACTION__CONVERT)
+            return denied(op->source, d);
+        if (d->update == NULL)
+            return err_new(ERR_UNKNOWN, "convert action requires updated source");
+        op->source->identifier = d->update->identifier;
+        op->source->attrs = d->update->attrs;
+        op->source->n_attrs = d->update->n_attrs;
+        *ret_changed = true;
+    }
+}
+
+/* ---- bundles of git sources: sources of their own
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static Kv__Str **attr_of(Pb__SourceOp *op, const char *key)
+{
+    for (size_t i = 0; i < op->n_attrs; i++) {
+        if (streq(op->attrs[i]->key, key))
+            return &op->attrs[i];
+    }
+    return NULL;
+}
+
+static void put_attr(struct pb_arena *a, Pb__SourceOp *op, const char *key, const char *value)
+{
+    Kv__Str **old = attr_of(op, key), **longer, *kv = PB_NEW(a, kv__str);
+
+    kv->key = pb_str(a, key);
+    kv->value = pb_str(a, value);
+    if (old != NULL) {
+        *old = kv;
+        return;
+    }
+    longer = pb_array(a, op->n_attrs + 1);
+    if (op->n_attrs > 0)
+        memcpy(longer, op->attrs, op->n_attrs * sizeof(*longer));
+    longer[op->n_attrs++] = kv;
+    op->attrs = longer;
+}
+
+static void drop_attr(Pb__SourceOp *op, const char *key)
+{
+    Kv__Str **old = attr_of(op, key);
+
+    if (old != NULL)
+        *old = op->attrs[--op->n_attrs];
+}
+
+static struct error *bundle_op(struct pb_arena *a, Pb__Op *op, const char *bundle, Pb__Op **ret)
+{
+    CLEANUP(blob_locator_deinit) struct blob_locator l = { 0 };
+    Pb__Op *made = PB_NEW(a, pb__op);
+    Kv__Str **session = attr_of(op->source, "oci.session"), **store = attr_of(op->source, "oci.store");
+
+    TRY(err_wrap(blob_locator_parse(bundle, &l), "failed to parse git.bundle locator \"%s\"", bundle));
+    made->op_case = PB__OP__OP_SOURCE;
+    made->source = PB_NEW(a, pb__source_op);
+    made->source->identifier = pb_str(a, bundle);
+    made->platform = op->platform;
+    if (l.layout && session != NULL)
+        put_attr(a, made->source, "oci.session", (*session)->value);
+    if (l.layout)
+        put_attr(a, made->source, "oci.store",
+                 store != NULL && *(*store)->value != '\0' ? (*store)->value : l.name);
+    *ret = made;
+    return NULL;
+}
+
+static struct error *evaluate_bundle(const struct evaluation *v, struct pb_arena *a, Pb__Op *op, int *left,
+                                     bool *ret_changed)
+{
+    Kv__Str **bundle = attr_of(op->source, "git.bundle");
+    bool changed = false;
+    Pb__Op *made;
+
+    if (!str_has_prefix(op->source->identifier, "git://") || bundle == NULL || *(*bundle)->value == '\0')
+        return NULL;
+    TRY(bundle_op(a, op, (*bundle)->value, &made));
+    TRY(err_wrap(evaluate_source(v, a, made, left, &changed), "error evaluating git bundle source policy"));
+    if (!changed)
+        return NULL;
+    *ret_changed = true;
+    put_attr(a, op->source, "git.bundle", made->source->identifier);
+    for (int i = 0; i < 2; i++) {
+        const char *key = i == 0 ? "oci.session" : "oci.store";
+        Kv__Str **now = attr_of(made->source, key);
+
+        if (now != NULL)
+            put_attr(a, op->source, key, (*now)->value);
+        else
+            drop_attr(op->source, key);
+    }
+    return NULL;
+}
+
+static struct error *evaluate(const struct evaluation *v, struct pb_arena *a, Pb__Op *op, bool *ret_changed)
+{
+    int left = LIMIT_POLICY_REQUESTS;
+
+    TRY(evaluate_source(v, a, op, &left, ret_changed));
+    return evaluate_bundle(v, a, op, &left, ret_changed);
+}
+
+static struct error *evaluate_fn(void *ctx, struct pb_arena *a, Pb__Op *op, bool *ret_changed)
+{
+    if (str_has_prefix(op->source->identifier, "held://")) /* no source: what this process holds */
+        return NULL;
+    return err_wrap(evaluate(ctx, a, op, ret_changed), "error evaluating the source policy");
+}
+
+struct error *policy_apply(struct build *u, struct policy_rules extra, struct llb_def *def,
+                           struct llb_def **ret)
+{
+    CLEANUP(evaluation_deinit) struct evaluation v = { 0 };
+
+    TRY(evaluation_init(&v, u, extra, true, true));
+    if ((v.count == 0 && !v.verify) || llb_def_is_scratch(def)) {
+        *ret = llb_def_ref(def);
+        return NULL;
+    }
+    return err_wrap(llb_def_convert_sources(def, evaluate_fn, &v, ret), "failed to load LLB");
+}
+
+struct error *policy_apply_op(struct build *u, struct policy_rules extra, bool verify, struct pb_arena *a,
+                              Pb__Op *op)
+{
+    CLEANUP(evaluation_deinit) struct evaluation v = { 0 };
+    bool changed = false;
+
+    TRY(evaluation_init(&v, u, extra, false, verify));
+    if (v.count == 0 && !v.verify)
+        return NULL;
+    return err_wrap(evaluate(&v, a, op, &changed), "could not resolve image due to policy");
+}
