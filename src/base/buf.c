@@ -38,11 +38,6 @@ void buf_add(struct buf *b, const void *p, size_t len)
     b->data[b->len] = '\0';
 }
 
-void buf_addc(struct buf *b, char c)
-{
-    buf_add(b, &c, 1);
-}
-
 void buf_adds(struct buf *b, const char *s)
 {
     buf_add(b, s, strlen(s));
@@ -149,6 +144,17 @@ static void add_json_ascii(struct buf *b, unsigned char c, bool html)
     }
 }
 
+/* Length of what stands in JSON as it is. */
+static size_t plain_json(const unsigned char *p, size_t len)
+{
+    size_t n = 0;
+
+    while (n < len && p[n] >= 0x20 && p[n] < 0x7f && p[n] != '"' && p[n] != '\\' && p[n] != '<' &&
+           p[n] != '>' && p[n] != '&')
+        n++;
+    return n;
+}
+
 void buf_add_json_string(struct buf *b, const char *s, size_t len, bool html)
 {
     const unsigned char *p = (const unsigned char *)s;
@@ -156,8 +162,14 @@ void buf_add_json_string(struct buf *b, const char *s, size_t len, bool html)
     buf_reserve(b, len + 2);
     buf_addc(b, '"');
     while (len > 0) {
-        size_t n = utf8_length(p, len);
+        size_t n = plain_json(p, len);
 
+        buf_add(b, p, n);
+        p += n;
+        len -= n;
+        if (len == 0)
+            break;
+        n = utf8_length(p, len);
         if (n == 0)
             buf_adds(b, "\\ufffd");
         else if (n == 1)

@@ -57,9 +57,12 @@
 #define LIMIT_DOCKERFILE_LINE                                                                                \
     (64 * KIB) /* one physical line of a Dockerfile or .dockerignore, its end included */
 #define LIMIT_DOCKERFILE_STAGES 4000 /* FROM instructions of one Dockerfile */
+#define LIMIT_DOCKERFILE_INSTRUCTIONS                                                                        \
+    30000 /* of one Dockerfile; what an instruction sees of those before it is searched in a line */
 #define LIMIT_PATH_DEPTH 1024
 #define LIMIT_LLB_OPS 100000         /* ops of one definition */
 #define LIMIT_LLB_DEPTH 20000        /* longest chain of ops */
+#define LIMIT_LLB_BYTES (256 * MIB)  /* ops of a definition that we make */
 #define LIMIT_LLB_NESTING 8          /* definitions of sources within definitions, when shown */
 #define LIMIT_VERTEX_NAME (32 * KIB) /* name of one step as progress shows it */
 

@@ -2,7 +2,10 @@
 #include "base/rune.h"
 
 #include <ctype.h>
+#include <locale.h>
+#include <pthread.h>
 #include <strings.h>
+#include <wctype.h>
 
 struct rune_range {
     int32_t lo, hi;
@@ -73,11 +76,13 @@ int32_t rune_decode(const char *s, size_t len, size_t *ret_width)
 
 void buf_add_rune(struct buf *b, int32_t r)
 {
+    if (r >= 0 && r < 0x80) {
+        buf_addc(b, (char)r);
+        return;
+    }
     if (r < 0 || r > 0x10ffff || (r >= 0xd800 && r <= 0xdfff))
         r = RUNE_ERROR;
-    if (r < 0x80) {
-        buf_addc(b, (char)r);
-    } else if (r < 0x800) {
+    if (r < 0x800) {
         buf_addc(b, (char)(0xc0 | r >> 6));
         buf_addc(b, (char)(0x80 | (r & 0x3f)));
     } else if (r < 0x10000) {
@@ -135,6 +140,11 @@ const char *str_trim_space(const char *s, size_t len, size_t *ret_len)
     size_t start = str_skip_space(s, len);
     size_t end = start, width;
 
+    /* What ends in a byte of ASCII that is no blank ends there. */
+    if (len > start && (unsigned char)s[len - 1] < 0x80 && !rune_is_space(s[len - 1])) {
+        *ret_len = len - start;
+        return s + start;
+    }
     for (size_t pos = start; pos < len; pos += width) {
         if (!rune_is_space(rune_decode(s + pos, len - pos, &width)))
             end = pos + width;
@@ -148,22 +158,48 @@ bool str_equal_fold(const char *a, const char *b)
     return strcasecmp(a, b) == 0;
 }
 
+/* What knows the letters of all scripts; loaded for the first one beyond ASCII. */
+static locale_t letters;
+
+static void load_letters(void)
+{
+    letters = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+}
+
+static int32_t change_case(int32_t r, bool upper)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    if (r < 0x80) {
+        if (upper)
+            return r >= 'a' && r <= 'z' ? r - ('a' - 'A') : r;
+        return r >= 'A' && r <= 'Z' ? r + ('a' - 'A') : r;
+    }
+    pthread_once(&once, load_letters);
+    if (letters == (locale_t)0)
+        return r;
+    return (int32_t)(upper ? towupper_l((wint_t)r, letters) : towlower_l((wint_t)r, letters));
+}
+
+static char *with_case(const char *s, bool upper)
+{
+    struct buf out = { 0 };
+    size_t len = strlen(s), width;
+
+    buf_reserve(&out, len);
+    for (size_t i = 0; i < len; i += width)
+        buf_add_rune(&out, change_case(rune_decode(s + i, len - i, &width), upper));
+    return buf_take(&out);
+}
+
 char *str_upper(const char *s)
 {
-    char *r = str_valid_utf8(s, strlen(s));
-
-    for (char *p = r; *p != '\0'; p++) {
-        if (*p >= 'a' && *p <= 'z')
-            *p -= 'a' - 'A';
-    }
-    return r;
+    return with_case(s, true);
 }
 
 char *str_lower_valid(const char *s)
 {
-    CLEANUP(freep) char *valid = str_valid_utf8(s, strlen(s));
-
-    return str_lower(valid);
+    return with_case(s, false);
 }
 
 static void add_escaped(struct buf *b, int32_t r)

@@ -29,7 +29,7 @@ const char *str_trim_space(const char *s, size_t len, size_t *ret_len);
 size_t str_skip_space(const char *s, size_t len);
 /* ASCII: compare without case. */
 bool str_equal_fold(const char *a, const char *b);
-/* New strings: invalid bytes become U+FFFD, ASCII letters change. */
+/* New strings: invalid bytes become U+FFFD, letters of all scripts change. */
 char *str_upper(const char *s);
 char *str_lower_valid(const char *s);
 

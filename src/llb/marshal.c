@@ -7,6 +7,7 @@
  * 000 nodes.
  */
 #include "base/bytes.h"
+#include "base/limits.h"
 #include "llb/def.h"
 #include "llb/encode.h"
 #include "llb/node.h"
@@ -263,6 +264,7 @@ struct collector {
     struct llb_def *def;
     struct map seen;  /* digests that have an entry */
     struct ptrv maps; /* struct llb_source_map, in order of appearance */
+    size_t bytes;     /* of all ops */
 };
 
 static struct llb_meta *def_meta(struct llb_def *def, const char *digest)
@@ -357,6 +359,9 @@ static struct error *collect(struct collector *c, struct llb_node *n)
 
     TRY(node_marshal(&c->m, n));
     n->visited = c->m.generation;
+    c->bytes += n->bytes.len;
+    if (c->bytes > LIMIT_LLB_BYTES)
+        return err_new(ERR_INVALID, "definition exceeds maximum allowed size of %zu bytes", LIMIT_LLB_BYTES);
     merge_meta(def_meta(c->def, n->digest.s), &n->meta);
     add_locations(c, &n->digest, n->locations, n->location_count);
     if (map_has(&c->seen, n->digest.s))

@@ -180,6 +180,7 @@ struct llb_builder {
     struct llb_node *nodes;
     struct ptrv imports;
     struct ptrv platforms; /* deep copies to free */
+    struct ptrv indexes;   /* struct map of environments */
     unsigned generation;
 };
 

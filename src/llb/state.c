@@ -69,6 +69,11 @@ void llb_builder_free(struct llb_builder *b)
         free(b->platforms.v[i]);
     }
     ptrv_deinit(&b->platforms);
+    for (size_t i = 0; i < b->indexes.len; i++) {
+        map_deinit(b->indexes.v[i]);
+        free(b->indexes.v[i]);
+    }
+    ptrv_deinit(&b->indexes);
     for (struct llb_chunk *c = b->chunks; c != NULL; c = next) {
         next = c->next;
         free(c);
@@ -146,6 +151,23 @@ const struct platform *llb_platform_dup(struct llb_builder *b, const struct plat
 /* ---- environment
  * ------------------------------------------------------------------------------------------------------- */
 
+/* Entries of one list between two that have an index. */
+#define ENV_STRIDE 256
+
+static void index_env(struct llb_builder *b, struct llb_env *e)
+{
+    struct map *index = NEW(struct map);
+
+    for (const struct llb_env *i = e; i != NULL; i = i->parent) {
+        if (!map_has(index, i->key))
+            map_set(index, i->key, (void *)i);
+    }
+    e->index = index;
+    pthread_mutex_lock(&b->lock);
+    ptrv_add(&b->indexes, index);
+    pthread_mutex_unlock(&b->lock);
+}
+
 static const struct llb_env *env_push(struct llb_builder *b, const struct llb_env *env, const char *key,
                                       const char *value)
 {
@@ -155,6 +177,9 @@ static const struct llb_env *env_push(struct llb_builder *b, const struct llb_en
     e->key = llb_strdup(b, key);
     e->value = llb_strdup(b, value != NULL ? value : "");
     e->deleted = value == NULL;
+    e->depth = env != NULL ? env->depth + 1 : 0;
+    if (e->depth % ENV_STRIDE == ENV_STRIDE - 1)
+        index_env(b, e);
     return e;
 }
 
@@ -171,11 +196,11 @@ const struct llb_env *llb_env_delete(struct llb_builder *b, const struct llb_env
 
 const char *llb_env_get(const struct llb_env *env, const char *key)
 {
-    for (; env != NULL; env = env->parent) {
-        if (streq(env->key, key))
-            return env->deleted ? NULL : env->value;
-    }
-    return NULL;
+    while (env != NULL && env->index == NULL && !streq(env->key, key))
+        env = env->parent;
+    if (env != NULL && env->index != NULL)
+        env = map_get(env->index, key);
+    return env == NULL || env->deleted ? NULL : env->value;
 }
 
 void llb_env_keys(const struct llb_env *env, struct strv *ret)

@@ -45,6 +45,9 @@ struct llb_env {
     const struct llb_env *parent; /* NULL: the empty root */
     const char *key, *value;
     bool deleted;
+    unsigned depth; /* entries below this one */
+    const struct map
+        *index; /* of a deep list, in some entries: name -> struct llb_env, the newest of each; NULL: none */
 };
 const struct llb_env *llb_env_set(struct llb_builder *b, const struct llb_env *env, const char *key,
                                   const char *value);

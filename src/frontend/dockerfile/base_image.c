@@ -26,6 +26,7 @@ struct lookup {
     struct df_image image;
     bool has_image;
     struct resolved_image resolved;
+    struct lookup *same; /* an earlier one for the same image and platform: it is asked first, NULL: none */
 };
 
 static void lookup_deinit(struct lookup *l)
@@ -283,16 +284,48 @@ static struct error *prepare(struct convert *c, struct build_stage *s, struct lo
     return NULL;
 }
 
-/* Run the lookups of reachable stages, each in a task. */
-static struct error *run_lookups(struct lookup *lookups, size_t count)
+/* Find the stages that start from an image that another one starts from as well. */
+static void find_same(struct lookup *lookups, size_t count)
+{
+    CLEANUP(map_deinit) struct map first = { 0 };
+
+    for (size_t i = 0; i < count; i++) {
+        CLEANUP(freep) char *platform = platform_format_all(lookups[i].platform);
+        CLEANUP(freep) char *key = xasprintf("%s %s", lookups[i].s->base_name, platform);
+
+        if (lookups[i].s->named != NULL || !lookups[i].s->reached)
+            continue;
+        lookups[i].same = map_get(&first, key);
+        if (lookups[i].same == NULL)
+            map_set(&first, key, &lookups[i]);
+    }
+}
+
+/* An answer that the other lookup got from a registry is one for this as well; a context depends on what the
+ * stage uses of it. */
+static bool take_same(struct lookup *l)
+{
+    if (l->same == NULL || l->same->from_context)
+        return false;
+    l->resolved.ref = xstrdup(l->same->resolved.ref);
+    l->resolved.digest = xstrdup(l->same->resolved.digest);
+    buf_add(&l->resolved.config, l->same->resolved.config.data, l->same->resolved.config.len);
+    return true;
+}
+
+/* Run the lookups of reachable stages, each in a task: those that are the first of their kind, or the others.
+ */
+static struct error *run_lookups(struct lookup *lookups, size_t count, bool others)
 {
     CLEANUP(group_deinit) struct group g = { 0 };
     struct error *e = NULL;
 
     group_open(&g, 0);
     for (size_t i = 0; e == NULL && i < count; i++) {
-        if (lookups[i].s->reached)
-            e = group_spawn(&g, "resolve-base", lookup_task, &lookups[i]);
+        struct lookup *l = &lookups[i];
+
+        if (l->s->reached && (l->same != NULL) == others && !take_same(l))
+            e = group_spawn(&g, "resolve-base", lookup_task, l);
     }
     if (e != NULL) {
         group_cancel(&g);
@@ -316,7 +349,9 @@ static struct error *resolve_once(struct convert *c, struct lookup *lookups, siz
         }
         TRY(prepare(c, s, &lookups[(*count)++]));
     }
-    TRY(run_lookups(lookups, *count));
+    find_same(lookups, *count);
+    TRY(run_lookups(lookups, *count, false));
+    TRY(run_lookups(lookups, *count, true));
     for (size_t i = 0; i < *count; i++) {
         struct build_stage *s = lookups[i].s;
         struct error *e = apply(&lookups[i], s->reached);

@@ -26,18 +26,19 @@ void check_stage_names(struct convert *c)
     }
 }
 
+/* Keywords have no letters but those of ASCII. */
 static bool is_lower(const char *s)
 {
-    CLEANUP(freep) char *lower = str_lower(s);
-
-    return streq(lower, s);
+    while (*s != '\0' && !(*s >= 'A' && *s <= 'Z'))
+        s++;
+    return *s == '\0';
 }
 
 static bool is_upper(const char *s)
 {
-    CLEANUP(freep) char *upper = str_upper(s);
-
-    return streq(upper, s);
+    while (*s != '\0' && !(*s >= 'a' && *s <= 'z'))
+        s++;
+    return *s == '\0';
 }
 
 static void count_casing(const char *keyword, size_t *lower, size_t *upper)

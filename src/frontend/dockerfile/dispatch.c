@@ -35,9 +35,11 @@ static struct error *expand_word(void *ctx, const char *word, char **ret)
 static struct error *expand(struct convert *c, struct build_stage *s, struct instruction *ins,
                             struct lint *lint)
 {
-    const struct words_options raw = { .escape = '\\', .skip_quotes = true };
-    struct expansion x = { s, ins, lint, &c->words };
+    const struct words_options raw = { .escape = '\\', .skip_quotes = true, .one_word = true };
+    struct words_options words = c->words;
+    struct expansion x = { s, ins, lint, &words };
 
+    words.one_word = true;
     /* The value of an ARG may be replaced: it is expanded only when it counts. */
     if (ins->kind != INSTR_ARG)
         TRY(instruction_expand(ins, expand_word, &x));
@@ -177,7 +179,7 @@ static struct error *dispatch_workdir(struct convert *c, struct build_stage *s, 
     s->workdir_set = true;
     TRY(set_workdir(c, s, ins->text, &wd));
     layer = !streq(wd, "/");
-    if (layer)
+    if (layer && !c->o->only_check)
         make_workdir(c, s, ins, wd);
     history = xasprintf("WORKDIR %s", wd);
     stage_history(c, s, history, layer);

@@ -379,9 +379,13 @@ static struct error *copy(struct copy *x)
     x->mode.exclude_patterns = &x->args->exclude;
     TRY(set_mode(x));
     TRY(check_checksum(x));
-    x->text = step_text(&c->words, x->ins->code, &env);
-    x->name = step_name(s, x->text, c->ui->multi_platform, s->platform, s->state.env);
+    if (!c->o->only_check) {
+        x->text = step_text(&c->words, x->ins->code, &env);
+        x->name = step_name(s, x->text, c->ui->multi_platform, s->platform, s->state.env);
+    }
     TRY(add_all(x));
+    if (c->o->only_check)
+        return NULL; /* nobody will see the step */
     o.custom_name = x->name;
     options_locate(c, &o, x->ins->lines);
     if (x->args->link && *x->args->chmod == '\0' && llb_cap_enabled("mergeop"))

@@ -410,6 +410,8 @@ static struct error *run(struct run *r, struct build_command *cmd)
     r->llb.proxy = c->proxy;
     TRY(add_mounts(r, cmd));
     TRY(set_modes(r));
+    if (c->o->only_check)
+        return NULL; /* nobody will see the step */
     add_devices(r);
     name = run_name(r);
     o.custom_name = name;

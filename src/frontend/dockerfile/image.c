@@ -51,6 +51,8 @@ void df_image_deinit(struct df_image *i)
     map_deinit(&i->volumes);
     map_deinit(&i->labels);
     strv_deinit(&i->env);
+    map_deinit(&i->env_places);
+    i->env_indexed = 0;
     strv_deinit(&i->entrypoint);
     strv_deinit(&i->cmd);
     strv_deinit(&i->on_build);
@@ -61,7 +63,9 @@ void df_image_deinit(struct df_image *i)
 
 static struct df_history *push_history(struct df_image *i)
 {
-    i->history = xreallocarray(i->history, i->history_count + 1, sizeof(i->history[0]));
+    if ((i->history_count & (i->history_count - 1)) == 0) /* grown at powers of two */
+        i->history = xreallocarray(i->history, i->history_count == 0 ? 1 : i->history_count * 2,
+                                   sizeof(i->history[0]));
     i->history[i->history_count] = (struct df_history){ 0 };
     return &i->history[i->history_count++];
 }
@@ -123,20 +127,32 @@ void df_image_add_history(struct df_image *i, const char *created_by, bool empty
     h->created = xstrdup(created);
 }
 
+/* Where the variable stands, in the first entry of that name; SIZE_MAX: nowhere. */
+static size_t find_env(struct df_image *i, const char *key)
+{
+    size_t place;
+
+    for (; i->env_indexed < i->env.len; i->env_indexed++) {
+        const char *e = i->env.v[i->env_indexed];
+        CLEANUP(freep) char *name = xstrndup(e, strcspn(e, "="));
+
+        if (!map_has(&i->env_places, name))
+            map_set(&i->env_places, name, (void *)(uintptr_t)(i->env_indexed + 1));
+    }
+    place = (size_t)(uintptr_t)map_get(&i->env_places, key);
+    return place > 0 ? place - 1 : SIZE_MAX;
+}
+
 void df_image_set_env(struct df_image *i, const char *key, const char *value)
 {
-    size_t len = strlen(key);
+    size_t place = find_env(i, key);
 
-    for (size_t k = 0; k < i->env.len; k++) {
-        const char *e = i->env.v[k];
-
-        if (strcspn(e, "=") == len && strncmp(e, key, len) == 0) {
-            free(i->env.v[k]);
-            i->env.v[k] = xasprintf("%s=%s", key, value);
-            return;
-        }
+    if (place == SIZE_MAX) {
+        strv_addf(&i->env, "%s=%s", key, value);
+        return;
     }
-    strv_addf(&i->env, "%s=%s", key, value);
+    free(i->env.v[place]);
+    i->env.v[place] = xasprintf("%s=%s", key, value);
 }
 
 /* ---- reading

@@ -35,6 +35,8 @@ struct df_image {
     struct map exposed_ports, volumes;      /* sets: keys count, values are "" */
     struct map labels;                      /* string map */
     struct strv env, entrypoint, cmd, on_build, shell;
+    struct map env_places; /* name -> place in env + 1, of the first env_indexed entries */
+    size_t env_indexed;
     bool args_escaped;
     bool has_health;
     struct df_health {

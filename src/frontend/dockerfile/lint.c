@@ -272,6 +272,8 @@ static uint32_t mask_of(const struct strv *names, bool all)
 {
     uint32_t mask = 0;
 
+    if (!all && names->len == 0)
+        return 0;
     for (int r = 0; r < LINT_RULE_COUNT; r++) {
         if (all || strv_has(names, rules[r].info.name))
             mask |= UINT32_C(1) << r;
@@ -333,6 +335,8 @@ void lint_init_scope(struct lint *l, struct lint *parent, const struct strv *com
     l->ctx = parent->ctx;
     l->skip_mask = parent->skip_mask;
     l->experimental_mask = parent->experimental_mask;
+    if (comments->len == 0)
+        return;
     config_from_comments(comments, &config);
     set_config(l, &config);
 }

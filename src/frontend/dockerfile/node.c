@@ -254,7 +254,9 @@ static size_t find_keyword(const char *word)
 {
     size_t i = 0;
 
-    while (i < ARRAY_LEN(keywords) && !str_equal_fold(keywords[i].keyword, word))
+    /* Letters of both cases differ in one bit: most keywords are passed over at their first one. */
+    while (i < ARRAY_LEN(keywords) &&
+           (((keywords[i].keyword[0] ^ word[0]) & ~0x20) != 0 || !str_equal_fold(keywords[i].keyword, word)))
         i++;
     return i;
 }

@@ -111,18 +111,18 @@ char *step_name(struct build_stage *s, const char *text, bool platform_prefix, c
 
 char *step_text(const struct words_options *words, const char *code, const struct words_env *env)
 {
-    char *text = NULL;
+    CLEANUP(freep) char *text = NULL, *keyword = NULL, *upper = NULL;
     struct error *e = words_expand(words, code, env, &text);
+    size_t len;
 
     if (e != NULL) {
         err_free(e); /* the name shows it as it was typed */
         text = xstrdup(code);
     }
-    for (char *p = text; *p != '\0' && *p != ' '; p++) {
-        if (*p >= 'a' && *p <= 'z')
-            *p = (char)(*p - 'a' + 'A');
-    }
-    return text;
+    len = strcspn(text, " ");
+    keyword = xstrndup(text, len);
+    upper = str_upper(keyword);
+    return streq(upper, keyword) ? TAKE(text) : xasprintf("%s%s", upper, text + len);
 }
 
 void options_locate(struct convert *c, struct llb_options *o, struct df_lines lines)
@@ -143,7 +143,8 @@ void options_locate(struct convert *c, struct llb_options *o, struct df_lines li
 
 void stage_history(struct convert *c, struct build_stage *s, const char *created_by, bool layer)
 {
-    df_image_add_history(&s->image, created_by, !layer, c->has_epoch ? c->created : NULL);
+    if (!c->o->only_check)
+        df_image_add_history(&s->image, created_by, !layer, c->has_epoch ? c->created : NULL);
 }
 
 void with_shell(const struct df_image *image, const struct strv *words, struct strv *ret)

@@ -41,7 +41,7 @@ static size_t edit_distance(const int32_t *a, size_t a_len, const int32_t *b, si
 
 static char *take_case(char *match, const char *val)
 {
-    CLEANUP(freep) char *lower = str_lower(val);
+    CLEANUP(freep) char *lower = str_lower_valid(val);
     CLEANUP(freep) char *upper = str_upper(val);
 
     if (streq(val, lower) || !streq(val, upper))
@@ -53,7 +53,7 @@ static char *take_case(char *match, const char *val)
 
 char *suggest_find(const char *val, const char *const *options, size_t count, bool case_sensitive)
 {
-    CLEANUP(freep) char *wanted = case_sensitive ? xstrdup(val) : str_lower(val);
+    CLEANUP(freep) char *wanted = case_sensitive ? xstrdup(val) : str_lower_valid(val);
     int32_t a[MAX_RUNES], b[MAX_RUNES];
     size_t a_len, b_len, best = MAX_DISTANCE;
     char *match = NULL;
@@ -61,7 +61,7 @@ char *suggest_find(const char *val, const char *const *options, size_t count, bo
     if (!decode(wanted, a, &a_len))
         return NULL;
     for (size_t i = 0; i < count; i++) {
-        CLEANUP(freep) char *option = case_sensitive ? xstrdup(options[i]) : str_lower(options[i]);
+        CLEANUP(freep) char *option = case_sensitive ? xstrdup(options[i]) : str_lower_valid(options[i]);
         if (streq(wanted, option)) {
             free(match);
             return NULL;

@@ -594,6 +594,17 @@ static void take_names(struct map *names, struct strv *ret)
     map_deinit(names);
 }
 
+/* ASCII without a quote, an escape or a variable: most words, and their own result. */
+static bool is_plain(const struct words_options *o, const char *word)
+{
+    for (; *word != '\0'; word++) {
+        if ((unsigned char)*word >= 0x80 || *word == '$' || *word == '\'' || *word == '"' ||
+            *word == o->escape)
+            return false;
+    }
+    return true;
+}
+
 struct error *words_process(const struct words_options *o, const char *word, const struct words_env *env,
                             struct words_result *ret)
 {
@@ -604,7 +615,11 @@ struct error *words_process(const struct words_options *o, const char *word, con
 
     if (str_has_prefix(word, BOM))
         l.pos = 3;
-    struct error *e = scan_until(&l, RUNE_EOF, o->raw_escapes, false, &text, &res.words);
+    if (o->one_word && is_plain(o, word)) {
+        *ret = (struct words_result){ .text = xstrdup(word) };
+        return NULL;
+    }
+    struct error *e = scan_until(&l, RUNE_EOF, o->raw_escapes, false, &text, o->one_word ? NULL : &res.words);
     buf_deinit(&l.split);
     take_names(&l.matched, &res.matched);
     take_names(&l.unmatched, &res.unmatched);
@@ -632,9 +647,12 @@ void words_result_deinit(struct words_result *r)
 struct error *words_expand(const struct words_options *o, const char *word, const struct words_env *env,
                            char **ret)
 {
+    struct words_options one = *o;
     struct words_result res;
-    struct error *e = words_process(o, word, env, &res);
+    struct error *e;
 
+    one.one_word = true;
+    e = words_process(&one, word, env, &res);
     if (e == NULL)
         *ret = TAKE(res.text);
     words_result_deinit(&res);

@@ -19,6 +19,7 @@ struct words_options {
     bool raw_escapes; /* keep escape characters */
     bool skip_quotes; /* quotes have no meaning */
     bool skip_unset;  /* leave references to unset variables as they are */
+    bool one_word;    /* the split words are not wanted: the result has none */
 };
 
 /* Where values come from.  `get` answers a borrowed value (good until the next call) or NULL when unset. */

@@ -46,7 +46,7 @@ type testCase struct {
 	Inputs  []string                     `json:"inputs"` // names of frontend inputs: each is a local source of that name
 }
 
-// image is one entry of images.json, by "ref" or "ref platform".
+// image is one entry of images.json, by "ref" or "ref platform"; "*" is all others.
 type image struct {
 	Digest string `json:"digest"`
 	Config string `json:"config"`
@@ -128,6 +128,9 @@ func (c *fakeClient) ResolveImageConfig(ctx context.Context, ref string, opt sou
 	img, ok := c.images[ref+" "+plat]
 	if !ok {
 		img, ok = c.images[ref]
+	}
+	if !ok {
+		img, ok = c.images["*"]
 	}
 	if !ok {
 		// The bridge below a real frontend adds the first part.
