@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -16,7 +17,7 @@
 static atomic_uint left; /* calls until the failure; 0: not armed */
 static atomic_bool fired;
 static atomic_int number; /* errno */
-static const char *_Atomic name;
+static char name[128];    /* written once a scenario */
 
 void fault_arm(unsigned n, int errnum)
 {
@@ -33,11 +34,10 @@ bool fault_disarm(void)
 
 const char *fault_name(void)
 {
-    return atomic_load(&name);
+    return name;
 }
 
-/* Is this the one? */
-static bool hit(const char *call)
+bool fault_hit(const char *call)
 {
     unsigned now = atomic_load(&left);
 
@@ -47,7 +47,7 @@ static bool hit(const char *call)
     } while (!atomic_compare_exchange_weak(&left, &now, now - 1));
     if (now != 1)
         return false;
-    atomic_store(&name, call);
+    (void)snprintf(name, sizeof(name), "%s", call);
     atomic_store(&fired, true);
     errno = atomic_load(&number);
     return true;
@@ -71,7 +71,7 @@ size_t count_open_fds(void)
     type __wrap_##call params;                          \
     type __wrap_##call params                           \
     {                                                   \
-        return hit(#call) ? (type)-1 : __real_##call args; \
+        return fault_hit(#call) ? (type)-1 : __real_##call args; \
     }
 
 WRAP(ssize_t, read, (int fd, void *p, size_t n), (fd, p, n))
@@ -109,7 +109,7 @@ int __wrap_open64(const char *path, int flags, ...)
     va_start(ap, flags);
     mode_t mode = (flags & O_CREAT) != 0 ? va_arg(ap, mode_t) : 0;
     va_end(ap);
-    return hit("open") ? -1 : __real_open64(path, flags, mode);
+    return fault_hit("open") ? -1 : __real_open64(path, flags, mode);
 }
 
 int __real_openat64(int fd, const char *path, int flags, ...);
@@ -121,21 +121,21 @@ int __wrap_openat64(int fd, const char *path, int flags, ...)
     va_start(ap, flags);
     mode_t mode = (flags & O_CREAT) != 0 ? va_arg(ap, mode_t) : 0;
     va_end(ap);
-    return hit("openat") ? -1 : __real_openat64(fd, path, flags, mode);
+    return fault_hit("openat") ? -1 : __real_openat64(fd, path, flags, mode);
 }
 
 int __real_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg);
 int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg);
 int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg)
 {
-    return hit("pthread_create") ? EAGAIN : __real_pthread_create(t, a, fn, arg);
+    return fault_hit("pthread_create") ? EAGAIN : __real_pthread_create(t, a, fn, arg);
 }
 
 int __real___clone(int (*fn)(void *), void *stack, int flags, void *arg, int *pidfd);
 int __wrap___clone(int (*fn)(void *), void *stack, int flags, void *arg, int *pidfd);
 int __wrap___clone(int (*fn)(void *), void *stack, int flags, void *arg, int *pidfd)
 {
-    return hit("clone") ? -1 : __real___clone(fn, stack, flags, arg, pidfd);
+    return fault_hit("clone") ? -1 : __real___clone(fn, stack, flags, arg, pidfd);
 }
 
 /* Bare system calls: openat2, and those of a child before it execs (which shares our counter). */
@@ -153,5 +153,5 @@ long __wrap_syscall(long call, ...)
     bool counted = call == SYS_openat2 || call == SYS_fcntl || call == SYS_dup3 || call == SYS_close_range ||
                    call == SYS_openat || call == SYS_chdir || call == SYS_execve || call == SYS_setsid;
 
-    return counted && hit("syscall") ? -1 : __real_syscall(call, a[0], a[1], a[2], a[3], a[4], a[5]);
+    return counted && fault_hit("syscall") ? -1 : __real_syscall(call, a[0], a[1], a[2], a[3], a[4], a[5]);
 }

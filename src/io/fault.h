@@ -21,6 +21,8 @@ void fault_arm(unsigned n, int errnum);
 /* Count no more. Has the failure happened? */
 bool fault_disarm(void);
 const char *fault_name(void); /* of the call that failed last */
+/* For a room's own wraps of other fallible calls (a database's): count one; true: fail now. */
+bool fault_hit(const char *call);
 
 /* How many descriptors are open: equal before and after a scenario. */
 size_t count_open_fds(void);

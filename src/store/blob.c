@@ -211,6 +211,14 @@ static int write_file(int dir_fd, const char *name, const void *data, size_t len
     return 0;
 }
 
+struct error *publish_end(struct store *s, struct error *e)
+{
+    e = db_end(&s->db, e);
+    if (e != NULL)
+        atomic_store(&s->orphans, true);
+    return e;
+}
+
 struct error *blob_publish(struct store *s, int dir_fd, const char *name, const struct digest *d,
                            int64_t size)
 {
@@ -222,7 +230,7 @@ struct error *blob_publish(struct store *s, int dir_fd, const char *name, const 
         e = err_sys(errno, "store content %s", d->s);
     if (e == NULL)
         e = blob_insert(s, d, size, NULL);
-    TRY(db_end(&s->db, e));
+    TRY(publish_end(s, e));
     store_mark_unsynced(s);
     return NULL;
 }

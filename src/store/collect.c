@@ -31,8 +31,10 @@ static void move_away(struct store *s, int dir_fd, const struct strv *names, str
         random_id(name, LAYER_ID_LEN);
         if (renameat(dir_fd, names->v[i], s->work_fd, name) == 0)
             strv_add(moved, name);
-        else if (errno != ENOENT)
+        else if (errno != ENOENT) {
             log_warn("cannot move away", "name", names->v[i]);
+            atomic_store(&s->orphans, true);
+        }
     }
 }
 

@@ -138,18 +138,29 @@ struct error *db_begin(struct db *db)
     return e;
 }
 
+/* SQLite has rolled back by itself after some errors.  A transaction that stays open would swallow all that
+ * comes: then nothing comes any more, and the next start begins from what was committed. */
+static void roll_back(struct db *db)
+{
+    struct error *e = sqlite3_get_autocommit(db->conn) ? NULL : db_exec(db, "ROLLBACK", "");
+
+    if (e != NULL && !sqlite3_get_autocommit(db->conn) && db->broken == NULL)
+        db->broken = TAKE(e);
+    err_free(e);
+}
+
 struct error *db_commit(struct db *db)
 {
     struct error *e = db_exec(db, "COMMIT", "");
     if (e != NULL)
-        err_free(db_exec(db, "ROLLBACK", ""));
+        roll_back(db);
     db_unlock(db);
     return e;
 }
 
 void db_rollback(struct db *db)
 {
-    err_free(db_exec(db, "ROLLBACK", ""));
+    roll_back(db);
     db_unlock(db);
 }
 

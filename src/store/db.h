@@ -24,7 +24,7 @@ struct db {
     struct map statements;                              /* text -> sqlite3_stmt */
     struct error *(*on_open)(struct db *db, void *ctx); /* runs once, in the lock */
     void *ctx;
-    struct error *broken; /* opening failed: the same answer for all */
+    struct error *broken; /* opening or rolling back failed: the same answer for all */
 };
 void db_init(struct db *db, const char *path, struct error *(*on_open)(struct db *, void *), void *ctx);
 void db_deinit(struct db *db);

@@ -10,6 +10,8 @@
 #define MINKE_STORE_INTERNAL_H
 
 #include "store/db.h"
+
+#include <stdatomic.h>
 #include "store/layer.h"
 #include "store/store.h"
 
@@ -32,6 +34,7 @@ struct store {
     struct strv discarded;   /* names in work/ for the background task */
     bool running;            /* store_run is there to do it */
     bool unsynced;           /* rows wait for store_sync */
+    atomic_bool orphans;     /* files may lie without a row: the next start sweeps as after an unclean end */
     uint64_t images_version; /* counts changes of names */
 };
 
@@ -49,6 +52,9 @@ struct error *blob_insert(struct store *s, const struct digest *d, int64_t size,
 struct error *blob_publish(struct store *s, int dir_fd, const char *name, const struct digest *d,
                            int64_t size) MUST_CHECK;
 void store_mark_unsynced(struct store *s);
+/* The end of a transaction in which a file or directory came to its place: an error leaves it there without a
+ * row. */
+struct error *publish_end(struct store *s, struct error *e) MUST_CHECK;
 /* Write waiting uses; takes the database's lock. */
 struct error *bumps_flush(struct store *s) MUST_CHECK;
 void bump_note(struct store *s, struct map *m, const char *key);

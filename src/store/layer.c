@@ -47,7 +47,7 @@ struct error *layer_publish(struct store *s, struct lease *lease, const char *wo
         e = err_sys(errno, "publish layer %s", row->id);
     if (e == NULL)
         e = insert_layer(s, row);
-    TRY(db_end(&s->db, e));
+    TRY(publish_end(s, e));
     store_mark_unsynced(s);
     return NULL;
 }
@@ -296,7 +296,7 @@ struct error *mount_row_put(struct store *s, const char *work_name, const char *
                     "INSERT INTO cache_mounts(id, cache_id, description, size, created_ns, last_used_ns) "
                     "VALUES(?, ?, ?, 0, ?, ?)",
                     "sssii", id, cache_id, description != NULL ? description : "", now, now);
-    return db_end(&s->db, e);
+    return publish_end(s, e);
 }
 
 struct error *mount_row_used(struct store *s, const char *id, int64_t size)

@@ -298,9 +298,9 @@ void store_close(struct store *s)
     if (s->db.conn != NULL) {
         log_err(LOG_WARN, bumps_flush(s), "writing last uses");
         struct error *e = store_sync(s);
-        if (e == NULL)
+        if (e == NULL && !atomic_load(&s->orphans))
             e = db_lock(&s->db);
-        if (e == NULL) {
+        if (e == NULL && !atomic_load(&s->orphans)) {
             e = db_exec(&s->db, "INSERT OR REPLACE INTO state(key, value) VALUES('ended', 'clean')", "");
             db_unlock(&s->db);
         }
