@@ -513,7 +513,29 @@ static void build_free(struct build *u)
     free(u);
 }
 
-struct error *builder_build(struct builder *b, const struct build_request *r, struct map *response)
+/* gateway.v0 with the source dockerfile.v0 is the built-in frontend under a longer name; but a definition
+ * that the client gives for it (context:dockerfile.v0) is to be run. *ret_attrs holds the request's then. */
+static void shorten_frontend(struct build_request *r, struct map *ret_attrs)
+{
+    const char *source = r->frontend_attrs == NULL ? NULL : strmap_get(r->frontend_attrs, "source");
+
+    if (r->frontend == NULL || !streq(r->frontend, "gateway.v0") || source == NULL ||
+        !streq(source, "dockerfile.v0"))
+        return;
+    for (size_t i = 0; i < r->frontend_attrs->len; i++) {
+        const char *rest = str_skip_prefix(r->frontend_attrs->entries[i].key, "context:dockerfile.v0");
+
+        if (rest != NULL && (rest[0] == '\0' || str_has_prefix(rest, "::")))
+            return;
+    }
+    strmap_init(ret_attrs);
+    strmap_copy(ret_attrs, r->frontend_attrs);
+    map_remove(ret_attrs, "source");
+    r->frontend = "dockerfile.v0";
+    r->frontend_attrs = ret_attrs;
+}
+
+static struct error *build_whole(struct builder *b, const struct build_request *r, struct map *response)
 {
     CLEANUP(exporter_list_deinit) struct exporter_list exporters = { 0 };
     struct attest_options attest = { 0 };
@@ -560,6 +582,15 @@ struct error *builder_build(struct builder *b, const struct build_request *r, st
     }
     build_free(u);
     return e;
+}
+
+struct error *builder_build(struct builder *b, const struct build_request *r, struct map *response)
+{
+    CLEANUP(map_deinit) struct map attrs = { 0 };
+    struct build_request short_one = *r;
+
+    shorten_frontend(&short_one, &attrs);
+    return build_whole(b, &short_one, response);
 }
 
 /* ---- the builder

@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* files.c - exporters local and tar: a result's files at the client */
-#include "export/internal.h"
+#include "export/view.h"
 
 #include "base/bytes.h"
-#include "io/path.h"
 #include "oci/tar.h"
-#include "session/sync.h"
 #include "store/layer_tar.h"
 #include "task/task.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* ---- attributes
  * ------------------------------------------------------------------------------------------------------------------
@@ -30,10 +23,11 @@ struct error *local_exporter_check(struct exporter *e)
                            epoch, epoch);
         e->has_epoch = true;
     }
+    e->epoch_given = epoch != NULL;
     if (mode != NULL && mode[0] != '\0' && !streq(mode, "copy") && !streq(mode, "delete"))
         return err_new(ERR_INVALID, "invalid local exporter mode \"%s\"", mode);
     if (src != NULL && src[0] == '\0')
-        return err_new(ERR_INVALID, "src cannot be empty");
+        return err_new(ERR_INVALID, "empty value for src; omit it to export the entire filesystem");
     return NULL;
 }
 
@@ -49,75 +43,6 @@ static struct error *check_source(const struct export_source *src)
     if (src->multi && frontend_result_metadata(src->result, "refs.platforms") == NULL)
         return err_new(ERR_INVALID, "unable to export multiple refs, missing platforms mapping");
     return NULL;
-}
-
-/* ---- one result as a tree
- * ------------------------------------------------------------------------------------------------------- */
-
-/* What is sent of one result: a directory, or one file of it. */
-struct view {
-    int fd;
-    char *prefix;     /* "linux_arm64" when split, else "" */
-    struct strv only; /* src= named a file: its pattern */
-    struct sync_send_filter filter;
-};
-
-static void view_deinit(struct view *v)
-{
-    if (v->fd >= 0)
-        close(v->fd);
-    free(v->prefix);
-    strv_deinit(&v->only);
-}
-
-static struct error *open_root(struct store *s, const struct export_ref *ref, int *ret)
-{
-    CLEANUP(snapshot_unrefp) struct snapshot *empty = NULL;
-
-    if (ref->snapshot != NULL)
-        return snapshot_mount_ro(ref->snapshot, ret);
-    empty = snapshot_empty(s);
-    return snapshot_mount_ro(empty, ret);
-}
-
-/* src=PATH: that directory, or the file in its directory. */
-static struct error *narrow(struct view *v, const char *src)
-{
-    CLEANUP(freep) char *base = NULL;
-    CLEANUP(freep) char *dir = NULL;
-    struct stat st;
-    int fd, r = path_stat(v->fd, src, true, &st);
-
-    if (r < 0)
-        return r == -ENOENT || r == -ENOTDIR
-                   ? err_new(ERR_NOT_FOUND, "src=%s: no such file or directory", src)
-                   : err_sys(-r, "src=%s", src);
-    if (!S_ISDIR(st.st_mode)) {
-        dir = path_dir(src);
-        base = path_base(src);
-        strv_add(&v->only, base);
-        v->filter.include = &v->only;
-    }
-    fd = path_open(v->fd, dir == NULL ? src : dir, O_RDONLY | O_DIRECTORY, 0);
-    TRY_SYS(fd, "src=%s", src);
-    close(v->fd);
-    v->fd = fd;
-    return NULL;
-}
-
-static struct error *view_open(const struct exporter *e, struct store *s, const struct export_ref *ref,
-                               bool split, struct view *v)
-{
-    const char *src = strmap_get(&e->attrs, "src");
-
-    v->fd = -1;
-    v->prefix = split && ref->key != NULL ? platform_folder(ref->key) : xstrdup("");
-    if (e->has_epoch) {
-        v->filter.set_mtime = true;
-        v->filter.mtime_ns = e->epoch_s * NS_PER_SEC;
-    }
-    TRY(open_root(s, ref, &v->fd));
-    return src == NULL ? NULL : narrow(v, src);
 }
 
 /* ---- local
@@ -137,12 +62,10 @@ static void copied(void *ctx, int64_t bytes)
 }
 
 struct local_task {
-    struct exporter *exporter;
-    const struct export_context *context;
+    struct view_context *context;
     const struct export_ref *ref;
     struct session *client;
     struct vertex_reporter *reporter;
-    bool split;
 };
 
 static struct error *send_one(void *arg)
@@ -150,12 +73,11 @@ static struct error *send_one(void *arg)
     struct local_task *t = arg;
     CLEANUP(view_deinit) struct view v = { .fd = -1 };
     struct copying c = { .reporter = t->reporter };
-    struct send_options o = { .exporter_index = t->context->index };
+    struct send_options o = { .exporter_index = t->context->context->index };
     struct error *e;
 
-    TRY(view_open(t->exporter, t->context->store, t->ref, t->split, &v));
-    c.row = t->split && t->ref->key != NULL ? xasprintf("copying files %s", t->ref->key)
-                                            : xstrdup("copying files");
+    TRY(view_open(t->context, t->ref, &v));
+    c.row = t->context->split ? xasprintf("copying files %s", t->ref->id) : xstrdup("copying files");
     e = session_send_tree(t->client, &o, v.fd, v.prefix, &v.filter, copied, &c);
     reporter_status(t->reporter, c.row, "", 0, 0, true);
     free(c.row);
@@ -184,17 +106,17 @@ static struct error *send_together(struct local_task *tasks, size_t count)
 {
     CLEANUP(freep) struct view *views = xcalloc(count + 1, sizeof(*views));
     CLEANUP(freep) struct sync_tree *trees = xcalloc(count + 1, sizeof(*trees));
-    struct send_options o = { .exporter_index = tasks[0].context->index, .multi_platform_delete = true };
+    struct send_options o = { .exporter_index = tasks[0].context->context->index,
+                              .multi_platform_delete = true };
     struct copying c = { .reporter = tasks[0].reporter, .row = xstrdup("copying files") };
     struct error *e = NULL;
 
-    if (count > 1 && !tasks[0].split)
+    if (count > 1 && !tasks[0].context->split)
         e = err_new(ERR_UNIMPLEMENTED, "mode=delete of several platforms needs platform-split");
     for (size_t i = 0; i < count; i++) {
         views[i].fd = -1;
         if (e == NULL)
-            e = view_open(tasks[i].exporter, tasks[i].context->store, tasks[i].ref, tasks[i].split,
-                          &views[i]);
+            e = view_open(tasks[i].context, tasks[i].ref, &views[i]);
         trees[i] = (struct sync_tree){ .dir_fd = views[i].fd,
                                        .prefix = views[i].prefix,
                                        .filter = &views[i].filter };
@@ -215,14 +137,13 @@ static struct error *export_local(struct exporter *e, const struct export_contex
 {
     CLEANUP(freep) struct local_task *tasks = xcalloc(src->ref_count + 1, sizeof(*tasks));
     CLEANUP(session_unrefp) struct session *client = NULL;
-    bool split = src->multi && exporter_flag(e, "platform-split", true);
+    CLEANUP(view_context_deinit) struct view_context v = { .exporter = e, .context = c, .source = src };
 
     TRY(check_source(src));
     TRY(export_session(c, &client));
-    if (!src->multi && map_has(&e->attrs, "platform-split"))
-        split = exporter_flag(e, "platform-split", false);
+    view_context_init(&v, exporter_flag(e, "platform-split", src->multi));
     for (size_t i = 0; i < src->ref_count; i++)
-        tasks[i] = (struct local_task){ e, c, &src->refs[i], client, r, split };
+        tasks[i] = (struct local_task){ &v, &src->refs[i], client, r };
     if (is_delete_mode(e))
         return send_together(tasks, src->ref_count);
     return send_each(tasks, src->ref_count);
@@ -271,8 +192,7 @@ static struct error *copy_entry(struct tar_reader *t, struct tar_entry *entry, s
 }
 
 /* Entries below a prefix, with another time where asked for. */
-static struct error *rewrite_tar(const struct exporter *e, const struct view *v, struct stream *in,
-                                 struct stream *out)
+static struct error *rewrite_tar(const struct view *v, struct stream *in, struct stream *out)
 {
     CLEANUP(tar_reader_freep) struct tar_reader *t = tar_reader_new(in);
     struct tar_entry *entry;
@@ -281,7 +201,7 @@ static struct error *rewrite_tar(const struct exporter *e, const struct view *v,
         CLEANUP(buf_deinit) struct buf b = { 0 };
         CLEANUP(freep) char *name = xasprintf("%s/", v->prefix);
         struct tar_entry dir = {
-            .type = TAR_DIR, .name = name, .mode = 0755, .mtime = e->has_epoch ? e->epoch_s : 0
+            .type = TAR_DIR, .name = name, .mode = 0755, .mtime = v->has_epoch ? v->epoch_s : 0
         };
         tar_add_header(&b, &dir);
         TRY(put(out, b.data, b.len));
@@ -300,31 +220,31 @@ static struct error *rewrite_tar(const struct exporter *e, const struct view *v,
                 entry->linkname = link;
             }
         }
-        if (e->has_epoch) {
-            entry->mtime = e->epoch_s;
+        if (v->has_epoch) {
+            entry->mtime = v->epoch_s;
             entry->mtime_nsec = 0;
         }
         TRY(copy_entry(t, entry, out));
     }
 }
 
-static struct error *write_tar(const struct exporter *e, const struct export_context *c,
-                               const struct export_source *src, bool split, struct stream *out)
+static struct error *write_tar(struct view_context *c, struct stream *out)
 {
+    const struct export_source *src = c->source;
     CLEANUP(buf_deinit) struct buf end = { 0 };
 
     for (size_t i = 0; i < src->ref_count; i++) {
         CLEANUP(view_deinit) struct view v = { .fd = -1 };
         CLEANUP(stream_closep) struct stream *in = NULL;
-        TRY(view_open(e, c->store, &src->refs[i], split, &v));
+        TRY(view_open(c, &src->refs[i], &v));
         if (v.only.len > 0)
             return err_new(ERR_UNIMPLEMENTED, "src of the tar exporter must be a directory");
         TRY(layer_tar_open(v.fd, &in));
-        if (src->ref_count == 1 && v.prefix[0] == '\0' && !e->has_epoch) { /* as it is, with its end */
+        if (src->ref_count == 1 && v.prefix[0] == '\0' && !v.has_epoch) { /* as it is, with its end */
             int64_t n = stream_copy(out, in);
             return n < 0 ? task_error((int)n, "send the tarball") : NULL;
         }
-        TRY(rewrite_tar(e, &v, in, out));
+        TRY(rewrite_tar(&v, in, out));
     }
     tar_add_end(&end);
     return put(out, end.data, end.len);
@@ -335,16 +255,18 @@ static struct error *export_tar(struct exporter *e, const struct export_context 
 {
     struct send_options o = { .exporter_index = c->index };
     CLEANUP(session_unrefp) struct session *client = NULL;
-    bool split = src->multi && exporter_flag(e, "platform-split", true);
+    CLEANUP(view_context_deinit) struct view_context v = { .exporter = e, .context = c, .source = src };
     struct send_stream *send = NULL;
     struct stream *out = NULL;
     struct error *err;
 
     TRY(check_source(src));
     TRY(export_session(c, &client));
+    view_context_init(&v, src->multi); /* names of attestations follow the option, folders do not */
+    v.split_names = exporter_flag(e, "platform-split", src->multi);
     TRY(session_send_begin(client, &o, &send, &out));
     reporter_status(r, "sending tarball", "", 0, 0, false);
-    err = write_tar(e, c, src, split, out);
+    err = write_tar(&v, out);
     stream_close(out);
     err = err != NULL ? session_send_fail(send, err) : session_send_finish(send);
     reporter_status(r, "sending tarball", "", 0, 0, true);
