@@ -12,7 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-
 void view_context_init(struct view_context *c, bool split)
 {
     c->split = c->split_names = split;
