@@ -575,7 +575,7 @@ static struct error *build_whole(struct builder *b, const struct build_request *
         log_push("build", u->ref);
         e = build_run(u, r, &exporters, response);
         progress_close(job_progress(u->job));
-        history_end(b->history, u->record, job_progress(u->job), e, &u->result, response);
+        history_end(b->history, u->record, u, e, response);
         unregister_build(u);
         trace(u, "recorded");
         log_pop();

@@ -7,6 +7,8 @@
  * start.
  */
 #include "buildkit/internal.h"
+#include "buildkit/stack.h"
+#include "buildkit/trace.h"
 
 #include "base/bytes.h"
 #include "base/log.h"
@@ -20,11 +22,18 @@
 #include <unistd.h>
 
 #define LOG_MEDIA_TYPE "application/vnd.buildkit.status.v0"
+#define TRACE_MEDIA_TYPE "application/vnd.buildkit.otlp.json.v0"
 #define ERROR_MEDIA_TYPE "application/vnd.googleapis.google.rpc.status+proto"
 
 struct history_blob {
     struct digest digest; /* "" = none */
     int64_t size;
+};
+
+/* What was attested of one result. */
+struct history_attestation {
+    char *key; /* platform id; NULL of a single result */
+    struct history_blob blob;
 };
 
 struct history_exporter {
@@ -39,7 +48,9 @@ struct history_record {
     size_t exporter_count;
     int64_t created_ns, completed_ns; /* 0: still runs */
     struct error *error;
-    struct history_blob log, external_error;
+    struct history_blob log, external_error, trace;
+    struct history_attestation *attestations; /* provenance */
+    size_t attestation_count;
     struct descriptor result; /* media_type NULL: none */
     struct progress_counts counts;
     int generation;
@@ -86,6 +97,12 @@ static void record_free(struct history *h, struct history_record *r)
 {
     blob_drop(h, &r->log);
     blob_drop(h, &r->external_error);
+    blob_drop(h, &r->trace);
+    for (size_t i = 0; i < r->attestation_count; i++) {
+        blob_drop(h, &r->attestations[i].blob);
+        free(r->attestations[i].key);
+    }
+    free(r->attestations);
     for (size_t i = 0; i < r->exporter_count; i++) {
         free(r->exporters[i].type);
         map_deinit(&r->exporters[i].attrs);
@@ -162,6 +179,7 @@ struct log_writer {
     int fd;
     struct hasher *hasher;
     int64_t size;
+    const char *version; /* of the builder */
 };
 
 static struct error *write_all(struct log_writer *w, const void *data, size_t len)
@@ -192,7 +210,7 @@ static struct error *blob_make(struct history *h, struct error *(*fill)(struct l
 {
     CLEANUP(hasher_freep) struct hasher *hasher = hasher_new();
     CLEANUP(closep) int fd = -1;
-    struct log_writer w = { .hasher = hasher };
+    struct log_writer w = { .hasher = hasher, .version = h->builder->config->version };
     char name[33];
     struct error *e;
 
@@ -221,11 +239,50 @@ static struct error *fill_log(struct log_writer *w, void *progress)
 
 static struct error *fill_error(struct log_writer *w, void *arg)
 {
+    CLEANUP(err_freep) struct error *traced = err_clone(arg);
     CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
     CLEANUP(buf_deinit) struct buf b = { 0 };
 
-    pb_pack(&pb_from_error(&a, arg)->base, &b);
+    stack_add_detail(traced, w->version);
+    pb_pack(&pb_from_error(&a, traced)->base, &b);
     return write_all(w, b.data, b.len);
+}
+
+static struct error *fill_text(struct log_writer *w, void *arg)
+{
+    const struct buf *text = arg;
+
+    return write_all(w, text->data, text->len);
+}
+
+/* Provenance of every result with all there is to tell, whatever the client asked for. */
+static struct error *make_provenance(struct history *h, const struct build *u, struct history_attestation *v,
+                                     size_t *ret_count)
+{
+    struct provenance_options o = {
+        .max = true, .builder_id = u->attest.how.builder_id == NULL ? (char *)"" : u->attest.how.builder_id
+    };
+
+    for (size_t i = 0; i < u->provenance_count; i++) {
+        const struct provenance *p = &u->provenance[i];
+        CLEANUP(buf_deinit) struct buf text = { 0 };
+
+        if (p->ref == NULL)
+            continue;
+        TRY(provenance_write(p, &o, NULL, &text));
+        TRY(blob_make(h, fill_text, &text, &v[*ret_count].blob));
+        v[(*ret_count)++].key = xstrdup(u->result.refs[i].key);
+    }
+    return NULL;
+}
+
+static struct error *make_trace(struct history *h, const struct build *u, const struct error *failure,
+                                struct history_blob *ret)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+
+    TRY(trace_write(job_progress(u->job), u->ref, u->started_ns, now_ns(), failure, &text));
+    return blob_make(h, fill_text, &text, ret);
 }
 
 static void keep_result(struct history_record *r, const struct map *response)
@@ -263,16 +320,24 @@ static void expire_locked(struct history *h)
     }
 }
 
-void history_end(struct history *h, struct history_record *r, struct progress *p, const struct error *failure,
-                 const struct frontend_result *result, const struct map *response)
+void history_end(struct history *h, struct history_record *r, const struct build *u,
+                 const struct error *failure, const struct map *response)
 {
-    struct history_blob log = { 0 }, external = { 0 };
+    struct history_attestation *attestations;
+    struct history_blob log = { 0 }, external = { 0 }, trace = { 0 };
+    const struct frontend_result *result = &u->result;
+    struct progress *p = job_progress(u->job);
     struct deadline shield;
+    size_t attestation_count = 0;
 
     if (r == NULL)
         return;
+    attestations = xcalloc(u->provenance_count + 1, sizeof(*attestations));
     shield_begin(&shield, 10 * NS_PER_SEC);
     log_err(LOG_WARN, blob_make(h, fill_log, p, &log), "the build's log is not kept");
+    log_err(LOG_WARN, make_trace(h, u, failure, &trace), "the build's trace is not kept");
+    log_err(LOG_WARN, make_provenance(h, u, attestations, &attestation_count),
+            "the build's provenance is not kept");
     if (failure != NULL)
         log_err(LOG_WARN, blob_make(h, fill_error, (void *)failure, &external),
                 "the build's error is not kept");
@@ -280,10 +345,13 @@ void history_end(struct history *h, struct history_record *r, struct progress *p
 
     mutex_lock(&h->lock);
     r->log = log;
+    r->trace = trace;
+    r->attestations = attestations;
+    r->attestation_count = attestation_count;
     r->external_error = external;
     r->error = err_clone(failure);
     r->counts = progress_count(p);
-    for (size_t i = 0; result != NULL && i < result->metadata_count; i++) {
+    for (size_t i = 0; i < result->metadata_count; i++) {
         CLEANUP(freep) char *value = xstrndup(result->metadata[i].value, result->metadata[i].len);
         strmap_set(&r->response, result->metadata[i].key, value);
     }
@@ -386,6 +454,39 @@ static Rpc__Status *copy_error(struct pb_arena *a, const struct error *e)
     return s;
 }
 
+static Bk__Descriptor *attestation_descriptor(struct pb_arena *a, const struct history_attestation *at)
+{
+    Bk__Descriptor *d = descriptor(a, MT_IN_TOTO, at->blob.digest.s, at->blob.size);
+
+    d->annotations = pb_array(a, 1);
+    d->annotations[d->n_annotations++] = PB_NEW(a, kv__str);
+    d->annotations[0]->key = (char *)"in-toto.io/predicate-type";
+    d->annotations[0]->value = (char *)PREDICATE_SLSA1;
+    return d;
+}
+
+/* Of the single result into `result`, of several by their platform into `results`. */
+static void add_attestations(struct pb_arena *a, const struct history_record *r, Bk__BuildHistoryRecord *m)
+{
+    m->results = pb_array(a, r->attestation_count);
+    for (size_t i = 0; i < r->attestation_count; i++) {
+        Bk__BuildResultInfo *to;
+
+        if (r->attestations[i].key == NULL) {
+            if (m->result == NULL)
+                m->result = PB_NEW(a, bk__build_result_info);
+            to = m->result;
+        } else {
+            Bk__BuildResultEntry *entry = m->results[m->n_results++] = PB_NEW(a, bk__build_result_entry);
+
+            entry->key = pb_str(a, r->attestations[i].key);
+            to = entry->value = PB_NEW(a, bk__build_result_info);
+        }
+        to->attestations = pb_array(a, 1);
+        to->attestations[to->n_attestations++] = attestation_descriptor(a, &r->attestations[i]);
+    }
+}
+
 static Bk__BuildHistoryRecord *message_locked(struct pb_arena *a, const struct history_record *r)
 {
     Bk__BuildHistoryRecord *m = PB_NEW(a, bk__build_history_record);
@@ -417,6 +518,9 @@ static Bk__BuildHistoryRecord *message_locked(struct pb_arena *a, const struct h
             descriptor(a, ERROR_MEDIA_TYPE, r->external_error.digest.s, r->external_error.size);
     if (r->completed_ns != 0 && r->error == NULL) /* clients look into it without asking */
         m->result = PB_NEW(a, bk__build_result_info);
+    if (r->trace.digest.s[0] != '\0')
+        m->trace = descriptor(a, TRACE_MEDIA_TYPE, r->trace.digest.s, r->trace.size);
+    add_attestations(a, r, m);
     if (r->result.media_type != NULL && m->result != NULL) {
         m->result->result_deprecated =
             descriptor(a, r->result.media_type, r->result.digest.s, r->result.size);

@@ -104,9 +104,9 @@ void history_free(struct history *h);
 /* A build began; NULL when nothing is recorded. */
 struct history_record *history_begin(struct history *h, const struct build_request *r,
                                      struct exporter *const *exporters);
-/* It ended: keeps its log, error, response. `result` may be NULL. */
-void history_end(struct history *h, struct history_record *r, struct progress *p, const struct error *e,
-                 const struct frontend_result *result, const struct map *response);
+/* `u` ended, its progress is closed: keeps its log, trace, provenance, error and response. */
+void history_end(struct history *h, struct history_record *r, const struct build *u,
+                 const struct error *failure, const struct map *response);
 /* Stream of the kept log frames (LE32 length + StatusResponse); ERR_NOT_FOUND when the ref is unknown or
  * still runs. */
 struct error *history_open_log(struct history *h, const char *ref, struct stream **ret) MUST_CHECK;
