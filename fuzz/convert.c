@@ -71,6 +71,12 @@ static struct error *resolve_image(struct bridge *b, const char *ref, const stru
     return NULL;
 }
 
+static struct error *source_time(struct bridge *b, const Pb__SourceOp *op, const char *log_name,
+                                 int64_t *ret_seconds, bool *ret_known)
+{
+    return NULL;
+}
+
 static struct error *evaluate(struct bridge *b, struct ref *ref)
 {
     return NULL;
@@ -90,7 +96,7 @@ static struct error *warn(struct bridge *b, const struct frontend_warning *w)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     static const struct bridge_ops ops = { solve,         solve_frontend, read_file, stat_file, NULL,
-                                           resolve_image, evaluate,       ref_def,   warn };
+                                           resolve_image, evaluate,       ref_def,   warn,      source_time };
     struct fake f = { .bridge = { .ops = &ops, .session_id = "s" }, .data = data, .len = len };
     CLEANUP(map_deinit) struct map opts = { 0 };
     struct frontend_result result = { 0 };

@@ -336,6 +336,12 @@ static struct error *fake_warn(struct bridge *b, const struct frontend_warning *
     return NULL;
 }
 
+static struct error *fake_source_time(struct bridge *b, const Pb__SourceOp *op, const char *log_name,
+                                      int64_t *ret_seconds, bool *ret_known)
+{
+    return NULL;
+}
+
 static const struct bridge_ops fake_ops = {
     .solve = fake_solve,
     .solve_frontend = fake_solve_frontend,
@@ -345,6 +351,7 @@ static const struct bridge_ops fake_ops = {
     .evaluate = fake_evaluate,
     .ref_def = fake_ref_def,
     .warn = fake_warn,
+    .source_time = fake_source_time,
 };
 
 /* ---- results

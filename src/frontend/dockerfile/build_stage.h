@@ -155,6 +155,9 @@ void mark_path(struct map *paths, const char *path);
 /* What a local source must transfer: nothing appended for "all". */
 void used_paths(const struct map *set, struct strv *ret);
 
+/* Is this source of ADD a download? */
+bool copy_is_url(const char *src);
+
 /* ---- checks (checks.c)
  * ------------------------------------------------------------------------------------------------- */
 
@@ -183,6 +186,7 @@ struct error *suggest_any(struct error *e, const struct strv *keys, const struct
 struct error *meta_args_apply(struct convert *c, const struct llb_env *env, const struct map *build_args,
                               struct map *ret_names, const struct llb_env **ret) MUST_CHECK;
 const struct llb_env *default_args(struct convert *c, const char *target);
+/* SOURCE_DATE_EPOCH (epoch.c).  May wait for a remote source. */
 struct error *resolve_epoch(struct convert *c) MUST_CHECK;
 
 #endif

@@ -114,7 +114,7 @@ static struct error *is_git(const char *src, struct git_ref *ret, bool *ret_yes)
     return NULL;
 }
 
-static bool is_url(const char *src)
+bool copy_is_url(const char *src)
 {
     return str_has_prefix(src, "http://") || str_has_prefix(src, "https://");
 }
@@ -130,7 +130,7 @@ static struct error *check_checksum(const struct copy *x)
     if (x->args->paths.len != 1)
         return err_new(ERR_INVALID, "checksum can't be specified for multiple sources");
     e = git_ref_parse(x->args->paths.v[0], &git, &yes);
-    if (!is_url(x->args->paths.v[0]) && !(yes && e == NULL))
+    if (!copy_is_url(x->args->paths.v[0]) && !(yes && e == NULL))
         return err_new(ERR_INVALID, "checksum requires HTTP(S) or Git sources");
     return NULL;
 }
@@ -296,7 +296,7 @@ static struct error *add_source(struct copy *x, const char *src)
     TRY(is_git(src, &git, &yes));
     if (yes)
         return add_git(x, &git);
-    return is_url(src) ? add_url(x, src) : add_path(x, src);
+    return copy_is_url(src) ? add_url(x, src) : add_path(x, src);
 }
 
 static struct error *add_content(struct copy *x, const struct source_content *content)
@@ -399,7 +399,7 @@ static struct error *copy(struct copy *x)
 static void mark_sources(const struct copy *x, struct map *paths)
 {
     for (size_t i = 0; i < x->args->paths.len; i++) {
-        if (!x->add || !is_url(x->args->paths.v[i]))
+        if (!x->add || !copy_is_url(x->args->paths.v[i]))
             mark_path(paths, x->args->paths.v[i]);
     }
 }
