@@ -71,6 +71,9 @@ struct error *containers_open(const struct containers_config *config, struct con
 /* Stops what runs (by signal, then by force) and joins all tasks.  NULL is fine. */
 void containers_close(struct containers *c);
 
+/* Start those that their restart policy wants to run; after the room is opened, in a task that may wait. */
+void containers_start_wanted(struct containers *c);
+
 /* ---- one container
  * ------------------------------------------------------------------------------------------------------------
  */

@@ -194,8 +194,11 @@ struct error *exec_find(struct containers *c, const char *id, struct exec **ret)
 static struct error *check_container(struct container *ct)
 {
     mutex_lock(&ct->lock);
-    bool running = ct->state.running, paused = ct->state.paused;
+    bool running = ct->state.running, paused = ct->state.paused, restarting = ct->state.restarting;
     mutex_unlock(&ct->lock);
+    if (restarting)
+        return err_new(ERR_CONFLICT, "Container %s is restarting, wait until the container is running",
+                       ct->id);
     if (!running)
         return err_new(ERR_CONFLICT, "container %s is not running", ct->id);
     if (paused)

@@ -33,7 +33,7 @@ static json_t *json_time(int64_t ns)
 static const char *state_word(const struct state *s)
 {
     if (s->running)
-        return s->paused ? "paused" : "running";
+        return s->paused ? "paused" : s->restarting ? "restarting" : "running";
     if (s->removing)
         return "removing";
     if (s->dead)
@@ -74,6 +74,11 @@ static char *status_of(const struct state *s)
 {
     int64_t now = now_ns();
 
+    if (s->restarting) {
+        CLEANUP(freep) char *ended = human_duration(now - s->finished_ns);
+
+        return xasprintf("Restarting (%d) %s ago", s->exit_code, ended);
+    }
     if (s->running) {
         CLEANUP(freep) char *since = human_duration(now - s->started_ns);
 
@@ -237,7 +242,7 @@ static json_t *state_locked(const struct container *ct)
     json_object_set_new(o, "Status", json_string(state_word(s)));
     json_object_set_new(o, "Running", json_boolean(s->running));
     json_object_set_new(o, "Paused", json_boolean(s->paused));
-    json_object_set_new(o, "Restarting", json_false());
+    json_object_set_new(o, "Restarting", json_boolean(s->restarting));
     json_object_set_new(o, "OOMKilled", json_boolean(s->oom_killed));
     json_object_set_new(o, "Dead", json_boolean(s->dead));
     json_object_set_new(o, "Pid", json_integer(s->pid));
@@ -287,7 +292,7 @@ struct error *container_inspect(struct container *ct, bool size, int version, js
     json_object_set_new(o, "HostsPath", json_string(""));
     json_object_set_new(o, "LogPath", json_string(ct->log_path));
     json_object_set_new(o, "Name", json_string(slashed));
-    json_object_set_new(o, "RestartCount", json_integer(0));
+    json_object_set_new(o, "RestartCount", json_integer(ct->restarts));
     json_object_set_new(o, "Driver", json_string(DRIVER));
     json_object_set_new(o, "Platform", json_string(ct->os));
     json_object_set_new(o, "MountLabel", json_string(""));

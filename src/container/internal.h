@@ -51,7 +51,7 @@ struct port_bindings {
 };
 
 struct state {
-    bool running, paused, dead, removing, removed, oom_killed;
+    bool running, paused, restarting, dead, removing, removed, oom_killed;
     int exit_code;
     pid_t pid;
     char *error;                     /* of the last start; NULL: none */
@@ -87,6 +87,9 @@ struct container {
     int root_fd;                   /* its root without what is mounted on it, while it runs; -1 */
     char *ip, *mac;                /* on the bridge, while it runs */
     char endpoint_id[65], sandbox_id[65];
+    bool stopped_by_user;     /* since its last start */
+    int64_t restarts;         /* by its policy, since a user started it */
+    int64_t restart_delay_ns; /* before the last one */
     /* one start, restart or removal at a time */
     struct semaphore operations;
 };
@@ -133,6 +136,17 @@ json_t *execs_running(struct container *ct); /* ids of those that have not ended
 
 /* ---- lifecycle.c */
 struct error *container_monitor(void *run); /* the task that watches a running container */
+
+/* Start a container that waits for its restart; nothing when that was called off. */
+struct error *container_start_again(struct container *ct) MUST_CHECK;
+
+/* ---- restart.c */
+struct error *restart_policy_check(const json_t *host_config) MUST_CHECK;
+/* Does it come back after ending with that code? */
+bool restart_is_wanted(struct container *ct, int code);
+/* Of a container that is marked as restarting: wait, and start it or mark it as ended. */
+void restart_run(struct container *ct);
+void restart_call_off(struct container *ct); /* a user stopped it */
 
 /* ---- ports.c */
 /* `any_ip`: the host address of bindings that name none; NULL: all addresses. */

@@ -175,6 +175,7 @@ static void publish_run(struct run *r, struct stdio *s, struct port_bindings *po
     random_hex(ct->sandbox_id, 32);
     free(TAKE(ct->state.error));
     ct->state.running = true;
+    ct->state.restarting = false;
     ct->state.oom_killed = false;
     ct->state.exit_code = 0;
     ct->state.pid = process_pid(r->process);
@@ -259,7 +260,7 @@ static struct error *judge_failure(struct container *ct, struct error *e)
     ct->endpoint_id[0] = '\0';
     free(ct->state.error);
     ct->state.error = xstrdup(judged->message);
-    ct->state.running = false;
+    ct->state.running = ct->state.restarting = false;
     ct->state.exit_code = code;
     ct->exits++;
     cond_broadcast(&ct->changed);
@@ -313,8 +314,8 @@ static struct error *check_startable(struct container *ct)
 
 static struct error *start(struct container *ct)
 {
-    TRY(check_startable(ct));
     struct error *e = try_start(ct);
+
     if (e == NULL) {
         container_event(ct, "start", NULL);
         return NULL;
@@ -327,13 +328,38 @@ static struct error *start(struct container *ct)
 
 static void remove_ended(struct container *ct);
 
+/* A user's start begins a new series of restarts. */
+static struct error *start_anew(struct container *ct)
+{
+    TRY(check_startable(ct));
+    mutex_lock(&ct->lock);
+    ct->stopped_by_user = false;
+    ct->restarts = ct->restart_delay_ns = 0;
+    mutex_unlock(&ct->lock);
+    return start(ct);
+}
+
+struct error *container_start_again(struct container *ct)
+{
+    int r = semaphore_acquire(&ct->operations, 1);
+
+    if (r < 0)
+        return task_error(r, "restart container %s", ct->id);
+    mutex_lock(&ct->lock);
+    bool go = ct->state.restarting && !ct->stopped_by_user && !ct->state.removing;
+    mutex_unlock(&ct->lock);
+    struct error *e = go ? start(ct) : err_new(ERR_CONFLICT, "container %s was stopped", ct->id);
+    semaphore_release(&ct->operations, 1);
+    return e;
+}
+
 struct error *container_start(struct container *ct)
 {
     int r = semaphore_acquire(&ct->operations, 1);
 
     if (r < 0)
         return task_error(r, "start container %s", ct->id);
-    struct error *e = start(ct);
+    struct error *e = start_anew(ct);
     semaphore_release(&ct->operations, 1);
     if (e != NULL && e->kind != ERR_NOT_MODIFIED && json_get_bool(ct->host_config, "AutoRemove"))
         remove_ended(ct);
@@ -359,14 +385,16 @@ static void drain_pumps(struct run *r)
     r->pumps_open = false;
 }
 
-static void mark_exited(struct container *ct, int code, bool oom)
+/* `again`: it is to come back, so that it counts as running. */
+static void mark_exited(struct container *ct, int code, bool oom, bool again)
 {
     mutex_lock(&ct->lock);
-    ct->state.running = ct->state.paused = false;
+    ct->state.paused = false;
+    ct->state.running = ct->state.restarting = again;
     ct->state.exit_code = code;
     ct->state.oom_killed = oom;
     ct->state.finished_ns = now_ns();
-    ct->exits++;
+    ct->exits += again ? 0 : 1;
     cond_broadcast(&ct->changed);
     mutex_unlock(&ct->lock);
 }
@@ -384,16 +412,18 @@ static void announce_exit(struct container *ct, int code, bool oom)
     container_event(ct, "die", "execDuration", seconds, "exitCode", exit_code, NULL);
 }
 
-/* A removal that follows at once finds its end written and announced. */
-static void finish(struct container *ct, int code, bool oom)
+/* A removal that follows at once finds its end written and announced.  True: it is to come back. */
+static bool finish(struct container *ct, int code, bool oom)
 {
     int r = semaphore_acquire(&ct->operations, 1);
+    bool again = restart_is_wanted(ct, code);
 
-    mark_exited(ct, code, oom);
+    mark_exited(ct, code, oom, again);
     log_err(LOG_WARN, container_save(ct, false), "cannot save a container's state");
     announce_exit(ct, code, oom);
     if (r == 0)
         semaphore_release(&ct->operations, 1);
+    return again;
 }
 
 /* Somebody may be removing it already. */
@@ -423,10 +453,12 @@ struct error *container_monitor(void *run)
     withdraw_run(r);
     run_free(r);
     output_close(ct);
-    finish(ct, code, oom);
-    if (json_get_bool(ct->host_config, "AutoRemove"))
+    bool again = finish(ct, code, oom);
+    if (!again && json_get_bool(ct->host_config, "AutoRemove"))
         remove_ended(ct);
     shield_end(&shield);
+    if (again)
+        restart_run(ct);
     container_unref(ct);
     return e;
 }
@@ -488,13 +520,31 @@ static void signal_event(struct container *ct, int signal)
     container_event(ct, "kill", "signal", text, NULL);
 }
 
+static bool is_restarting(struct container *ct)
+{
+    mutex_lock(&ct->lock);
+    bool restarting = ct->state.restarting;
+    mutex_unlock(&ct->lock);
+    return restarting;
+}
+
 static struct error *kill_and_wait(struct container *ct)
 {
-    TRY(send_signal(ct, SIGKILL));
-    signal_event(ct, SIGKILL);
+    if (!is_restarting(ct)) { /* else there is nothing to kill, and its wait ends by itself */
+        TRY(send_signal(ct, SIGKILL));
+        signal_event(ct, SIGKILL);
+    }
     if (wait_stopped(ct, KILL_WAIT) < 0)
         return err_new(ERR_INTERNAL, "tried to kill container, but did not receive an exit event");
     return NULL;
+}
+
+static int stop_signal(const struct container *ct)
+{
+    const char *text = json_get_string(ct->config, "StopSignal");
+    int number = *text != '\0' ? signal_parse(text) : SIGTERM;
+
+    return number > 0 ? number : SIGTERM;
 }
 
 struct error *container_kill(struct container *ct, const char *signal)
@@ -504,6 +554,8 @@ struct error *container_kill(struct container *ct, const char *signal)
 
     if (number < 0)
         return err_new(ERR_INVALID, "invalid signal: %s", signal);
+    if (number == SIGKILL || number == stop_signal(ct))
+        restart_call_off(ct);
     if (number != SIGKILL) {
         TRY(send_signal(ct, number));
         signal_event(ct, number);
@@ -513,14 +565,6 @@ struct error *container_kill(struct container *ct, const char *signal)
     struct error *e = kill_and_wait(ct);
     shield_end(&d);
     return e;
-}
-
-static int stop_signal(const struct container *ct)
-{
-    const char *text = json_get_string(ct->config, "StopSignal");
-    int number = *text != '\0' ? signal_parse(text) : SIGTERM;
-
-    return number > 0 ? number : SIGTERM;
 }
 
 static int64_t stop_timeout(const struct container *ct, const int64_t *given)
@@ -540,9 +584,11 @@ static struct error *stop(struct container *ct, int signal, int64_t timeout_s)
 {
     struct error *e = send_signal(ct, signal);
 
-    if (err_is(e, ERR_CONFLICT)) { /* it has ended meanwhile */
+    if (err_is(e, ERR_CONFLICT)) { /* it has ended meanwhile, or waits for its restart, which sees the stop */
         err_free(e);
-        return NULL;
+        return wait_stopped(ct, KILL_WAIT) < 0
+                   ? err_new(ERR_INTERNAL, "container %s does not stop restarting", ct->id)
+                   : NULL;
     }
     TRY(e);
     signal_event(ct, signal);
@@ -562,7 +608,10 @@ struct error *container_stop(struct container *ct, const char *signal, const int
     if (!container_is_running(ct))
         return err_new(ERR_NOT_MODIFIED, "container is already stopped");
     shield_begin(&d, INT64_MAX);
+    restart_call_off(ct);
     struct error *e = stop(ct, number, stop_timeout(ct, timeout_s));
+    if (e == NULL)
+        log_err(LOG_WARN, container_save(ct, false), "cannot save a container's state");
     /* Its end is announced before the stop that brought it. */
     if (semaphore_acquire(&ct->operations, 1) == 0)
         semaphore_release(&ct->operations, 1);
@@ -652,6 +701,7 @@ struct error *container_remove(struct container *ct, bool force)
     mutex_lock(&ct->lock);
     bool removed = ct->state.removed, busy = ct->state.removing;
     ct->state.removing = true;
+    cond_broadcast(&ct->changed);
     mutex_unlock(&ct->lock);
     if (removed)
         return err_new(ERR_NOT_FOUND, "No such container: %s", name);
@@ -755,6 +805,20 @@ static struct error *stop_one(void *arg)
     return e;
 }
 
+/* Those that wait for a restart see that the room closes. */
+static void wake_all(struct containers *c)
+{
+    size_t count;
+    struct container **list = table_all(c, &count);
+
+    for (size_t i = 0; i < count; i++) {
+        mutex_lock(&list[i]->lock);
+        cond_broadcast(&list[i]->changed);
+        mutex_unlock(&list[i]->lock);
+    }
+    table_all_free(list, count);
+}
+
 static void stop_all(struct containers *c)
 {
     struct group g;
@@ -798,6 +862,7 @@ void containers_close(struct containers *c)
     mutex_lock(&c->close_lock);
     c->closing = true;
     mutex_unlock(&c->close_lock);
+    wake_all(c);
     shield_begin(&d, (c->config->shutdown_timeout > 0 ? c->config->shutdown_timeout : 15) * NS_PER_SEC);
     stop_all(c);
     shield_end(&d);

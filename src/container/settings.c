@@ -59,16 +59,10 @@ static struct error *check_later(const json_t *h)
             return later(lists[i].what);
     if (*json_get_string(h, "VolumeDriver") != '\0' && !streq(json_get_string(h, "VolumeDriver"), "local"))
         return later("volume drivers");
-    if (*policy == '\0' || streq(policy, "no"))
-        return NULL;
-    if (json_get_bool(h, "AutoRemove"))
+    TRY(restart_policy_check(h));
+    if (*policy != '\0' && !streq(policy, "no") && json_get_bool(h, "AutoRemove"))
         return err_new(ERR_INVALID, "can't create 'AutoRemove' container with restart policy");
-    if (!streq(policy, "always") && !streq(policy, "unless-stopped") && !streq(policy, "on-failure"))
-        return err_new(ERR_INVALID,
-                       "invalid restart policy: unknown policy '%s'; use one of 'no', 'always', "
-                       "'on-failure', or 'unless-stopped'",
-                       policy);
-    return err_new(ERR_UNIMPLEMENTED, "restart policy \"%s\": not supported yet", policy);
+    return NULL;
 }
 
 static struct error *check_modes(const json_t *h)

@@ -341,6 +341,8 @@ static json_t *to_json(struct container *ct, const char *name)
         json_object_set(j, "NetworkingConfig", ct->networking);
     if (ct->image_descriptor != NULL)
         json_object_set(j, "ImageManifestDescriptor", ct->image_descriptor);
+    json_object_set_new(j, "StoppedByUser", json_boolean(ct->stopped_by_user));
+    json_object_set_new(j, "RestartCount", json_integer(ct->restarts));
     json_object_set_new(j, "State",
                         json_pack("{s:b, s:b, s:b, s:i, s:s, s:I, s:I}", "Running", s->running, "Dead",
                                   s->dead, "OOMKilled", s->oom_killed, "ExitCode", s->exit_code, "Error",
@@ -432,6 +434,8 @@ static struct error *from_json(struct containers *c, struct container *ct, const
     ct->dir = path_join(c->config->root, ct->id);
     ct->log_path = xasprintf("%s/%s-json.log", ct->dir, ct->id);
     read_state(json_object_get(j, "State"), &ct->state);
+    ct->stopped_by_user = json_get_bool(j, "StoppedByUser");
+    ct->restarts = json_get_int(j, "RestartCount");
     return snapshot_get(c->config->store, json_get_string(j, "Snapshot"), &ct->snapshot);
 }
 

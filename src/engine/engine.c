@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "container/container.h"
 #include "engine/containers.h"
 #include "task/task.h"
 
@@ -154,6 +155,8 @@ struct error *engine_background(void *engine)
     struct engine *e = engine;
 
     log_err(LOG_WARN, runner_warm_up(e->runner), "no runtime is ready");
+    if (e->containers != NULL)
+        containers_start_wanted(e->containers);
     while (task_sleep(GC_INTERVAL_NS) == 0) {
         if (e->builder_config.gc_count > 0 && builder_active(e->builder) == 0)
             collect_by_policy(e);

