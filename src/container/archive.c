@@ -178,15 +178,15 @@ static struct error *put(struct container *ct, const char *path, const struct ar
 {
     CLEANUP(container_root_close) struct container_root r = { 0 };
     CLEANUP(closep) int fd = -1;
+    bool own = o->own_user && *json_get_string(ct->config, "User") != '\0';
     struct file_owner owner;
 
     TRY(container_root_open(ct, &r));
     TRY(not_found(open_target(&r, path, &fd), path, o->shown));
-    if (o->own_user)
+    if (own)
         TRY(find_owner(&r, &owner));
-    TRY(op_unpack_into(
-        TAKE(*archive), fd,
-        &(struct unpack_options){ .owner = o->own_user ? &owner : NULL, .keep_kind = o->keep_kind }));
+    TRY(op_unpack_into(TAKE(*archive), fd,
+                       &(struct unpack_options){ .owner = own ? &owner : NULL, .keep_kind = o->keep_kind }));
     container_event(ct, "extract-to-dir", NULL);
     return NULL;
 }

@@ -16,7 +16,7 @@ struct error *container_path_get(struct container *ct, const char *path, const c
                                  struct stream *out) MUST_CHECK;
 struct archive_put_options {
     bool keep_kind;    /* a directory is not replaced by something else, nor the other way round */
-    bool own_user;     /* what comes belongs to the container's user */
+    bool own_user;     /* what comes belongs to the user that the container names, if any */
     const char *shown; /* how the user calls the container */
 };
 /* Unpack a tar (any compression; taken) into the directory `path`. */

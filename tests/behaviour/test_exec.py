@@ -197,7 +197,12 @@ def test_archive_http(w):
     equal(put("/tmp", [("new", "f", 0o600, 3, 4, b"x")]), (200, ""), "put")
     equal(d.docker("exec", c, "stat", "-c", "%u:%g %a", "/tmp/new").ok().out, "3:4 600\n", "owner")
     equal(put("/tmp", [("mine", "f", 0o600, 3, 4, b"x")], copyUIDGID="1"), (200, ""), "put as the container's user")
-    equal(d.docker("exec", c, "stat", "-c", "%u:%g", "/tmp/mine").ok().out, "0:0\n", "owner")
+    equal(d.docker("exec", c, "stat", "-c", "%u:%g", "/tmp/mine").ok().out, "3:4\n", "owner, as the container names no user")
+    d, other = running(w, "--user", "1:1")
+    d.docker("cp", w.context(f="x") / "f", f"{other}:/tmp/plain").ok()
+    d.docker("cp", "-a", w.context(f="x") / "f", f"{other}:/tmp/archived").ok()
+    equal(d.docker("exec", other, "sh", "-c", "stat -c %u:%g /tmp/plain /tmp/archived").ok().out.split()[0], "0:0", "owner of a plain copy")
+    gone(d, other)
     equal(put("/etc/passwd", [("x", "f", 0o600, 3, 4, b"x")]), (400, "extraction point is not a directory"), "into a file")
     gone(d, c)
 
