@@ -2,6 +2,7 @@
 /* A whole Dockerfile through the frontend, with a builder that knows one image: what comes out must load. */
 #include "fuzz.h"
 
+#include "frontend/dockerfile/build.h"
 #include "frontend/frontend.h"
 
 struct ref {
@@ -104,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     strmap_init(&opts);
     strmap_set(&opts, "build-arg:A", "1");
     strmap_set(&opts, "context:named", "docker-image://busybox");
-    err_free(frontend_find("dockerfile.v0")(&f.bridge, &opts, NULL, &result));
+    err_free(frontend_dockerfile_build(&f.bridge, &opts, NULL, &result));
     frontend_result_deinit(&result);
     for (size_t i = 0; i < f.count; i++)
         llb_def_unref(f.refs[i].def);

@@ -2,6 +2,7 @@
 /* bridge.c - what a frontend may ask of its build, in process; the LLBBridge service calls the same functions
  */
 #include "buildkit/files.h"
+#include "buildkit/frontend_image.h"
 #include "buildkit/internal.h"
 #include "store/layer.h"
 
@@ -54,12 +55,11 @@ static struct error *frontend_failure(struct error *e)
 static struct error *solve_frontend(struct bridge *b, const char *name, const struct map *opts,
                                     const struct map *inputs, struct frontend_result *ret)
 {
-    frontend_fn fn = frontend_find(name);
+    frontend_fn fn;
     struct request *r;
     struct error *e;
 
-    if (fn == NULL)
-        return err_new(ERR_NOT_FOUND, "invalid frontend: %s", name);
+    TRY(frontend_by_name(of(b)->builder->config, name, &fn));
     r = request_new(request_of(b), name, opts, inputs);
     e = frontend_failure(fn(&r->bridge, &r->args, &r->inputs, ret));
     if (e == NULL)
@@ -283,6 +283,11 @@ static struct error *warn(struct bridge *b, const struct frontend_warning *w)
     return NULL;
 }
 
+static struct error *check_frontend(struct bridge *b, const char *source)
+{
+    return frontend_failure(frontend_check_source(of(b)->builder->config, source));
+}
+
 static const struct bridge_ops bridge_ops = {
     .solve = solve,
     .solve_frontend = solve_frontend,
@@ -294,6 +299,7 @@ static const struct bridge_ops bridge_ops = {
     .evaluate = evaluate,
     .ref_def = def_of,
     .warn = warn,
+    .check_frontend = check_frontend,
 };
 
 void bridge_init(struct request *r)

@@ -36,8 +36,10 @@ struct builder_config {
         engine; /* behind dockerd's face: the moby exporter's defaults, worker labels of containerd's store */
     struct strv
         entitlements; /* what the configuration allows: "network.host", "security.insecure", "device" */
-    struct strv extra_labels;    /* "k=v" */
-    const char *host_gateway_ip; /* NULL: none */
+    bool no_dockerfile_frontend, no_gateway_frontend;
+    struct strv frontend_repositories; /* whose images may be frontends; none: any */
+    struct strv extra_labels;          /* "k=v" */
+    const char *host_gateway_ip;       /* NULL: none */
     struct gc_policy *gc;
     size_t gc_count;
     int history_max_entries;      /* -1: default 50; 0: nothing is recorded */

@@ -54,6 +54,9 @@ static const struct toml_key keys[] = {
 
 /* Known and handled by a function, with all that lies below. */
 static const char *const handled[] = { "registry",
+                                       "frontend.dockerfile.v0.enabled",
+                                       "frontend.gateway.v0.enabled",
+                                       "frontend.gateway.v0.allowedRepositories",
                                        "history.maxAge",
                                        "history.maxEntries",
                                        "grpc.gid",
@@ -229,6 +232,30 @@ static struct error *take_labels(json_t *root, struct config *c)
     return NULL;
 }
 
+static struct error *take_enabled(const json_t *table, const char *path, bool *field)
+{
+    const json_t *value = json_object_get(table, "enabled");
+
+    if (value != NULL && !json_is_boolean(value))
+        return wrong_type(path, "true or false");
+    *field = value == NULL ? *field : json_is_true(value);
+    return NULL;
+}
+
+/* Their names have dots. */
+static struct error *take_frontends(json_t *root, struct config *c)
+{
+    const json_t *all = at_path(root, "frontend"), *gateway = json_object_get(all, "gateway.v0"),
+                 *repositories = json_object_get(gateway, "allowedRepositories");
+
+    TRY(take_enabled(json_object_get(all, "dockerfile.v0"), "frontend.dockerfile.v0.enabled",
+                     &c->dockerfile_frontend));
+    TRY(take_enabled(gateway, "frontend.gateway.v0.enabled", &c->gateway_frontend));
+    return repositories == NULL ? NULL
+                                : take_list("frontend.gateway.v0.allowedRepositories", repositories,
+                                            &c->frontend_repositories);
+}
+
 /* A gid for the sockets: as the group. */
 static struct error *take_gid(json_t *root, const struct flag_state *states, struct config *c)
 {
@@ -285,6 +312,7 @@ static struct error *apply(json_t *root, struct flag_state *states, struct confi
     TRY(take_registries(root, c));
     TRY(take_history(root, c));
     TRY(take_labels(root, c));
+    TRY(take_frontends(root, c));
     TRY(take_gid(root, states, c));
     if (!flag_given("oci-worker-gc-keepstorage", states))
         TRY(take_gc(root, c));

@@ -59,6 +59,7 @@ static void set_defaults(struct config *c)
     c->log_driver = xstrdup("json-file");
     c->history_max_entries = -1;
     c->gc.enabled = true;
+    c->dockerfile_frontend = c->gateway_frontend = true;
     c->worker_network = xstrdup("auto");
     if (c->face == FACE_DOCKERD) {
         strv_add(&c->entitlements, "network.host");
@@ -115,10 +116,11 @@ void config_deinit(struct config *c)
                         c->publish_ip,
                         c->seccomp_profile };
     struct strv *lists[] = {
-        &c->hosts,        &c->registry_mirrors, &c->insecure_registries, &c->dns,
-        &c->dns_options,  &c->dns_search,       &c->host_gateway_ips,    &c->address_pools,
-        &c->ulimits,      &c->exec_options,     &c->cdi_spec_dirs,       &c->labels,
-        &c->entitlements, &c->worker_labels,    &c->worker_platforms,    &c->without_effect
+        &c->hosts,         &c->registry_mirrors, &c->insecure_registries,   &c->dns,
+        &c->dns_options,   &c->dns_search,       &c->host_gateway_ips,      &c->address_pools,
+        &c->ulimits,       &c->exec_options,     &c->cdi_spec_dirs,         &c->labels,
+        &c->entitlements,  &c->worker_labels,    &c->frontend_repositories, &c->worker_platforms,
+        &c->without_effect
     };
 
     for (size_t i = 0; i < ARRAY_LEN(strings); i++)

@@ -199,6 +199,9 @@ static void set_builder(struct engine_setup *s, const struct config *c)
     b->engine = c->face == FACE_DOCKERD;
     b->entitlements = c->entitlements;
     b->extra_labels = c->worker_labels;
+    b->no_dockerfile_frontend = !c->dockerfile_frontend;
+    b->no_gateway_frontend = !c->gateway_frontend;
+    b->frontend_repositories = c->frontend_repositories;
     b->host_gateway_ip = s->gateway;
     b->history_max_entries = (int)MIN(c->history_max_entries, (int64_t)INT32_MAX);
     b->history_max_age_ns = c->history_max_age_ns;

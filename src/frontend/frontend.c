@@ -2,7 +2,6 @@
 /* Frontends by name, and what passes between them and the builder. */
 #include "frontend/frontend.h"
 
-#include "frontend/dockerfile/build.h"
 #include "oci/reference.h"
 
 void frontend_result_deinit(struct frontend_result *r)
@@ -148,29 +147,7 @@ bool frontend_is_builtin(const char *source)
         err_free(e);
         return false;
     }
-    return streq(r.domain, "docker.io") &&
+    /* Who pins a digest wants those bytes. */
+    return r.digest == NULL && streq(r.domain, "docker.io") &&
            (streq(r.path, "docker/dockerfile") || streq(r.path, "docker/dockerfile-upstream"));
-}
-
-/* gateway.v0 runs the frontend image that `source` names; docker's Dockerfile images are this program's own
- * frontend. */
-static struct error *gateway_build(struct bridge *b, const struct map *opts, const struct map *inputs,
-                                   struct frontend_result *ret)
-{
-    const char *source = strmap_get(opts, "source");
-
-    if (source == NULL || *source == '\0')
-        return err_new(ERR_INVALID, "no source specified for gateway");
-    if (!frontend_is_builtin(source))
-        return err_new(ERR_UNIMPLEMENTED, "frontend images are not supported yet: %s", source);
-    return frontend_dockerfile_build(b, opts, inputs, ret);
-}
-
-frontend_fn frontend_find(const char *name)
-{
-    if (streq(name, "dockerfile.v0"))
-        return frontend_dockerfile_build;
-    if (streq(name, "gateway.v0"))
-        return gateway_build;
-    return NULL;
 }

@@ -154,15 +154,16 @@ struct bridge_ops {
      */
     struct error *(*source_time)(struct bridge *b, const Pb__SourceOp *op, const char *log_name,
                                  int64_t *ret_seconds, bool *ret_known);
+    /* May this build run the frontend that `source` names?  NULL: any. */
+    struct error *(*check_frontend)(struct bridge *b, const char *source);
 };
 
 /* A frontend: opts map string -> char * (FrontendAttrs / FrontendOpt), inputs map string -> struct llb_def *.
  * Both borrowed. */
 typedef struct error *(*frontend_fn)(struct bridge *b, const struct map *opts, const struct map *inputs,
                                      struct frontend_result *ret);
-/* By name; NULL when unknown. */
-frontend_fn frontend_find(const char *name);
-/* Does this frontend source ("dockerfile.v0", "docker/dockerfile:1") mean our own Dockerfile frontend? */
+/* Does this frontend source ("dockerfile.v0", "docker/dockerfile:1") mean our own Dockerfile frontend?  Not
+ * with a digest. */
 bool frontend_is_builtin(const char *source);
 
 #endif

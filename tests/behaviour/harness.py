@@ -110,11 +110,12 @@ def go_environment():
 def prepare():
     """Fetch the clients and build our own programs on BuildKit's client, once; -> the folder of the clients."""
     folder = pathlib.Path(subprocess.run([TOP / "tests/clients/setup"], check=True, stdout=subprocess.PIPE).stdout.decode().strip())
-    for source in (TOP / "examples/go", HERE / "liar"):
+    for source in (TOP / "examples/go", HERE / "liar", HERE / "gate"):
         program = go_program(folder, source)
         if not program.exists():
             part = program.with_suffix(f".{os.getpid()}")
-            subprocess.run(["go", "build", "-trimpath", "-o", part, "."], cwd=source, check=True, env=go_environment())
+            subprocess.run(["go", "build", "-trimpath", "-o", part, "."], cwd=source, check=True,
+                           env={**go_environment(), "CGO_ENABLED": "0"})
             part.rename(program)
     return folder
 

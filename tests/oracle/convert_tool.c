@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/bytes.h"
 #include "base/rune.h"
+#include "frontend/dockerfile/build.h"
 #include "frontend/frontend.h"
 #include "llb/state.h"
 #include "oci/digest.h"
@@ -500,7 +501,7 @@ static void run_case(struct test_case *tc, struct buf *out)
     f.bridge.session_id = session != NULL ? session : "session";
     f.bridge.worker_count = load_workers(tc, &workers);
     f.bridge.workers = workers;
-    e = frontend_find("dockerfile.v0")(&f.bridge, &tc->opts, &tc->inputs, &result);
+    e = frontend_dockerfile_build(&f.bridge, &tc->opts, &tc->inputs, &result);
     strv_sort(&f.trace);
     for (size_t i = 0; i < f.trace.len; i++) {
         if (i == 0 || !streq(f.trace.v[i], f.trace.v[i - 1]))

@@ -387,6 +387,13 @@ static struct error *convert_all(struct dockerui *ui, const struct dockerui_sour
     return e;
 }
 
+static struct error *check_source(const struct dockerui *ui, const char *source)
+{
+    const struct bridge_ops *ops = ui->bridge->ops;
+
+    return ops->check_frontend == NULL ? NULL : ops->check_frontend(ui->bridge, source);
+}
+
 /* ---- the build
  * ---------------------------------------------------------------------------------------------------------
  */
@@ -414,6 +421,12 @@ static struct error *build(struct dockerui *ui, struct dockerui_source *src, str
         return TAKE(missing);
     TRY(dockerui_read_entrypoint(ui, src));
     find_syntax(ui, src, &s);
+    if (s.source != NULL) {
+        struct error *e = check_source(ui, s.source);
+
+        if (e != NULL)
+            return blame_syntax(&s, src, e);
+    }
     if (s.source == NULL || frontend_is_builtin(s.source))
         return blame_syntax(&s, src, build_here(ui, src, TAKE(missing), ret));
     return blame_syntax(&s, src, forward(ui, s.source, s.arg != NULL ? s.arg : s.d.value, ret));

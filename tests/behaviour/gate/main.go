@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Both ends of the gateway: a client that drives containers of a build, and a frontend image's program.
+//
+//	gate -socket S CASE          CASE is a name of cases, or "list"
+//
+// Started by a builder as a frontend (BUILDKIT_WORKERS is set) it does what its option "mode" says.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"sort"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/frontend/gateway/grpcclient"
+	pb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/secrets/secretsprovider"
+	"github.com/moby/buildkit/solver/errdefs"
+	opspb "github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+)
+
+var socket = flag.String("socket", "", "the engine's socket")
+
+func expect(ok bool, format string, args ...any) {
+	if !ok {
+		panic(fmt.Errorf(format, args...))
+	}
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func solve(ctx context.Context, g gateway.Client, st llb.State, evaluate bool) (*gateway.Result, error) {
+	def, err := st.Marshal(ctx, llb.LinuxAmd64)
+	must(err)
+	return g.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: evaluate})
+}
+
+func busybox(ctx context.Context, g gateway.Client) gateway.Reference {
+	r, err := solve(ctx, g, llb.Image("busybox"), false)
+	must(err)
+	return r.Ref
+}
+
+func container(ctx context.Context, g gateway.Client, more ...gateway.Mount) gateway.Container {
+	root := gateway.Mount{Dest: "/", MountType: opspb.MountType_BIND, Ref: busybox(ctx, g)}
+	c, err := g.NewContainer(ctx, gateway.NewContainerRequest{Mounts: append([]gateway.Mount{root}, more...), Hostname: "gatehost",
+		ExtraHosts: []*opspb.HostIP{{Host: "elsewhere", IP: "10.9.8.7"}}})
+	must(err)
+	return c
+}
+
+type writer struct{ *bytes.Buffer }
+
+func (writer) Close() error { return nil }
+
+func sh(script string) gateway.StartRequest {
+	return gateway.StartRequest{Args: []string{"/bin/sh", "-c", script}, Cwd: "/"}
+}
+
+// run one process to its end -> what it wrote, its exit code
+func run(ctx context.Context, c gateway.Container, r gateway.StartRequest) (string, string, uint32) {
+	out, errs := writer{&bytes.Buffer{}}, writer{&bytes.Buffer{}}
+	r.Stdout, r.Stderr = out, errs
+	p, err := c.Start(ctx, r)
+	must(err)
+	err = p.Wait()
+	var exit *pb.ExitError
+	if errors.As(err, &exit) {
+		return out.String(), errs.String(), exit.ExitCode
+	}
+	must(err)
+	return out.String(), errs.String(), 0
+}
+
+// the first process, which keeps a container
+func keep(ctx context.Context, c gateway.Container) gateway.ContainerProcess {
+	p, err := c.Start(ctx, sh("exec sleep 1000"))
+	must(err)
+	return p
+}
+
+// a terminal: what is written to `in` is typed, `until` waits for a text
+type terminal struct {
+	gateway.ContainerProcess
+	in  io.WriteCloser
+	out *io.PipeReader
+	had string
+}
+
+func openTerminal(ctx context.Context, c gateway.Container, args ...string) *terminal {
+	inR, inW := io.Pipe()
+	outR, outW := io.Pipe()
+	p, err := c.Start(ctx, gateway.StartRequest{Args: args, Tty: true, Stdin: inR, Stdout: outW})
+	must(err)
+	return &terminal{p, inW, outR, ""}
+}
+
+func (t *terminal) until(text string) {
+	chunk := make([]byte, 4096)
+	for !strings.Contains(t.had, text) {
+		n, err := t.out.Read(chunk)
+		t.had += string(chunk[:n])
+		expect(err == nil, "%v; the terminal has %q, not %q", err, t.had, text)
+	}
+	t.had = ""
+}
+
+var cases = map[string]func(context.Context, gateway.Client){
+	"exec": func(ctx context.Context, g gateway.Client) {
+		c := container(ctx, g)
+		defer c.Release(ctx)
+		keep(ctx, c)
+		r := sh("cat; echo err >&2; hostname; grep elsewhere /etc/hosts; exit 7")
+		r.Stdin = io.NopCloser(strings.NewReader("typed\n"))
+		out, errs, code := run(ctx, c, r)
+		expect(out == "typed\ngatehost\n10.9.8.7\telsewhere\n" && errs == "err\n" && code == 7, "%q %q %d", out, errs, code)
+		r = sh("echo $A $PATH; pwd; id -u")
+		r.Env, r.Cwd, r.User = []string{"A=b"}, "/tmp", "nobody"
+		out, _, _ = run(ctx, c, r)
+		expect(out == "b /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n/tmp\n65534\n", "%q", out)
+		big := strings.Repeat("0123456789abcdef", 1<<16)
+		r = sh("cat")
+		r.Stdin = io.NopCloser(strings.NewReader(big))
+		out, _, _ = run(ctx, c, r)
+		expect(out == big, "%d bytes came back", len(out))
+		p, err := c.Start(ctx, gateway.StartRequest{Args: []string{"/no/such/program"}})
+		must(err)
+		err = p.Wait()
+		expect(err != nil && strings.Contains(err.Error(), "/no/such/program"), "%v", err)
+	},
+	"many": func(ctx context.Context, g gateway.Client) {
+		c := container(ctx, g)
+		defer c.Release(ctx)
+		keep(ctx, c)
+		done := make(chan string)
+		for i := range 20 {
+			go func() {
+				defer func() {
+					if e := recover(); e != nil {
+						done <- fmt.Sprint(e)
+					}
+				}()
+				out, _, code := run(ctx, c, sh(fmt.Sprintf("echo %d; exit %d", i, i)))
+				expect(out == fmt.Sprintf("%d\n", i) && code == uint32(i), "%q %d", out, code)
+				done <- ""
+			}()
+		}
+		for range 20 {
+			if e := <-done; e != "" {
+				panic(e)
+			}
+		}
+	},
+	"tty": func(ctx context.Context, g gateway.Client) {
+		c := container(ctx, g)
+		defer c.Release(ctx)
+		first := openTerminal(ctx, c, "/bin/sh", "-c", "echo TERM=$TERM; stty size; trap 'stty size' WINCH; echo ready; while true; do read x && echo got $x; done")
+		first.until("ready")
+		must(first.Resize(ctx, gateway.WinSize{Rows: 43, Cols: 132}))
+		first.until("43 132")
+		fmt.Fprintf(first.in, "hello\n")
+		first.until("got hello")
+		second := openTerminal(ctx, c, "/bin/sh")
+		fmt.Fprintf(second.in, "tty | grep -c pts; exit 5\n")
+		go io.Copy(io.Discard, second.out)
+		var exit *pb.ExitError
+		expect(errors.As(second.Wait(), &exit) && exit.ExitCode == 5, "the second ends with %v", exit)
+		must(first.Signal(ctx, syscall.SIGKILL))
+		go io.Copy(io.Discard, first.out)
+		expect(errors.As(first.Wait(), &exit) && exit.ExitCode == 137, "the first ends with %v", exit)
+		p, err := c.Start(ctx, sh("true"))
+		must(err)
+		expect(p.Wait() != nil, "a process began in a container that has ended")
+	},
+	"signals": func(ctx context.Context, g gateway.Client) {
+		c := container(ctx, g)
+		defer c.Release(ctx)
+		keep(ctx, c)
+		for _, s := range []struct {
+			signal syscall.Signal
+			code   uint32
+		}{{syscall.SIGINT, 3}, {syscall.SIGUSR1, 4}, {syscall.SIGKILL, 137}, {syscall.SIGTERM, 143}} {
+			out, w := io.Pipe()
+			r := sh("trap 'exit 3' INT; trap 'exit 4' USR1; echo up; while true; do sleep 0.01; done")
+			r.Stdout = w
+			p, err := c.Start(ctx, r)
+			must(err)
+			io.ReadFull(out, make([]byte, 3))
+			go io.Copy(io.Discard, out)
+			must(p.Signal(ctx, s.signal))
+			var exit *pb.ExitError
+			expect(errors.As(p.Wait(), &exit) && exit.ExitCode == s.code, "%v: %v", s.signal, exit)
+		}
+	},
+	"mounts": func(ctx context.Context, g gateway.Client) {
+		data, err := solve(ctx, g, llb.Scratch().File(llb.Mkdir("/d", 0o755).Mkfile("/d/f", 0o640, []byte("content"))), false)
+		must(err)
+		c := container(ctx, g,
+			gateway.Mount{Dest: "/ro", MountType: opspb.MountType_BIND, Ref: data.Ref, Readonly: true},
+			gateway.Mount{Dest: "/part", MountType: opspb.MountType_BIND, Ref: data.Ref, Selector: "/d"},
+			gateway.Mount{Dest: "/scratch", MountType: opspb.MountType_BIND},
+			gateway.Mount{Dest: "/t", MountType: opspb.MountType_TMPFS},
+			gateway.Mount{Dest: "/cache", MountType: opspb.MountType_CACHE, CacheOpt: &opspb.CacheOpt{ID: "gate"}},
+			gateway.Mount{Dest: "/s", MountType: opspb.MountType_SECRET, SecretOpt: &opspb.SecretOpt{ID: "key", Mode: 0o400}},
+		)
+		defer c.Release(ctx)
+		keep(ctx, c)
+		r := sh("cat /ro/d/f /part/f /s; touch /ro/x 2>/dev/null || echo readonly; echo made >/scratch/new; echo made >/part/new; " +
+			"echo kept >/cache/c; grep -c ' /t tmpfs' /proc/mounts; echo $SECRET; ln -s /ro/d /link; ln -s etc /rel")
+		r.SecretEnv = []*opspb.SecretEnv{{ID: "key", Name: "SECRET"}, {ID: "none", Name: "NONE", Optional: true}}
+		out, errs, code := run(ctx, c, r)
+		expect(out == "contentcontentsesamereadonly\n1\nsesame\n" && code == 0, "%q %q %d", out, errs, code)
+		// the files as the mounts have them, while the container lives
+		text, err := c.ReadFile(ctx, gateway.ReadContainerRequest{ReadRequest: gateway.ReadRequest{Filename: "/new"}, MountIndex: 3})
+		must(err)
+		expect(string(text) == "made\n", "%q", text)
+		text, err = c.ReadFile(ctx, gateway.ReadContainerRequest{ReadRequest: gateway.ReadRequest{Filename: "/d/f", Range: &gateway.FileRange{Offset: 2, Length: 3}}, MountIndex: 1})
+		must(err)
+		expect(string(text) == "nte", "%q", text)
+		names, err := c.ReadDir(ctx, gateway.ReadDirContainerRequest{ReadDirRequest: gateway.ReadDirRequest{Path: "/"}, MountIndex: 3})
+		must(err)
+		expect(len(names) == 1 && names[0].Path == "new", "%v", names)
+		st, err := c.StatFile(ctx, gateway.StatContainerRequest{StatRequest: gateway.StatRequest{Path: "/link"}, MountIndex: 0})
+		must(err)
+		expect(st.Linkname == "/ro/d", "a link into another mount stays a link: %v", st)
+		st, err = c.StatFile(ctx, gateway.StatContainerRequest{StatRequest: gateway.StatRequest{Path: "/rel"}, MountIndex: 0})
+		must(err)
+		expect(st.IsDir(), "a link inside is followed: %v", st)
+		for _, index := range []int{-1, 7, 99, 4} { // 4: a tmpfs
+			_, err = c.StatFile(ctx, gateway.StatContainerRequest{StatRequest: gateway.StatRequest{Path: "/"}, MountIndex: index})
+			expect(err != nil, "mount %d could be looked into", index)
+		}
+	},
+	"denied": func(ctx context.Context, g gateway.Client) {
+		root := gateway.Mount{Dest: "/", MountType: opspb.MountType_BIND, Ref: busybox(ctx, g)}
+		c, err := g.NewContainer(ctx, gateway.NewContainerRequest{Mounts: []gateway.Mount{root}, NetMode: opspb.NetMode_HOST})
+		must(err)
+		p, err := c.Start(ctx, sh("true"))
+		must(err)
+		err = p.Wait()
+		expect(err != nil && strings.Contains(err.Error(), "network.host is not allowed"), "%v", err)
+		c = container(ctx, g)
+		r := sh("true")
+		r.SecurityMode = opspb.SecurityMode_INSECURE
+		p, err = c.Start(ctx, r)
+		must(err)
+		err = p.Wait()
+		expect(err != nil && strings.Contains(err.Error(), "security.insecure is not allowed"), "%v", err)
+		_, err = g.NewContainer(ctx, gateway.NewContainerRequest{})
+		expect(err != nil && strings.Contains(err.Error(), "root mount is required"), "%v", err)
+	},
+	"files": func(ctx context.Context, g gateway.Client) {
+		r, err := solve(ctx, g, llb.Image("busybox").File(llb.Mkdir("/d", 0o700).Mkfile("/d/a", 0o600, []byte("one")).Mkfile("/d/b.txt", 0o644, []byte("two"))), false)
+		must(err)
+		text, err := r.Ref.ReadFile(ctx, gateway.ReadRequest{Filename: "/d/a"})
+		must(err)
+		expect(string(text) == "one", "%q", text)
+		names, err := r.Ref.ReadDir(ctx, gateway.ReadDirRequest{Path: "/d", IncludePattern: "*.txt"})
+		must(err)
+		expect(len(names) == 1 && names[0].Path == "b.txt" && names[0].Size == 3, "%v", names)
+		st, err := r.Ref.StatFile(ctx, gateway.StatRequest{Path: "/d"})
+		must(err)
+		expect(st.IsDir() && st.Mode&0o777 == 0o700, "%v", st)
+		_, err = r.Ref.ReadFile(ctx, gateway.ReadRequest{Filename: "/none"})
+		expect(err != nil && strings.Contains(err.Error(), "no such file or directory"), "%v", err)
+		must(g.Warn(ctx, digest.Digest("sha256:"+strings.Repeat("0", 64)), "a warning from the gate", gateway.WarnOpts{Level: 1}))
+	},
+	// what a failed step left can be looked at, and what it began with
+	"failed": func(ctx context.Context, g gateway.Client) {
+		st := llb.Image("busybox").Run(llb.Shlex(`sh -c "echo left > /left; exit 9"`)).Root()
+		_, err := solve(ctx, g, st, true)
+		var failed *errdefs.SolveError
+		expect(errors.As(err, &failed), "no Solve detail: %v", err)
+		var exit *pb.ExitError
+		expect(errors.As(err, &exit) && exit.ExitCode == 9, "%v", err)
+		op := failed.Op.GetExec()
+		expect(op != nil && op.Meta.Args[0] == "sh" && len(failed.MountIDs) == 1 && len(failed.InputIDs) == 1, "%v", failed.Solve)
+		for id, want := range map[string]string{failed.MountIDs[0]: "left\n", failed.InputIDs[0]: "absent\n"} {
+			c, err := g.NewContainer(ctx, gateway.NewContainerRequest{Mounts: []gateway.Mount{{Dest: "/", MountType: opspb.MountType_BIND, ResultID: id}}})
+			must(err)
+			out, _, _ := run(ctx, c, sh("cat /left 2>/dev/null || echo absent"))
+			expect(out == want, "%q, not %q", out, want)
+			must(c.Release(ctx))
+		}
+	},
+}
+
+// a client -----------------------------------------------------------------------------------------------------------------
+
+func drive(name string) (err error) {
+	ctx := context.Background()
+	c, err := client.New(ctx, "unix://"+*socket)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	keys := secretsprovider.FromMap(map[string][]byte{"key": []byte("sesame")})
+	_, err = c.Build(ctx, client.SolveOpt{Session: []session.Attachable{keys}}, "", func(ctx context.Context, g gateway.Client) (r *gateway.Result, err error) {
+		defer func() {
+			if e := recover(); e != nil {
+				err = fmt.Errorf("%s: %v", name, e)
+			}
+		}()
+		cases[name](ctx, g)
+		return gateway.NewResult(), nil
+	}, nil)
+	return err
+}
+
+// a frontend ---------------------------------------------------------------------------------------------------------------
+
+func build(ctx context.Context, g gateway.Client) (*gateway.Result, error) {
+	opts := g.BuildOpts().Opts
+	switch opts["mode"] {
+	case "facts": // what a frontend is told, as a file of the result
+		var b strings.Builder
+		fmt.Fprintf(&b, "session %v\nproduct %s\nworkers %d %s\n", g.BuildOpts().SessionID != "", g.BuildOpts().Product, len(g.BuildOpts().Workers), g.BuildOpts().Workers[0].Platforms[0].OS)
+		def, err := os.ReadFile("/run/config/buildkit/metadata/frontend.bin")
+		fmt.Fprintf(&b, "definition %v %v\n", len(def) > 0, err)
+		inputs, err := g.Inputs(ctx)
+		fmt.Fprintf(&b, "inputs %d %v\nopt %s\n", len(inputs), err, opts["build-arg:X"])
+		_, err = os.Stat("/sys/class/net/eth0")
+		fmt.Fprintf(&b, "network %v\n", err == nil)
+		return solve(ctx, g, llb.Scratch().File(llb.Mkfile("/facts", 0o644, []byte(b.String()))), false)
+	case "nested": // another frontend below this one
+		text := "FROM busybox\nRUN echo nested > /nested\n"
+		def, err := llb.Scratch().File(llb.Mkfile("/Dockerfile", 0o644, []byte(text))).Marshal(ctx)
+		must(err)
+		return g.Solve(ctx, gateway.SolveRequest{Frontend: "dockerfile.v0", FrontendInputs: map[string]*opspb.Definition{"dockerfile": def.ToPB(), "context": def.ToPB()}})
+	case "container": // a frontend drives a container of its own
+		c := container(ctx, g)
+		out, _, _ := run(ctx, c, sh("echo from a container"))
+		must(c.Release(ctx))
+		return solve(ctx, g, llb.Scratch().File(llb.Mkfile("/out", 0o644, []byte(out))), false)
+	case "refuse":
+		return nil, fmt.Errorf("this frontend refuses")
+	}
+	return nil, fmt.Errorf("unknown mode %q", opts["mode"])
+}
+
+func serve() error {
+	mode := ""
+	for _, e := range os.Environ() {
+		if _, v, ok := strings.Cut(e, "=mode="); ok {
+			mode = v
+		}
+	}
+	switch mode {
+	case "crash":
+		fmt.Fprintln(os.Stderr, "the frontend is on fire")
+		os.Exit(3)
+	case "silent":
+		return nil
+	case "garbage":
+		for {
+			if _, err := os.Stdout.WriteString(strings.Repeat("this is no HTTP/2\n", 1000)); err != nil {
+				return nil
+			}
+		}
+	case "never":
+		fmt.Fprintln(os.Stderr, "the frontend sleeps")
+		time.Sleep(time.Hour)
+	case "flood":
+		for range 200000 {
+			fmt.Fprintln(os.Stderr, strings.Repeat("flood ", 100))
+		}
+		fmt.Fprintln(os.Stderr, "the flood ends")
+		os.Exit(4)
+	}
+	return grpcclient.RunFromEnvironment(context.Background(), build)
+}
+
+func main() {
+	var err error
+	if os.Getenv("BUILDKIT_WORKERS") != "" {
+		err = serve()
+	} else {
+		flag.Parse()
+		if flag.Arg(0) == "list" {
+			var names []string
+			for n := range cases {
+				names = append(names, n)
+			}
+			sort.Strings(names)
+			fmt.Println(strings.Join(names, " "))
+			return
+		}
+		err = drive(flag.Arg(0))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
