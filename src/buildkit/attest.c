@@ -2,56 +2,17 @@
 #include "buildkit/attest.h"
 
 #include "buildkit/internal.h"
-#include "frontend/dockerfile/csv.h"
-#include "oci/reference.h"
-
-#define DEFAULT_GENERATOR "docker/buildkit-syft-scanner:stable-1"
 
 /* ---- options ---- */
-
-static struct error *parse_fields(const char *type, const char *value, struct map *ret)
-{
-    CLEANUP(strv_deinit) struct strv fields = { 0 };
-
-    if (value[0] == '\0')
-        return NULL;
-    TRY(err_wrap(csv_fields(value, &fields), "failed to parse %s", type));
-    for (size_t i = 0; i < fields.len; i++) {
-        const char *f = fields.v[i], *eq = strchr(f, '=');
-        CLEANUP(freep) char *key = eq == NULL ? xstrdup(f) : xstrndup(f, (size_t)(eq - f));
-
-        strmap_set(ret, key, eq == NULL ? "" : eq + 1);
-    }
-    return NULL;
-}
-
-static struct error *parse_sbom(const struct map *attrs, struct attest_options *o)
-{
-    const char *generator = strmap_get(attrs, "generator");
-    CLEANUP(reference_deinit) struct reference r = { 0 };
-
-    if (generator == NULL)
-        generator = DEFAULT_GENERATOR;
-    if (generator[0] == '\0')
-        return err_new(ERR_INVALID, "sbom generator cannot be empty");
-    TRY(err_wrap(reference_parse(generator, &r), "failed to parse sbom generator %s", generator));
-    reference_add_default_tag(&r);
-    o->generator = reference_string(&r);
-    strmap_init(&o->sbom_params);
-    strmap_copy(&o->sbom_params, attrs);
-    map_remove(&o->sbom_params, "generator");
-    o->sbom = true;
-    return NULL;
-}
 
 static struct error *parse_type(const char *type, const char *value, struct attest_options *o)
 {
     CLEANUP(map_deinit) struct map attrs = { 0 };
 
     strmap_init(&attrs);
-    TRY(parse_fields(type, value, &attrs));
+    TRY(attest_fields_parse(type, value, &attrs));
     if (streq(type, "sbom"))
-        return o->sbom ? NULL : parse_sbom(&attrs, o);
+        return NULL; /* sbom_options_parse() */
     if (!streq(type, "provenance"))
         return err_new(ERR_INVALID, "unknown attestation type \"%s\"", type);
     if (o->provenance)
@@ -74,6 +35,7 @@ struct error *attest_options_parse(const struct map *attrs, struct attest_option
         }
     }
     if (attrs != NULL) {
+        TRY(sbom_options_parse(attrs, &ret->sbom));
         const char *no_cache = strmap_get(attrs, "no-cache");
 
         ret->no_cache = no_cache != NULL && no_cache[0] == '\0';
@@ -85,8 +47,7 @@ struct error *attest_options_parse(const struct map *attrs, struct attest_option
 void attest_options_deinit(struct attest_options *o)
 {
     provenance_options_deinit(&o->how);
-    free(o->generator);
-    map_deinit(&o->sbom_params);
+    sbom_options_deinit(&o->sbom);
     *o = (struct attest_options){ 0 };
 }
 
@@ -199,7 +160,35 @@ void attest_list_deinit(struct attest_list *l)
     *l = (struct attest_list){ 0 };
 }
 
+/* ---- SBOMs ---- */
+
+static struct error *scan_results(struct build *u, struct sbom_scanner *s, const struct attest_options *o)
+{
+    CLEANUP(result_platforms_deinit) struct result_platforms platforms = { 0 };
+    struct frontend_result *res = &u->result;
+
+    TRY(result_platforms(res, &platforms));
+    for (size_t i = 0; i < platforms.len; i++) {
+        struct ref *ref = NULL;
+
+        for (size_t k = 0; k < res->ref_count && ref == NULL; k++) {
+            if (res->ref_count == 1 || streq(res->refs[k].key, platforms.v[i].id))
+                ref = res->refs[k].ref;
+        }
+        if (ref != NULL)
+            TRY(sbom_scan(s, platforms.v[i].id, ref_def(ref), NULL, 0, o->no_cache, res));
+    }
+    return NULL;
+}
+
 struct error *attest_scan(struct build *u, const struct attest_options *o)
 {
-    return NULL;
+    CLEANUP(sbom_scanner_deinit) struct sbom_scanner s = { 0 };
+
+    if (!o->sbom.wanted || frontend_result_has_sbom(&u->result))
+        return NULL;
+    u->scanner =
+        request_new(&u->root, "", NULL, NULL); /* what it solves is none of the results' provenance */
+    TRY(sbom_scanner_open(&u->scanner->bridge, &o->sbom, platform_host(), o->resolve_mode, &s));
+    return scan_results(u, &s, o);
 }

@@ -4,12 +4,12 @@
 #define MINKE_BUILDKIT_ATTEST_H
 
 #include "buildkit/provenance.h"
+#include "frontend/sbom.h"
 
 struct attest_options {
-    bool provenance, sbom;
+    bool provenance;
     struct provenance_options how;
-    char *generator;          /* the scanner image, with its tag */
-    struct map sbom_params;   /* string map */
+    struct sbom_options sbom;
     bool no_cache;            /* scan anew */
     const char *resolve_mode; /* of the scanner image; borrowed */
 };

@@ -123,6 +123,19 @@ struct llb_state llb_run(struct llb_builder *b, struct llb_state s, const struct
     return llb_with_output(s, out);
 }
 
+struct llb_state llb_run_output(struct llb_builder *b, struct llb_state after, const char *target)
+{
+    struct llb_node *n = after.out->node;
+    struct llb_output *out = node_output(b, n, 0, n->platform);
+
+    for (size_t i = 0; i < n->exec.mount_count; i++) {
+        if (streq(n->exec.mounts[i]->target, target))
+            out->mount = n->exec.mounts[i];
+    }
+    assert(out->mount != NULL);
+    return llb_new_state(out);
+}
+
 static bool has_output(const struct node_mount *m)
 {
     return !m->no_output && !m->readonly && !m->tmpfs && m->cache_id == NULL;

@@ -248,6 +248,8 @@ struct llb_run {
 /* The state after the process: root filesystem changed, values as before. */
 struct llb_state llb_run(struct llb_builder *b, struct llb_state s, const struct llb_run *run,
                          const struct llb_options *o);
+/* What the process left in its writable mount at `target`; `after` is what llb_run() gave. */
+struct llb_state llb_run_output(struct llb_builder *b, struct llb_state after, const char *target);
 
 /* ---- graph ops
  * ---------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ struct platform_build {
     const struct dockerui_source *source;
     const struct platform *target; /* NULL: the default */
     bool warns;                    /* the first one: warnings are shown once */
+    bool sbom;
     struct convert_result result;
     struct ref *ref;
 };
@@ -246,7 +247,8 @@ static struct error *build_platform(void *arg)
                                  .source = &p->source->map,
                                  .target = p->target,
                                  .warn = p->warns ? warn : NULL,
-                                 .warn_ctx = p };
+                                 .warn_ctx = p,
+                                 .sbom = p->sbom };
     struct llb_def *def;
 
     TRY(dockerfile_convert(&o, &p->result));
@@ -363,24 +365,46 @@ static void make_result(struct dockerui *ui, const struct platform_build *v, siz
     frontend_result_set_metadata(ret, "refs.platforms", platforms.data, platforms.len);
 }
 
+/* An SBOM of every platform's result. */
+static struct error *scan_all(struct dockerui *ui, const struct sbom_options *o,
+                              const struct platform_build *v, size_t count, struct frontend_result *ret)
+{
+    CLEANUP(sbom_scanner_deinit) struct sbom_scanner s = { 0 };
+    struct bridge *b = ui->bridge;
+
+    TRY(sbom_scanner_open(b, o, &ui->build_platform, dockerui_opt(ui, "image-resolve-mode"), &s));
+    for (size_t i = 0; i < count; i++) {
+        const struct convert_result *r = &v[i].result;
+        CLEANUP(freep) char *id = platform_id(&v[i]);
+
+        TRY(sbom_scan(&s, id, b->ops->ref_def(b, v[i].ref), r->extras, r->extra_count, r->ignore_cache, ret));
+    }
+    return NULL;
+}
+
 static struct error *convert_all(struct dockerui *ui, const struct dockerui_source *src,
                                  struct frontend_result *ret)
 {
     size_t count = MAX(ui->target_count, (size_t)1);
     struct platform_build *v = xcalloc(count, sizeof(*v));
-    struct error *e;
+    CLEANUP(sbom_options_deinit) struct sbom_options sbom = { 0 };
+    struct error *e = sbom_options_parse(&ui->opts, &sbom);
 
     for (size_t i = 0; i < count; i++) {
         v[i].ui = ui;
+        v[i].sbom = sbom.wanted;
         v[i].source = src;
         v[i].target = ui->target_count > 0 ? &ui->targets[i] : NULL;
         v[i].warns = i == 0;
         df_image_init(&v[i].result.image);
         df_image_init(&v[i].result.base_image);
     }
-    e = add_sources(build_platforms(v, count), src);
+    if (e == NULL)
+        e = add_sources(build_platforms(v, count), src);
     if (e == NULL)
         make_result(ui, v, count, ret);
+    if (e == NULL && sbom.wanted)
+        e = scan_all(ui, &sbom, v, count, ret);
     for (size_t i = 0; i < count; i++)
         convert_result_deinit(&v[i].result);
     free(v);

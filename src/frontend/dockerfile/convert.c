@@ -12,6 +12,11 @@
 
 void convert_result_deinit(struct convert_result *r)
 {
+    for (size_t i = 0; i < r->extra_count; i++) {
+        free(r->extras[i].name);
+        llb_def_unref(r->extras[i].def);
+    }
+    free(r->extras);
     llb_def_unref(r->def);
     df_image_deinit(&r->image);
     df_image_deinit(&r->base_image);
@@ -182,6 +187,62 @@ static void set_image_platform(struct convert *c, struct platform *p)
     }
 }
 
+/* BUILDKIT_SBOM_SCAN_*: a boolean for all stages, or a list of their names. */
+static bool scan_wanted(const char *stage, const char *value)
+{
+    CLEANUP(strv_deinit) struct strv names = { 0 };
+    bool b;
+
+    if (parse_bool(value, &b) == 0)
+        return b;
+    strv_split(&names, value, ',');
+    return strv_has(&names, stage);
+}
+
+static bool stage_scans(const struct convert *c, const struct build_stage *s, const char *arg)
+{
+    const char *global = llb_env_get(c->global_args, arg);
+    bool wanted = global != NULL && scan_wanted(s->name, global);
+
+    for (size_t i = 0; i < s->arg_count; i++) {
+        if (streq(s->args[i].key, arg) && s->args[i].value != NULL)
+            wanted = scan_wanted(s->name, s->args[i].value);
+    }
+    return wanted;
+}
+
+static struct error *add_extra(struct convert *c, const char *name, struct llb_state s,
+                               struct convert_result *ret)
+{
+    struct sbom_extra *x;
+
+    ret->extras = xreallocarray(ret->extras, ret->extra_count + 1, sizeof(*ret->extras));
+    x = &ret->extras[ret->extra_count++];
+    *x = (struct sbom_extra){ .name = xstrdup(name) };
+    return err_wrap(llb_marshal(c->b, s, c->target, &x->def), "failed to marshal LLB definition");
+}
+
+/* What BUILDKIT_SBOM_SCAN_CONTEXT and _STAGE ask for. */
+static struct error *find_extras(struct convert *c, struct build_stage *target, struct llb_state context,
+                                 struct convert_result *ret)
+{
+    CLEANUP(ptrv_deinit) struct ptrv stages = { 0 };
+
+    ret->ignore_cache = target->ignore_cache;
+    if (stage_scans(c, target, "BUILDKIT_SBOM_SCAN_CONTEXT"))
+        TRY(add_extra(c, "context", context, ret));
+    stages_reachable(c, target, &stages);
+    for (size_t i = 0; i < stages.len; i++) {
+        const struct build_stage *s = stages.v[i];
+
+        if (s == target || !stage_scans(c, s, "BUILDKIT_SBOM_SCAN_STAGE"))
+            continue;
+        ret->ignore_cache = ret->ignore_cache || s->ignore_cache;
+        TRY(add_extra(c, s->name, s->state, ret));
+    }
+    return NULL;
+}
+
 static struct error *finish(struct convert *c, struct build_stage *target, const struct map *ctx_paths,
                             struct convert_result *ret)
 {
@@ -201,6 +262,8 @@ static struct error *finish(struct convert *c, struct build_stage *target, const
     if (target->image.platform.os != NULL)
         platform_normalize(&target->image.platform);
     TRY(err_wrap(llb_marshal(c->b, target->state, c->target, &ret->def), "failed to marshal LLB definition"));
+    if (c->o->sbom)
+        TRY(find_extras(c, target, context, ret));
     df_image_copy(&ret->image, &target->image);
     ret->has_base = target->has_base_image;
     df_image_copy(&ret->base_image, &target->base_image);

@@ -17,6 +17,7 @@
 #include "frontend/dockerfile/dockerui.h"
 #include "frontend/dockerfile/image.h"
 #include "frontend/dockerfile/lint.h"
+#include "frontend/sbom.h"
 
 struct outline;
 
@@ -28,6 +29,7 @@ struct convert_options {
     void *warn_ctx;
     struct outline *outline; /* filled when not NULL; released by the caller */
     bool all_stages;         /* every stage of the file is looked at, not only those that the target needs */
+    bool sbom;               /* tell what an SBOM scanner is to see besides the result */
     bool only_check;         /* end behind the checks: nothing is marshalled, the result stays empty */
 };
 
@@ -38,6 +40,9 @@ struct convert_result {
     struct df_image base_image; /* config of the image that the target's chain starts from, as it was */
     bool has_epoch;
     int64_t epoch; /* SOURCE_DATE_EPOCH, seconds */
+    struct sbom_extra *extras;
+    size_t extra_count;
+    bool ignore_cache; /* of the target or of an extra stage */
 };
 void convert_result_deinit(struct convert_result *r);
 

@@ -317,14 +317,6 @@ static struct error *parse_multi_platform(struct dockerui *ui)
     return NULL;
 }
 
-static struct error *parse_attestations(struct dockerui *ui)
-{
-    if (dockerui_opt(ui, "attest:sbom") != NULL ||
-        dockerui_opt(ui, ARG_PREFIX "BUILDKIT_ATTEST_SBOM") != NULL)
-        return err_new(ERR_UNIMPLEMENTED, "SBOM attestations are not supported yet");
-    return NULL;
-}
-
 static struct error *parse_arguments(struct dockerui *ui)
 {
     const char *v;
@@ -379,7 +371,6 @@ static struct error *parse_all(struct dockerui *ui)
     TRY(parse_network(ui));
     parse_no_cache(ui);
     TRY(parse_multi_platform(ui));
-    TRY(parse_attestations(ui));
     return parse_arguments(ui);
 }
 
