@@ -359,12 +359,22 @@ static struct error *stream_error(struct api_request *r, struct error *e)
     return w;
 }
 
+/* BuildKit's clients ask for it themselves; here the argument is all there is. */
+static bool wants_inline_cache(const struct map *attrs)
+{
+    const char *v = strmap_get(attrs, "build-arg:BUILDKIT_INLINE_CACHE");
+    bool wanted = false;
+
+    return v != NULL && parse_bool(v, &wanted) == 0 && wanted;
+}
+
 static struct error *build_v2(struct api_request *r)
 {
     CLEANUP(build_query_deinit) struct build_query b = { 0 };
     CLEANUP(map_deinit) struct map response = { 0 };
     const char *session = api_query(r, "session"), *id = api_query(r, "buildid");
-    struct build_exporter exporter;
+    struct build_exporter exporter, inline_cache;
+    struct map no_attrs = { 0 };
     struct error *e;
     char ref[26];
 
@@ -378,7 +388,10 @@ static struct error *build_v2(struct api_request *r)
                                .frontend_attrs = &b.attrs,
                                .exporters = &exporter,
                                .exporter_count = b.exporter == NULL ? 0 : 1,
+                               .cache_exports = &inline_cache,
+                               .cache_export_count = wants_inline_cache(&b.attrs) ? 1 : 0,
                                .entitlements = &b.entitlements };
+    inline_cache = (struct build_exporter){ .type = "inline", .attrs = &no_attrs };
     e = run_build(r, &q, b.quiet, &response);
     if (e == NULL)
         e = send_result(r, &b, &response);

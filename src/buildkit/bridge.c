@@ -288,6 +288,11 @@ static struct error *check_frontend(struct bridge *b, const char *source)
     return frontend_failure(frontend_check_source(of(b)->builder->config, source));
 }
 
+static void import_caches(struct bridge *b, const struct cache_imports *l)
+{
+    build_import_caches(of(b), l);
+}
+
 static const struct bridge_ops bridge_ops = {
     .solve = solve,
     .solve_frontend = solve_frontend,
@@ -300,6 +305,7 @@ static const struct bridge_ops bridge_ops = {
     .ref_def = def_of,
     .warn = warn,
     .check_frontend = check_frontend,
+    .import_caches = import_caches,
 };
 
 void bridge_init(struct request *r)

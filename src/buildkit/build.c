@@ -202,6 +202,17 @@ static void exporter_list_deinit(struct exporter_list *l)
     *l = (struct exporter_list){ 0 };
 }
 
+struct exporters {
+    struct exporter_list results;
+    struct cache_exporter_list caches;
+};
+
+static void exporters_deinit(struct exporters *l)
+{
+    exporter_list_deinit(&l->results);
+    cache_exporter_list_deinit(&l->caches);
+}
+
 /* A word names a source: the frontend finds out what time that is. */
 static bool epoch_is_number(const char *text)
 {
@@ -340,34 +351,38 @@ static struct error *export_run(void *arg)
     return exporter_run(t->exporter, &t->context, t->source, &t->response);
 }
 
+static struct export_context export_context(struct build *u, const struct build_request *r, int index)
+{
+    const struct builder_config *c = u->builder->config;
+
+    return (struct export_context){ .solver = c->solver,
+                                    .store = c->store,
+                                    .registry = c->ops->registry,
+                                    .sessions = *job_sessions(u->job),
+                                    .progress = job_progress(u->job),
+                                    .session_id = r->session_id,
+                                    .build_ref = u->ref,
+                                    .index = index,
+                                    .hostname = c->hostname,
+                                    .version = c->version,
+                                    .compatibility = u->compatibility,
+                                    .named = c->image_named,
+                                    .ctx = c->ctx };
+}
+
 static struct error *run_exports(struct build *u, const struct build_request *r,
                                  const struct exporter_list *l, const struct export_source *source,
                                  struct map *response)
 {
     CLEANUP(freep) struct export_task *tasks = xcalloc(l->len + 1, sizeof(*tasks));
-    const struct builder_config *c = u->builder->config;
     struct error *e = NULL;
     struct group g;
 
     group_open(&g, 0);
     for (size_t i = 0; i < l->len; i++) {
-        tasks[i] = (struct export_task){
-            .exporter = l->v[i],
-            .source = source,
-            .context = { .solver = c->solver,
-                         .store = c->store,
-                         .registry = c->ops->registry,
-                         .sessions = *job_sessions(u->job),
-                         .progress = job_progress(u->job),
-                         .session_id = r->session_id,
-                         .build_ref = u->ref,
-                         .index = (int)i,
-                         .hostname = c->hostname,
-                         .version = c->version,
-                         .compatibility = u->compatibility,
-                         .named = c->image_named,
-                         .ctx = c->ctx },
-        };
+        tasks[i] = (struct export_task){ .exporter = l->v[i],
+                                         .source = source,
+                                         .context = export_context(u, r, (int)i) };
         strmap_init(&tasks[i].response);
         if (l->len == 1)
             e = export_run(&tasks[i]);
@@ -401,17 +416,14 @@ static struct error *export_results(struct build *u, const struct build_request 
     return run_exports(u, r, l, source, response);
 }
 
-static struct error *finish_refs(struct build *u, const struct build_request *r,
-                                 const struct exporter_list *l, struct export_ref *refs, size_t count,
-                                 struct map *response)
+static struct error *finish_results(struct build *u, const struct build_request *r, const struct exporters *l,
+                                    struct export_ref *refs, size_t count, struct map *response)
 {
     struct frontend_result *res = &u->result;
     CLEANUP(result_platforms_deinit) struct result_platforms platforms = { 0 };
     struct export_source source = { .refs = refs, .multi = res->multi, .result = res };
 
-    TRY(attest_capture(u));
-    TRY(attest_scan(u, &u->attest));
-    if (l->len == 0)
+    if (l->results.len == 0)
         return NULL;
     if (res->multi && frontend_result_metadata(res, "refs.platforms") == NULL)
         return err_new(ERR_INVALID, "unable to export multiple refs, missing platforms mapping");
@@ -419,11 +431,29 @@ static struct error *finish_refs(struct build *u, const struct build_request *r,
     TRY(name_refs(&platforms, res->multi, refs, count));
     source.ref_count = MIN(count, platforms.len);
     attach_configs(res, refs, count);
-    return export_results(u, r, l, &source, response);
+    return export_results(u, r, &l->results, &source, response);
+}
+
+static struct error *finish_refs(struct build *u, const struct build_request *r, const struct exporters *l,
+                                 struct export_ref *refs, size_t count, struct map *response)
+{
+    struct export_context c = export_context(u, r, 0);
+    struct cache_source *inside = NULL;
+
+    TRY(attest_capture(u));
+    TRY(attest_scan(u, &u->attest));
+    TRY(inline_caches(&l->caches, &u->result, count, &inside));
+    for (size_t i = 0; inside != NULL && i < u->result.ref_count; i++)
+        refs[i].inline_cache = &inside[i];
+    struct error *e = finish_results(u, r, l, refs, count, response);
+
+    inline_caches_free(inside, count);
+    TRY(e);
+    return export_caches(&l->caches, &u->result, &c, response);
 }
 
 /* Check what came back (protocol.md 11.2), run it, export it. */
-static struct error *finish(struct build *u, const struct build_request *r, const struct exporter_list *l,
+static struct error *finish(struct build *u, const struct build_request *r, const struct exporters *l,
                             struct map *response)
 {
     struct frontend_result *res = &u->result;
@@ -445,7 +475,7 @@ static struct error *finish(struct build *u, const struct build_request *r, cons
         refs[i].snapshot = v[i].snapshot;
     if (e == NULL)
         e = finish_refs(u, r, l, refs, n, response);
-    if (l->len > 0)
+    if (l->results.len > 0)
         trace(u, "exported");
     for (size_t i = 0; i < n; i++)
         platform_deinit(&refs[i].platform);
@@ -458,7 +488,7 @@ static struct error *finish(struct build *u, const struct build_request *r, cons
  * -----------------------------------------------------------------------------------------------------------------
  */
 
-static struct error *build_run(struct build *u, const struct build_request *r, const struct exporter_list *l,
+static struct error *build_run(struct build *u, const struct build_request *r, const struct exporters *l,
                                struct map *response)
 {
     struct error *e;
@@ -509,6 +539,7 @@ static void build_free(struct build *u)
     request_free(u->scanner);
     request_deinit(&u->root);
     attest_options_deinit(&u->attest);
+    import_set_deinit(&u->imports);
     free(u->ref);
     free(u);
 }
@@ -537,13 +568,14 @@ static void shorten_frontend(struct build_request *r, struct map *ret_attrs)
 
 static struct error *build_whole(struct builder *b, const struct build_request *r, struct map *response)
 {
-    CLEANUP(exporter_list_deinit) struct exporter_list exporters = { 0 };
+    CLEANUP(exporters_deinit) struct exporters exporters = { 0 };
     struct attest_options attest = { 0 };
     char id[26];
     struct build *u;
     struct error *e;
 
-    TRY(resolve_exporters(r, &exporters));
+    TRY(resolve_exporters(r, &exporters.results));
+    TRY(resolve_cache_exporters(r, &exporters.caches));
     TRY(check_entitlements(b, r->entitlements));
     if (r->source_policy != NULL)
         TRY(policy_check(r->source_policy));
@@ -561,16 +593,17 @@ static struct error *build_whole(struct builder *b, const struct build_request *
     u->compatibility = r->compatibility == 0 ? COMPATIBILITY_CURRENT : r->compatibility;
     u->builder = b;
     u->ref = xstrdup(r->ref != NULL && r->ref[0] != '\0' ? r->ref : id);
+    import_set_init(&u->imports);
     request_init(&u->root, u, NULL, r->frontend, r->frontend_attrs, r->frontend_inputs);
     gateway_init(&u->gateway, &u->root);
     u->policy = r->source_policy;
     u->policy_session = r->policy_session;
     u->root.bridge.session_id = r->session_id == NULL ? "" : r->session_id;
-    e = open_build(b, r, &exporters, u);
+    e = open_build(b, r, &exporters.results, u);
     if (e == NULL) {
         struct build_request named = *r;
         named.ref = u->ref;
-        u->record = r->internal ? NULL : history_begin(b->history, &named, exporters.v);
+        u->record = r->internal ? NULL : history_begin(b->history, &named, exporters.results.v);
         register_build(u);
         log_push("build", u->ref);
         e = build_run(u, r, &exporters, response);

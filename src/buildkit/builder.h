@@ -79,6 +79,10 @@ struct build_request {
     const struct map *frontend_inputs; /* name -> struct llb_def * */
     const struct build_exporter *exporters;
     size_t exporter_count;
+    const struct build_exporter *cache_exports; /* types registry, local, inline */
+    size_t cache_export_count;
+    const struct cache_imports
+        *cache_imports; /* for `definition`; NULL: none.  Frontends name theirs in options */
     const struct strv *entitlements;
     const Pol__Policy *source_policy; /* NULL: none */
     const char *policy_session;       /* of the client's PolicyVerifier; NULL or "": none */

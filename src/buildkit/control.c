@@ -11,6 +11,12 @@ void strmap_from_entries(Kv__Str *const *entries, size_t n, struct map *m)
     pb_to_strmap(entries, n, m);
 }
 
+void cache_imports_from_entries(Bk__CacheOptionsEntry *const *entries, size_t n, struct cache_imports *l)
+{
+    for (size_t i = 0; i < n; i++)
+        pb_to_strmap(entries[i]->attrs, entries[i]->n_attrs, cache_imports_add(l, entries[i]->type));
+}
+
 static void unref_def(void *def)
 {
     llb_def_unref(def);
@@ -44,10 +50,6 @@ static struct error *check_version(int64_t v)
 static struct error *check_supported(const Bk__SolveRequest *q)
 {
     TRY(check_version(q->compatibility_version));
-    if (q->cache != NULL && (q->cache->n_exports > 0 || q->cache->export_ref_deprecated[0] != '\0')) {
-        const char *type = q->cache->n_exports > 0 ? q->cache->exports[0]->type : "registry";
-        return err_new(ERR_UNIMPLEMENTED, "cache export of type \"%s\" is not supported yet", type);
-    }
     if (q->proxy_network)
         return err_new(ERR_UNIMPLEMENTED, "the proxy network is not supported yet");
     return NULL;
@@ -70,6 +72,51 @@ static size_t exporters_of(const Bk__SolveRequest *q, struct build_exporter *v, 
         n = 1;
     }
     return n;
+}
+
+/* Caches to write: the new list, then the deprecated single one, which is a registry's. */
+static size_t cache_exports_of(const Bk__CacheOptions *c, struct build_exporter *v, struct map *attrs)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->n_exports; i++) {
+        strmap_from_entries(c->exports[i]->attrs, c->exports[i]->n_attrs, &attrs[n]);
+        v[n] = (struct build_exporter){ .type = c->exports[i]->type, .attrs = &attrs[n] };
+        n++;
+    }
+    if (c->export_ref_deprecated[0] != '\0') {
+        strmap_from_entries(c->export_attrs_deprecated, c->n_export_attrs_deprecated, &attrs[n]);
+        strmap_set(&attrs[n], "ref", c->export_ref_deprecated);
+        v[n] = (struct build_exporter){ .type = "registry", .attrs = &attrs[n] };
+        n++;
+    }
+    return n;
+}
+
+static void cache_imports_of(const Bk__CacheOptions *c, struct cache_imports *l)
+{
+    cache_imports_from_entries(c->imports, c->n_imports, l);
+    for (size_t i = 0; i < c->n_import_refs_deprecated; i++)
+        strmap_set(cache_imports_add(l, "registry"), "ref", c->import_refs_deprecated[i]);
+}
+
+/* With its caches; they live as long as the call. */
+static struct error *build_cached(struct builder *b, const Bk__CacheOptions *c, struct build_request *r,
+                                  struct map *response)
+{
+    CLEANUP(freep) struct build_exporter *exports = xcalloc(c->n_exports + 1, sizeof(*exports));
+    CLEANUP(freep) struct map *attrs = xcalloc(c->n_exports + 1, sizeof(*attrs));
+    CLEANUP(cache_imports_deinit) struct cache_imports imports = { 0 };
+
+    r->cache_exports = exports;
+    r->cache_export_count = cache_exports_of(c, exports, attrs);
+    cache_imports_of(c, &imports);
+    r->cache_imports = &imports;
+    struct error *e = builder_build(b, r, response);
+
+    for (size_t i = 0; i < r->cache_export_count; i++)
+        map_deinit(&attrs[i]);
+    return e;
 }
 
 static struct error *solve_request(struct builder *b, const Bk__SolveRequest *q, struct map *response)
@@ -100,7 +147,7 @@ static struct error *solve_request(struct builder *b, const Bk__SolveRequest *q,
     r.policy_session = q->source_policy_session;
     r.exporters = exporters;
     r.exporter_count = exporters_of(q, exporters, exporter_attrs);
-    e = builder_build(b, &r, response);
+    e = q->cache != NULL ? build_cached(b, q->cache, &r, response) : builder_build(b, &r, response);
     for (size_t i = 0; i < r.exporter_count; i++)
         map_deinit(&exporter_attrs[i]);
     return e;

@@ -348,6 +348,12 @@ static struct error *solve_any(const struct bridge_call *c, const Gw__SolveReque
     CLEANUP(map_deinit) struct map inputs = { 0 };
     struct bridge *b = bridge_call_bridge(c);
 
+    if (q->n_cache_imports > 0) {
+        CLEANUP(cache_imports_deinit) struct cache_imports caches = { 0 };
+
+        cache_imports_from_entries(q->cache_imports, q->n_cache_imports, &caches);
+        b->ops->import_caches(b, &caches);
+    }
     if (q->frontend[0] == '\0')
         return solve_definition(c, q, r);
     if (q->definition != NULL && q->definition->n_def > 0)

@@ -16,6 +16,7 @@
 #include "buildkit/policy.h"
 #include "buildkit/provenance.h"
 #include "buildkit/request.h"
+#include "export/cache.h"
 #include "export/export.h"
 #include "task/task.h"
 #include "wire/pb.h"
@@ -23,6 +24,13 @@
 #define STATUS_WAIT_NS (6 * NS_PER_SEC) /* Status before Solve */
 #define BRIDGE_WAIT_NS (3 * NS_PER_SEC) /* LLBBridge calls before Solve */
 #define ENDED_KEEP_NS (10 * NS_PER_SEC) /* Status after the end */
+
+/* Caches that a build reads, each once. */
+struct import_set {
+    struct mutex lock;
+    struct cond changed;
+    struct map states; /* name -> enum import_state */
+};
 
 struct build {
     struct request root; /* its bridge is the client's, over the gateway */
@@ -32,6 +40,7 @@ struct build {
     const Pol__Policy *policy;  /* of the request, borrowed; NULL: none */
     const char *policy_session; /* the same */
     struct lease *lease;        /* what resolving images brought in */
+    struct import_set imports;  /* of the build's caches */
     unsigned users;             /* calls under way; the builder's lock */
     bool closing;               /* no new users */
     bool driven;                /* by a client, over the gateway, until Return */
@@ -81,6 +90,31 @@ struct error *build_find(struct builder *b, const char *ref, int64_t timeout_ns,
 void build_put(struct build *u);
 void build_putp(struct build **u);
 void bridge_init(struct request *r);
+
+/* ---- build caches (cache.c)
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+struct cache_exporter_list {
+    struct cache_exporter **v;
+    size_t len;
+};
+void cache_exporter_list_deinit(struct cache_exporter_list *l);
+/* Errors: "duplicate cache exports [registry]", as cache_exporter_resolve. */
+struct error *resolve_cache_exporters(const struct build_request *r,
+                                      struct cache_exporter_list *ret) MUST_CHECK;
+void import_set_init(struct import_set *s);
+void import_set_deinit(struct import_set *s);
+/* As bridge_ops.import_caches; all at once. */
+void build_import_caches(struct build *u, const struct cache_imports *l);
+/* What each result was made of, for the image that is made of it; *ret (malloc'd, of `count`) is NULL when
+ * nobody asked. */
+struct error *inline_caches(const struct cache_exporter_list *l, const struct frontend_result *res,
+                            size_t count, struct cache_source **ret) MUST_CHECK;
+void inline_caches_free(struct cache_source *v, size_t count);
+/* All others, side by side.  `c`: their common context. */
+struct error *export_caches(const struct cache_exporter_list *l, const struct frontend_result *res,
+                            const struct export_context *c, struct map *response) MUST_CHECK;
 
 /* ---- bridge helpers for the gRPC face
  * ---------------------------------------------------------------------------------------- */
@@ -135,6 +169,7 @@ extern const size_t control_method_count, gateway_method_count, content_method_c
 
 /* The value of FrontendAttrs etc. as a string map. */
 void strmap_from_entries(Kv__Str *const *entries, size_t n, struct map *m);
+void cache_imports_from_entries(Bk__CacheOptionsEntry *const *entries, size_t n, struct cache_imports *l);
 /* FrontendInputs as name -> struct llb_def * (references; freed with the map). */
 struct error *inputs_from_entries(Bk__DefinitionEntry *const *entries, size_t n, struct map *m) MUST_CHECK;
 

@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "export/attestation.h"
+#include "export/cache.h"
 #include "oci/gojson.h"
 #include "task/task.h"
 
@@ -120,13 +121,29 @@ static const struct frontend_metadata *base_config(const struct commit *c, const
     return m != NULL ? m : frontend_result_metadata(c->source->result, "containerimage.base.config");
 }
 
+static struct error *inline_cache(struct commit *c, const struct export_ref *ref, const struct layer_list *l,
+                                  struct buf *out)
+{
+    static const char row[] = "preparing layers for inline cache";
+
+    if (ref->inline_cache == NULL)
+        return NULL;
+    reporter_status(c->reporter, row, "", 0, 0, false);
+    struct error *e = cache_inline(ref->inline_cache, l->diff_ids, l->count, out);
+
+    reporter_status(c->reporter, row, "", 0, 0, true);
+    return e;
+}
+
 static struct error *put_config(struct commit *c, const struct export_ref *ref, const struct layer_list *l,
                                 const int64_t *epoch_s, struct digest *ret, size_t *ret_len)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
+    CLEANUP(buf_deinit) struct buf cache = { 0 };
     CLEANUP(freep) char *id = NULL;
 
-    TRY(image_config_finish(epoch_s, ref, base_config(c, ref), l->diff_ids, l->count, &text));
+    TRY(inline_cache(c, ref, l, &cache));
+    TRY(image_config_finish(epoch_s, ref, base_config(c, ref), l->diff_ids, l->count, &cache, &text));
     TRY(blob_put(c->context->store, c->lease, text.data, text.len, ret));
     id = xasprintf("exporting config %s", ret->s);
     reporter_status(c->reporter, id, "", 0, 0, true);

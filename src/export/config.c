@@ -226,7 +226,7 @@ static json_t *rootfs(const struct digest *diff_ids, size_t count)
 
 struct error *image_config_finish(const int64_t *epoch_s, const struct export_ref *ref,
                                   const struct frontend_metadata *base, const struct digest *diff_ids,
-                                  size_t count, struct buf *out)
+                                  size_t count, const struct buf *inline_cache, struct buf *out)
 {
     json_t *j = NULL, *rows, *history, *h, *base_config = NULL;
     size_t i;
@@ -247,6 +247,9 @@ struct error *image_config_finish(const int64_t *epoch_s, const struct export_re
     json_object_set_new(j, "rootfs", rootfs(diff_ids, count));
     json_object_set_new(j, "history",
                         json_array_size(history) == 0 ? (json_decref(history), json_null()) : history);
+    json_object_del(j, "moby.buildkit.cache.v0"); /* another image's */
+    if (inline_cache->len > 0)
+        json_object_set_new(j, "moby.buildkit.cache.v0", json_stringn(inline_cache->data, inline_cache->len));
     go_json(out, j, NULL, true);
     json_decref(j);
     return NULL;

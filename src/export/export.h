@@ -9,6 +9,8 @@
 #include "registry/registry.h"
 #include "solver/solver.h"
 
+struct cache_source;
+
 /* One result of a build with everything evaluated. */
 struct export_ref {
     const char *key;           /* platform id; NULL for the single ref */
@@ -17,6 +19,7 @@ struct export_ref {
     struct snapshot *snapshot; /* NULL: scratch */
     const void *config;        /* containerimage.config bytes; NULL: none */
     size_t config_len;
+    const struct cache_source *inline_cache; /* goes into the image; NULL: none */
 };
 /* Something attested of a result.  Its content is a file or a folder of `snapshot`, or made when it is asked
  * for. */

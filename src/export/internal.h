@@ -65,10 +65,11 @@ struct error *image_commit(struct exporter *e, const struct export_context *c,
 struct error *export_epoch(const struct exporter *e, const struct export_source *src,
                            const struct export_ref *ref, bool *ret_has, int64_t *ret_s) MUST_CHECK;
 /* The image config as stored: layers, history, times filled in (a default one when the ref has none). `base`:
- * the config of the image it was built from, or NULL. `epoch_s` NULL: none. */
+ * the config of the image it was built from, or NULL. `epoch_s` NULL: none. `inline_cache`: base64 of
+ * records, may be empty. */
 struct error *image_config_finish(const int64_t *epoch_s, const struct export_ref *ref,
                                   const struct frontend_metadata *base, const struct digest *diff_ids,
-                                  size_t count, struct buf *out) MUST_CHECK;
+                                  size_t count, const struct buf *inline_cache, struct buf *out) MUST_CHECK;
 /* Push to every name, docker's way or by digest. */
 struct error *image_push(const struct exporter *e, const struct export_context *c, const struct strv *names,
                          const struct committed_image *i, struct vertex_reporter *r) MUST_CHECK;

@@ -148,6 +148,36 @@ struct error *layer_known(struct store *s, const char *id, struct descriptor *re
     return e;
 }
 
+struct item_collect {
+    struct layer_item *items;
+    struct store *store;
+    struct lease *lease;
+    const struct layer_format *format;
+};
+
+static struct error *collect_item(void *ctx, size_t i)
+{
+    struct item_collect *c = ctx;
+    CLEANUP(descriptor_deinit) struct descriptor have = { 0 };
+    struct layer_item *item = &c->items[i];
+    int64_t size;
+
+    if (item->blob.media_type != NULL)
+        return NULL;
+    TRY(snapshot_layer_diff_id(item->snapshot, item->index, &item->diff_id, &size));
+    TRY(snapshot_layer_blob(item->snapshot, item->index, &have));
+    lease_add_blob(c->lease, &have.digest);
+    return layer_compress(c->store, c->lease, &item->diff_id, &have, c->format, &item->blob);
+}
+
+struct error *layers_collect_items(struct layer_item *items, size_t count, struct store *store,
+                                   struct lease *lease, const struct layer_format *f)
+{
+    struct item_collect c = { items, store, lease, f };
+
+    return count == 0 ? NULL : for_each_layer(count, collect_item, &c);
+}
+
 /* ---- times ---- */
 
 struct clamp {

@@ -17,6 +17,16 @@ void layer_list_deinit(struct layer_list *l);
 /* Waits for disk and CPU, several layers at once.  The blobs are held by `lease`. */
 struct error *layers_collect(struct snapshot *s, struct store *store, struct lease *lease,
                              const struct layer_format *f, struct layer_list *ret) MUST_CHECK;
+/* One layer of many that are wanted. */
+struct layer_item {
+    struct snapshot *snapshot; /* borrowed */
+    size_t index;
+    struct descriptor blob; /* zeroed: to be filled */
+    struct digest diff_id;
+};
+/* As layers_collect, for those that are not filled yet. */
+struct error *layers_collect_items(struct layer_item *items, size_t count, struct store *store,
+                                   struct lease *lease, const struct layer_format *f) MUST_CHECK;
 /* The same layers with no file time after `epoch_s`, except those that are the base image's (`base` diff IDs,
  * lowest first).  They are layers of the store too.  *ret_kept: how many of the first are the base's. */
 struct error *layers_clamp(struct snapshot *s, struct store *store, struct lease *lease, int64_t epoch_s,

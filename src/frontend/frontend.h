@@ -122,6 +122,21 @@ struct frontend_warning {
     size_t range_count;
 };
 
+/* A build cache to look into: type "registry" with attribute ref, "local" with src and digest. */
+struct cache_import {
+    char *type;
+    struct map attrs; /* string map */
+};
+struct cache_imports {
+    struct cache_import *v;
+    size_t len;
+};
+void cache_imports_deinit(struct cache_imports *l);
+struct map *cache_imports_add(struct cache_imports *l, const char *type); /* its attributes, to be filled */
+/* Those of the options cache-imports (JSON) and cache-from (references, separated by commas); added.  Errors:
+ * ERR_INVALID "failed to unmarshal cache-imports ...". */
+struct error *cache_imports_parse(const struct map *opts, struct cache_imports *l) MUST_CHECK;
+
 struct bridge {
     const struct bridge_ops *ops;
     /* Facts of this build, set before the frontend runs; borrowed. */
@@ -156,6 +171,9 @@ struct bridge_ops {
                                  int64_t *ret_seconds, bool *ret_known);
     /* May this build run the frontend that `source` names?  NULL: any. */
     struct error *(*check_frontend)(struct bridge *b, const char *source);
+    /* What is solved from now on is looked for in these caches too.  One that cannot be read is told to the
+     * user and is no error; each is read once for a build. */
+    void (*import_caches)(struct bridge *b, const struct cache_imports *l);
 };
 
 /* A frontend: opts map string -> char * (FrontendAttrs / FrontendOpt), inputs map string -> struct llb_def *.

@@ -11,6 +11,7 @@
 #include "base/limits.h"
 #include "oci/compress.h"
 #include "oci/image.h"
+#include "task/task.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -38,8 +39,7 @@ static bool have(struct store *s, const struct digest *d)
     return there;
 }
 
-/* A document's bytes, brought into the store when they are not there. */
-static struct error *document(struct provider *p, const struct descriptor *d, struct buf *out)
+struct error *provider_document(struct provider *p, const struct descriptor *d, struct buf *out)
 {
     if (d->size > (int64_t)LIMIT_MANIFEST)
         return err_new(ERR_INVALID, "%s has %lld bytes: too large for a document", d->digest.s,
@@ -49,6 +49,38 @@ static struct error *document(struct provider *p, const struct descriptor *d, st
     if (p->lease != NULL)
         lease_add_blob(p->lease, &d->digest);
     return blob_read(p->store, &d->digest, LIMIT_MANIFEST, out);
+}
+
+static struct error *fill(struct ingest *to, struct stream *from)
+{
+    CLEANUP(freep) char *chunk = xmalloc(256 * KIB);
+    ssize_t n;
+
+    while ((n = stream_read(from, chunk, 256 * KIB)) > 0)
+        TRY(ingest_write(to, chunk, (size_t)n));
+    return n < 0 ? task_error((int)n, "read a blob") : NULL;
+}
+
+/* A registry's stream goes into the store on its own way; any other is put there. */
+struct error *provider_keep(struct provider *p, const struct descriptor *d)
+{
+    CLEANUP(stream_closep) struct stream *in = NULL;
+    struct ingest *to = NULL;
+    int64_t have_bytes;
+    struct digest got;
+
+    if (p->fetch_any)
+        return p->fetch(p, d);
+    TRY(p->open(p, d, NULL, &in));
+    TRY(ingest_begin(p->store, p->lease, d->digest.s, &have_bytes, &to));
+    struct error *e = ingest_reset(to);
+
+    if (e == NULL)
+        e = fill(to, in);
+    if (e == NULL)
+        e = ingest_commit(to, &d->digest, d->size, &got);
+    ingest_close(to, false);
+    return e;
 }
 
 /* From index to manifest, by platform. */
@@ -66,7 +98,7 @@ static struct error *find_manifest(struct provider *p, const char *ref, const st
             depth == INDEX_DEPTH ? err_new(ERR_INVALID, "%s: indexes are nested too deep", ref) : NULL;
 
         if (e == NULL)
-            e = document(p, &at, &text);
+            e = provider_document(p, &at, &text);
         if (e == NULL)
             e = image_index_parse(text.data, text.len, at.media_type, &index);
         if (e == NULL) {
@@ -95,10 +127,10 @@ static struct error *complete(struct provider *p, const char *ref, const struct 
     struct error *e;
 
     TRY(find_manifest(p, ref, platform == NULL ? platform_host() : platform, &ret->target, &ret->manifest));
-    TRY(document(p, &ret->manifest, &text));
+    TRY(provider_document(p, &ret->manifest, &text));
     e = image_manifest_parse(text.data, text.len, ret->manifest.media_type, &m);
     if (e == NULL)
-        e = document(p, &m.config, &ret->config);
+        e = provider_document(p, &m.config, &ret->config);
     image_manifest_deinit(&m);
     return e;
 }
@@ -131,14 +163,14 @@ static struct error *registry_open_blob(struct provider *p, const struct descrip
     return registry_open(r->registry, &r->ref, r->auth, p->store, p->lease, d, progress, ret);
 }
 
-static void registry_image_deinit(struct registry_image *r)
+void registry_image_deinit(struct registry_image *r)
 {
     reference_deinit(&r->ref);
 }
 
-static struct error *registry_image_init(const struct op_config *c, const char *ref,
-                                         const struct image_access *access, struct lease *lease,
-                                         struct registry_image *r)
+struct error *registry_image_init(const struct op_config *c, const char *ref,
+                                  const struct image_access *access, struct lease *lease,
+                                  struct registry_image *r)
 {
     const char *name = str_skip_prefix(ref, "docker-image://");
 
@@ -146,6 +178,7 @@ static struct error *registry_image_init(const struct op_config *c, const char *
         .provider = { .store = c->store,
                       .lease = lease,
                       .fetch = registry_fetch_blob,
+                      .fetch_any = true,
                       .open = registry_open_blob },
         .registry = c->registry,
     };
@@ -188,8 +221,8 @@ static struct error *local_by_digest(struct provider *p, const char *digest, str
     return NULL;
 }
 
-static struct error *local_target(struct provider *p, const struct reference *ref, struct descriptor *ret,
-                                  bool *ret_found)
+struct error *local_target(struct provider *p, const struct reference *ref, struct descriptor *ret,
+                           bool *ret_found)
 {
     CLEANUP(freep) char *name = NULL;
     struct image_record rec = { 0 };
@@ -329,7 +362,7 @@ struct pull {
     struct provider *provider;
     struct vertex_reporter *reporter;
     struct registry_progress progress;
-    struct image_manifest manifest;
+    const struct provider_layers *layers;
 };
 
 static void blob_row(void *ctx, const struct descriptor *d, const char *action, int64_t current,
@@ -381,7 +414,7 @@ static const struct stream_ops layer_ops = {
 static struct error *open_layer(void *ctx, size_t index, struct stream **ret)
 {
     struct pull *p = ctx;
-    const struct descriptor *d = &p->manifest.layers[index];
+    const struct descriptor *d = &p->layers->blobs[index];
     struct stream *raw = NULL, *plain = NULL;
     struct layer_stream *l;
 
@@ -411,51 +444,64 @@ static struct error *open_layer(void *ctx, size_t index, struct stream **ret)
     return NULL;
 }
 
-static struct error *unpack_layers(struct pull *p, const char *ref, const struct image_config *config,
-                                   struct snapshot **ret)
+struct error *provider_unpack(struct provider *provider, const struct provider_layers *l,
+                              struct vertex_reporter *reporter, struct snapshot **ret)
 {
-    size_t n = p->manifest.layer_count;
-    CLEANUP(freep) struct layer_source *sources = xcalloc(n + 1, sizeof *sources);
-    CLEANUP(freep) char *what = xasprintf("pulled from %s", ref);
+    struct pull p = { .provider = provider, .reporter = reporter, .progress = { &p, blob_row }, .layers = l };
+    CLEANUP(freep) struct layer_source *sources = xcalloc(l->count + 1, sizeof *sources);
     struct error *e;
 
-    if (config->diff_id_count != n)
-        return err_new(ERR_INVALID, "%s: %zu layers but %zu diff IDs", ref, n, config->diff_id_count);
-    if (n == 0) {
-        *ret = snapshot_empty(p->provider->store);
+    if (l->count == 0) {
+        *ret = snapshot_empty(provider->store);
         return NULL;
     }
-    e = snapshot_by_diff_ids(p->provider->store, config->diff_ids, n, ret);
+    e = snapshot_by_diff_ids(provider->store, l->diff_ids, l->count, ret);
     if (e == NULL || e->kind != ERR_NOT_FOUND)
         return e;
     err_free(e);
-    for (size_t i = 0; i < n; i++)
-        sources[i] = (struct layer_source){ .diff_id = config->diff_ids[i],
-                                            .description = what,
-                                            .blob = &p->manifest.layers[i],
+    for (size_t i = 0; i < l->count; i++)
+        sources[i] = (struct layer_source){ .diff_id = l->diff_ids[i],
+                                            .description = l->what,
+                                            .blob = &l->blobs[i],
+                                            .created_ns = l->created_ns == NULL ? 0 : l->created_ns[i],
                                             .open = open_layer,
-                                            .ctx = p };
-    return snapshot_unpack(p->provider->store, sources, n, p->provider->lease, ret);
+                                            .ctx = &p };
+    return snapshot_unpack(provider->store, sources, l->count, provider->lease, ret);
+}
+
+static struct error *unpack_image(struct provider *provider, const char *ref, const struct image_manifest *m,
+                                  const struct image_config *config, struct vertex_reporter *reporter,
+                                  struct snapshot **ret)
+{
+    CLEANUP(freep) char *what = xasprintf("pulled from %s", ref);
+    struct provider_layers l = {
+        .blobs = m->layers, .diff_ids = config->diff_ids, .count = m->layer_count, .what = what
+    };
+
+    if (config->diff_id_count != m->layer_count)
+        return err_new(ERR_INVALID, "%s: %zu layers but %zu diff IDs", ref, m->layer_count,
+                       config->diff_id_count);
+    return provider_unpack(provider, &l, reporter, ret);
 }
 
 struct error *provider_pull(struct provider *provider, const char *ref, const struct resolved_manifest *m,
                             struct vertex_reporter *reporter, struct snapshot **ret)
 {
-    struct pull p = { .provider = provider, .reporter = reporter, .progress = { &p, blob_row } };
     CLEANUP(buf_deinit) struct buf text = { 0 };
+    struct image_manifest manifest = { 0 };
     struct image_config config = { 0 };
     CLEANUP(freep) char *row = xasprintf("resolve %s", ref);
     struct error *e;
 
     if (reporter != NULL)
         reporter_status(reporter, row, "resolve", 0, 0, true);
-    TRY(document(provider, &m->manifest, &text));
-    TRY(image_manifest_parse(text.data, text.len, m->manifest.media_type, &p.manifest));
+    TRY(provider_document(provider, &m->manifest, &text));
+    TRY(image_manifest_parse(text.data, text.len, m->manifest.media_type, &manifest));
     e = image_config_parse(m->config.data, m->config.len, &config);
     if (e == NULL)
-        e = unpack_layers(&p, ref, &config, ret);
+        e = unpack_image(provider, ref, &manifest, &config, reporter, ret);
     image_config_deinit(&config);
-    image_manifest_deinit(&p.manifest);
+    image_manifest_deinit(&manifest);
     return e;
 }
 

@@ -142,13 +142,7 @@ const struct op_impl image_source = { .name = "source", .resolve = image_resolve
  * --------------------------------------------------------------------------------------------------------------
  */
 
-struct layout {
-    struct provider provider;
-    struct session *session;
-    char *store_id;
-};
-
-static void layout_deinit(struct layout *l)
+void layout_deinit(struct layout *l)
 {
     session_unref(l->session);
     free(l->store_id);
@@ -179,19 +173,28 @@ static struct error *layout_fetch(struct provider *p, const struct descriptor *d
     return blob_put(p->store, p->lease, text.data, text.len, &got);
 }
 
-static struct error *layout_init(const struct op_config *c, const char *session, const char *store_id,
-                                 const struct image_access *access, struct lease *lease, struct layout *l)
+void layout_init(struct layout *l, struct store *store, struct lease *lease, struct session *session,
+                 char *store_id)
 {
     *l = (struct layout){
-        .provider = { .store = c->store, .lease = lease, .fetch = layout_fetch, .open = layout_open }
+        .provider = { .store = store, .lease = lease, .fetch = layout_fetch, .open = layout_open },
+        .session = session,
+        .store_id = store_id,
     };
+}
+
+static struct error *find_layout(const struct op_config *c, const char *session, const char *store_id,
+                                 const struct image_access *access, struct lease *lease, struct layout *l)
+{
+    struct session *s = NULL;
+
     if (session != NULL && session[0] != '\0')
-        TRY(session_get(c->sessions, session, &l->session));
+        TRY(session_get(c->sessions, session, &s));
     else if (access != NULL && access->sessions != NULL)
-        TRY(session_group_get(access->sessions, "/containerd.services.content.v1.Content/Info", &l->session));
+        TRY(session_group_get(access->sessions, "/containerd.services.content.v1.Content/Info", &s));
     else
         return err_new(ERR_INVALID, "an OCI layout needs a session");
-    l->store_id = xasprintf("oci:%s", store_id);
+    layout_init(l, c->store, lease, s, xasprintf("oci:%s", store_id));
     return NULL;
 }
 
@@ -238,7 +241,7 @@ struct error *op_layout_resolve(const struct op_config *c, const char *ref, cons
     struct descriptor target;
     struct error *e;
 
-    TRY(layout_init(c, session_id, store_id, access, lease, &l));
+    TRY(find_layout(c, session_id, store_id, access, lease, &l));
     TRY(layout_target(&l, ref, &target));
     e = provider_resolve(&l.provider, ref, &target, o, ret);
     descriptor_deinit(&target);
@@ -289,7 +292,7 @@ static struct error *layout_run(struct op_context *c, struct snapshot **inputs, 
 
     TRY(layer_limit(c->vertex, "oci.layerlimit", &limit));
     TRY(op_lease(c, &lease));
-    TRY(layout_init(c->op_ctx, attr(c->vertex, "oci.session"), attr(c->vertex, "oci.store"), &access, lease,
+    TRY(find_layout(c->op_ctx, attr(c->vertex, "oci.session"), attr(c->vertex, "oci.store"), &access, lease,
                     &l));
     TRY(resolve_layout(c, lease, &m));
     e = provider_pull(&l.provider, name_of(c->vertex), &m, c->reporter, &all);

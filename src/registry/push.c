@@ -46,7 +46,14 @@ static struct error *add_blob(struct registry_push *p, const struct descriptor *
 
     if (media_type_is_foreign_layer(d->media_type))
         return NULL; /* stays where its URL says */
-    TRY(blob_stat(p->store, &d->digest, &info));
+    struct error *e = blob_stat(p->store, &d->digest, &info);
+
+    if (err_is(e, ERR_NOT_FOUND) && p->options->bring != NULL) {
+        err_free(e);
+        add_once(&p->blobs, &p->blob_count, d);
+        return NULL;
+    }
+    TRY(e);
     if (info.size != d->size)
         return err_new(ERR_INVALID, "%s has %lld bytes, its descriptor says %lld", d->digest.s,
                        (long long)info.size, (long long)d->size);
@@ -75,8 +82,14 @@ static struct error *walk_index(struct registry_push *p, const struct buf *text,
     struct image_index x = { 0 };
     struct error *e = image_index_parse(text->data, text->len, media_type, &x);
 
-    for (size_t i = 0; e == NULL && i < x.manifest_count; i++)
-        e = walk_document(p, &x.manifests[i], depth + 1);
+    for (size_t i = 0; e == NULL && i < x.manifest_count; i++) {
+        const struct descriptor *entry = &x.manifests[i];
+        bool is_document =
+            media_type_is_manifest(entry->media_type) || media_type_is_index(entry->media_type);
+
+        /* the index of a build cache lists blobs */
+        e = is_document ? walk_document(p, entry, depth + 1) : add_blob(p, entry);
+    }
     image_index_deinit(&x);
     return e;
 }
@@ -337,6 +350,8 @@ static struct error *upload_blob(struct upload *u)
     bool there = false;
 
     TRY(is_there(u, &there));
+    if (!there && u->push->options->bring != NULL)
+        TRY(u->push->options->bring(u->push->options->ctx, u->d));
     for (; !there;) {
         int status = 0;
         struct error *e = try_upload(u, mount_from, &status, &how);

@@ -18,6 +18,10 @@ struct registry_push_options {
     /* Layers and other blobs, not configs and documents. Actions: "waiting", "pushing", "exists", "mounted
      * from REPOSITORY", "pushed".  May be NULL.  Borrowed */
     const struct registry_progress *progress;
+    /* A blob that neither the registry nor the store has is asked for here, to be put into the store.  NULL:
+     * everything is there. */
+    struct error *(*bring)(void *ctx, const struct descriptor *d);
+    void *ctx;
 };
 
 struct registry_push;

@@ -112,6 +112,7 @@ struct layer_source {
     struct digest diff_id;
     const char *description;       /* for the ledger; NULL: not a record of it (a plain pull) */
     const struct descriptor *blob; /* what the layer comes as, remembered for export; may be NULL */
+    int64_t created_ns;            /* 0: now */
     struct error *(*open)(void *ctx, size_t index, struct stream **ret);
     void *ctx;
 };

@@ -219,7 +219,7 @@ static struct error *publish_piece(struct unpack *u, struct piece *p)
                              .tar_size = p->tar_size,
                              .chain = depends ? p->chain.s : (char *)"",
                              .size = p->result.bytes,
-                             .created_ns = now_ns(),
+                             .created_ns = p->source->created_ns != 0 ? p->source->created_ns : now_ns(),
                              .description = (char *)p->source->description,
                              .no_record = p->source->description == NULL };
     TRY(layer_publish(u->store, u->lease, p->id, &row));

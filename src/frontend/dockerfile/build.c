@@ -254,6 +254,8 @@ static struct error *build_platform(void *arg)
     TRY(dockerfile_convert(&o, &p->result));
     def = TAKE(p->result.def);
     p->ref = NULL;
+    if (p->ui->caches.len > 0)
+        p->ui->bridge->ops->import_caches(p->ui->bridge, &p->ui->caches);
     struct error *e = p->ui->bridge->ops->solve(p->ui->bridge, def, &p->ref);
 
     if (e != NULL)

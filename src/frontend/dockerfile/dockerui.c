@@ -388,6 +388,8 @@ struct error *dockerui_init(struct dockerui *ui, struct bridge *b, const struct 
     strmap_copy(&ui->opts, opts);
     platform_copy(&ui->build_platform, b->worker_count > 0 ? &b->workers[0] : platform_host());
     e = parse_all(ui);
+    if (e == NULL)
+        e = cache_imports_parse(opts, &ui->caches);
     if (e != NULL)
         dockerui_deinit(ui);
     return e;
@@ -397,6 +399,7 @@ void dockerui_deinit(struct dockerui *ui)
 {
     if (ui->bridge == NULL)
         return;
+    cache_imports_deinit(&ui->caches);
     map_deinit(&ui->opts);
     map_deinit(&ui->build_args);
     map_deinit(&ui->labels);

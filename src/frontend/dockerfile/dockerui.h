@@ -30,6 +30,7 @@ struct resolve_entry {
 
 struct dockerui {
     struct bridge *bridge;
+    struct cache_imports caches;
     struct map opts;          /* string map; a copy, with arguments that stand for options folded in */
     const struct map *inputs; /* name -> struct llb_def; borrowed */
 
