@@ -24,6 +24,18 @@ static atomic_int snapshots_live;
 static struct mutex store_lock;
 static struct map records; /* string map */
 
+/* The n-th call into what lies below the solver fails, once. */
+static atomic_uint calls_left; /* 0: none does */
+
+static struct error *maybe_fail(const char *call)
+{
+    unsigned now = atomic_load(&calls_left);
+
+    while (now != 0 && !atomic_compare_exchange_weak(&calls_left, &now, now - 1))
+        ;
+    return now == 1 ? err_new(ERR_EXHAUSTED, "%s: no space left on device", call) : NULL;
+}
+
 static struct snapshot *snapshot_named(const char *id)
 {
     struct snapshot *s = NEW(struct snapshot);
@@ -61,6 +73,7 @@ bool snapshot_is_tree(const struct snapshot *s)
 
 struct error *snapshot_get(struct store *s, const char *id, struct snapshot **ret)
 {
+    TRY(maybe_fail("get a snapshot"));
     *ret = snapshot_named(id);
     return NULL;
 }
@@ -111,6 +124,7 @@ static void await_digests(const struct strv *v, size_t count)
 struct error *cache_put(struct store *s, const char *key, const char *result_id, const void *preimage,
                         size_t len)
 {
+    TRY(maybe_fail("put a record"));
     mutex_lock(&store_lock);
     strmap_set(&records, key, result_id);
     mutex_unlock(&store_lock);
@@ -119,6 +133,7 @@ struct error *cache_put(struct store *s, const char *key, const char *result_id,
 
 struct error *cache_find(struct store *s, const char *key, char **ret)
 {
+    TRY(maybe_fail("find a record"));
     mutex_lock(&store_lock);
     *ret = xstrdup(strmap_get(&records, key));
     mutex_unlock(&store_lock);
@@ -221,6 +236,8 @@ static struct error *fake_run(struct op_context *c, struct snapshot **inputs, st
     reporter_log(c->reporter, 1, arg, strlen(arg));
     if (str_has_prefix(arg, "gate") && (r = gate_wait()) < 0)
         e = task_error(r, "gate");
+    if (e == NULL)
+        e = maybe_fail("run");
     if (e == NULL && str_has_prefix(arg, "fail"))
         e = err_new(ERR_NOT_FOUND, "%s did not work", arg);
     if (e == NULL && str_has_prefix(arg, "nap") && (r = task_sleep(2 * NS_PER_MS)) < 0)
@@ -255,6 +272,7 @@ static struct error *fake_resolve(struct op_context *c, char **ret_text, struct 
     const char *name = c->vertex->op->source->identifier + strlen("fake://");
 
     atomic_fetch_add(&resolves, 1);
+    TRY(maybe_fail("resolve"));
     *ret_text = xstrndup(name, strcspn(name, "-"));
     return NULL;
 }
@@ -665,6 +683,46 @@ static void test_failure(void **state)
     solver_free(s);
 }
 
+static struct llb_def *diamond(void)
+{
+    struct maker m = { 0 };
+    size_t base = add_source(&m, "base"), other = add_source(&m, "other");
+    size_t sides[] = { add_exec(&m, "left", &base, 1), add_exec(&m, "right", &other, 1) };
+
+    add_exec(&m, "join", sides, 2);
+    return make_def(&m);
+}
+
+/* Whatever fails below: the build fails with it or goes on without it, nothing is kept, and the next build
+ * works. */
+static void test_each_call_fails_once(void **state)
+{
+    struct solver *s = new_solver(2, &fake_exec);
+    CLEANUP(freep) char *right = solve_now(s, diamond());
+    unsigned n = 0;
+
+    for (bool failed = true; failed;) {
+        map_deinit(&records);
+        strmap_init(&records);
+        atomic_store(&calls_left, ++n);
+        struct solve v = begin_solve(s, diamond());
+
+        solve_main(&v);
+        failed = atomic_exchange(&calls_left, 0) == 0;
+        assert_int_equal(v.error == NULL, v.result != NULL);
+        if (v.error != NULL)
+            assert_non_null(strstr(v.error->message, "no space left on device"));
+        else
+            assert_string_equal(snapshot_id(v.result), right);
+        end_solve(&v);
+        CLEANUP(freep) char *again = solve_now(s, diamond());
+
+        assert_string_equal(again, right);
+    }
+    assert_true(n > 10);
+    solver_free(s);
+}
+
 static void test_ignore_cache(void **state)
 {
     struct solver *s = new_solver(2, &fake_exec);
@@ -999,13 +1057,11 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_cache),         TEST(test_deep),
-        TEST(test_join_vertex),   TEST(test_join_key),
-        TEST(test_cancel),        TEST(test_failure),
-        TEST(test_ignore_cache),  TEST(test_multi_output),
-        TEST(test_parallelism),   TEST(test_content_key),
-        TEST(test_storm),         TEST(test_refused),
-        TEST(test_fairness),      TEST(test_lane_of_another),
+        TEST(test_cache),         TEST(test_deep),           TEST(test_each_call_fails_once),
+        TEST(test_join_vertex),   TEST(test_join_key),       TEST(test_cancel),
+        TEST(test_failure),       TEST(test_ignore_cache),   TEST(test_multi_output),
+        TEST(test_parallelism),   TEST(test_content_key),    TEST(test_storm),
+        TEST(test_refused),       TEST(test_fairness),       TEST(test_lane_of_another),
         TEST(test_layer_digests), TEST(test_digests_beside),
     };
 
