@@ -309,6 +309,8 @@ class Daemon:
         plugins = home / ".docker" / "cli-plugins"
         if not plugins.exists():
             plugins.symlink_to(self.world.clients / "cli-plugins")
+            # where the CLI is an old one, `docker build` is still buildx, as in all since 23
+            (home / ".docker" / "config.json").write_text('{"aliases": {"builder": "buildx"}}')
         return {"PATH": os.environ["PATH"], "HOME": str(home), "DOCKER_HOST": f"unix://{self.socket}", "DOCKER_CONFIG": str(home / ".docker"),
                 "BUILDKIT_HOST": f"unix://{self.socket}", "BUILDX_METADATA_PROVENANCE": "disabled", "LC_ALL": "C", **more}
 
@@ -316,7 +318,9 @@ class Daemon:
         return run([self.world.clients / "bin/docker", *args], env=self.env(**(env or {})), **kw)
 
     def docker20(self, *args, env=None, **kw):
-        return run([self.world.clients / "bin/docker20", *args], env=self.env(**{"DOCKER_BUILDKIT": "1", **(env or {})}), **kw)
+        """Debian's CLI with the builder of its own."""
+        own = {"DOCKER_BUILDKIT": "1", "DOCKER_CONFIG": str(self.folder / "home/docker20")}
+        return run([self.world.clients / "bin/docker20", *args], env=self.env(**{**own, **(env or {})}), **kw)
 
     def buildctl(self, *args, env=None, **kw):
         return run([self.world.clients / "bin/buildctl", *args], env=self.env(**(env or {})), **kw)
