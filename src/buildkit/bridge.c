@@ -84,7 +84,7 @@ static struct error *mount_ref(struct bridge *b, struct ref *ref, struct snapsho
     if (snapshot_is_tree(*ret_snapshot)) /* no mount for a look into the context */
         return snapshot_open_tree(*ret_snapshot, ret_fd);
     if (snapshot_layer_count(*ret_snapshot) == 1) { /* nor for what is one folder */
-        *ret_fd = layer_dir(of(b)->builder->config->store, snapshot_layer(*ret_snapshot, 0)->id);
+        *ret_fd = layer_dir(of(b)->builder->config->store, snapshot_layer_id(*ret_snapshot, 0));
         TRY_SYS(*ret_fd, "open the layer");
         return NULL;
     }

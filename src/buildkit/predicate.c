@@ -296,7 +296,7 @@ static struct error *chain_json(struct known_layers *k, const struct snapshot *s
     *ret = NULL;
     for (size_t i = 0; i < snapshot_layer_count(s); i++) {
         const struct descriptor *d = NULL;
-        struct error *e = known_layer(k, snapshot_layer(s, i)->id, &d);
+        struct error *e = known_layer(k, snapshot_layer_id(s, i), &d);
 
         if (e != NULL || d == NULL) {
             json_decref(chain);

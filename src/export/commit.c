@@ -156,7 +156,7 @@ static void note_layers(struct commit *c, struct snapshot *s, const struct layer
     for (size_t i = 0; i < l->count; i++) {
         commit_add_blob(c->image, &l->blobs[i].digest);
         lease_add_blob(c->lease, &l->blobs[i].digest);
-        lease_add_layer(c->lease, snapshot_layer(s, i)->id);
+        lease_add_layer(c->lease, snapshot_layer_id(s, i));
     }
     free(c->image->layers);
     c->image->layers = xcalloc(l->count + 1, sizeof(*c->image->layers));

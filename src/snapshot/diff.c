@@ -16,7 +16,7 @@ static bool is_prefix(const struct snapshot *lower, const struct snapshot *upper
     if (lower->count > upper->count)
         return false;
     for (size_t i = 0; i < lower->count; i++) {
-        if (!streq(lower->rows[i].id, upper->rows[i].id))
+        if (!streq(lower->layers[i], upper->layers[i]))
             return false;
     }
     return true;
@@ -26,7 +26,7 @@ static struct error *suffix(struct snapshot *upper, size_t from, struct snapshot
 {
     CLEANUP(strv_deinit) struct strv layers = { 0 };
     for (size_t i = from; i < upper->count; i++)
-        strv_add(&layers, upper->rows[i].id);
+        strv_add(&layers, upper->layers[i]);
     return snapshot_make(upper->store, &layers, ret);
 }
 

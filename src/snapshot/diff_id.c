@@ -70,7 +70,7 @@ struct error *snapshot_layer_diff_id(struct snapshot *s, size_t i, struct digest
     struct digest d;
     int64_t size;
     assert(i < s->count);
-    const char *id = s->rows[i].id;
+    const char *id = s->layers[i];
     TRY(known(s->store, id, &d, &size));
     if (d.s[0] == '\0') {
         TRY(claim(id));
@@ -86,9 +86,9 @@ struct error *snapshot_layer_diff_id(struct snapshot *s, size_t i, struct digest
 struct error *snapshot_layer_open_tar(struct snapshot *s, size_t i, struct stream **ret)
 {
     assert(i < s->count);
-    CLEANUP(closep) int fd = layer_dir(s->store, s->rows[i].id);
-    TRY_SYS(fd, "open layer %s", s->rows[i].id);
-    return err_wrap(layer_tar_open(fd, ret), "layer %s", s->rows[i].id);
+    CLEANUP(closep) int fd = layer_dir(s->store, s->layers[i]);
+    TRY_SYS(fd, "open layer %s", s->layers[i]);
+    return err_wrap(layer_tar_open(fd, ret), "layer %s", s->layers[i]);
 }
 
 struct error *snapshot_layer_blob(struct snapshot *s, size_t i, struct descriptor *ret)
@@ -105,13 +105,13 @@ struct error *snapshot_layer_blob(struct snapshot *s, size_t i, struct descripto
     if (err_is(e, ERR_NOT_FOUND)) {
         /* a pulled layer whose blob was not kept: its directory serves, if our tar has the same bytes */
         err_free(e);
-        CLEANUP(closep) int fd = layer_dir(s->store, s->rows[i].id);
+        CLEANUP(closep) int fd = layer_dir(s->store, s->layers[i]);
         struct digest own;
-        TRY_SYS(fd, "open layer %s", s->rows[i].id);
+        TRY_SYS(fd, "open layer %s", s->layers[i]);
         TRY(layer_tar_digest(fd, &own, &size));
         if (!digest_eq(&own, &diff_id))
             return err_new(ERR_NOT_FOUND, "content of layer %s: not found", diff_id.s);
-        TRY(layer_set_diff_id(s->store, s->rows[i].id, &diff_id, size, true));
+        TRY(layer_set_diff_id(s->store, s->layers[i], &diff_id, size, true));
         info.size = size;
         e = NULL;
     }

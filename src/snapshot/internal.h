@@ -14,10 +14,11 @@ struct snapshot {
     struct store *store;
     unsigned refs; /* atomic */
     char *id;
-    struct layer_row *rows;
-    struct layer_info *infos; /* borrow from rows */
+    char **layers; /* ids, lowest first; held */
     size_t count;
-    char *tree; /* path of a tree snapshot, else NULL */
+    struct layer_row *rows;   /* NULL: not loaded */
+    struct layer_info *infos; /* borrow from rows; atomic, NULL: not loaded */
+    char *tree;               /* path of a tree snapshot, else NULL */
     void (*release)(void *);
     void *release_ctx;
 };

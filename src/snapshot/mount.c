@@ -213,7 +213,7 @@ struct error *overlay_mount(struct store *s, const struct snapshot *snap, int up
 {
     CLEANUP(strv_deinit) struct strv ids = { 0 };
     for (size_t i = 0; snap != NULL && i < snap->count; i++)
-        strv_add(&ids, snap->rows[i].id);
+        strv_add(&ids, snap->layers[i]);
     return mount_layers(s, &ids, upper_fd, work_fd, lasting, ret_fd);
 }
 

@@ -5,20 +5,31 @@
 #include <stdatomic.h>
 
 #include "snapshot/internal.h"
+#include "task/task.h"
 
 #define ID_HEX 32
 
-static void fill_infos(struct snapshot *s)
+static struct mutex loading = MUTEX_INIT;
+
+static struct layer_info *make_infos(const struct layer_row *rows, size_t count)
 {
-    s->infos = xcalloc(s->count > 0 ? s->count : 1, sizeof(*s->infos));
-    for (size_t i = 0; i < s->count; i++) {
-        const struct layer_row *r = &s->rows[i];
-        s->infos[i] = (struct layer_info){ .id = r->id,
-                                           .diff_id = r->diff_id,
-                                           .size = r->size,
-                                           .created_ns = r->created_ns,
-                                           .description = r->description };
+    struct layer_info *infos = xcalloc(count > 0 ? count : 1, sizeof(*infos));
+    for (size_t i = 0; i < count; i++) {
+        const struct layer_row *r = &rows[i];
+        infos[i] = (struct layer_info){ .id = r->id,
+                                        .diff_id = r->diff_id,
+                                        .size = r->size,
+                                        .created_ns = r->created_ns,
+                                        .description = r->description };
     }
+    return infos;
+}
+
+static void free_rows(struct layer_row *rows, size_t count)
+{
+    for (size_t i = 0; rows != NULL && i < count; i++)
+        layer_row_deinit(&rows[i]);
+    free(rows);
 }
 
 static struct snapshot *alloc(struct store *s, const char *id, size_t layers)
@@ -27,7 +38,7 @@ static struct snapshot *alloc(struct store *s, const char *id, size_t layers)
     snap->store = s;
     snap->refs = 1;
     snap->id = xstrdup(id);
-    snap->rows = xcalloc(layers > 0 ? layers : 1, sizeof(*snap->rows));
+    snap->layers = xcalloc(layers > 0 ? layers : 1, sizeof(*snap->layers));
     return snap;
 }
 
@@ -42,13 +53,13 @@ void snapshot_unref(struct snapshot *s)
 {
     if (s == NULL || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
-    for (size_t i = 0; i < s->count; i++) {
-        layer_release(s->store, s->rows[i].id);
-        layer_row_deinit(&s->rows[i]);
-    }
+    layers_release(s->store, s->layers, s->count);
+    for (size_t i = 0; i < s->count; i++)
+        free(s->layers[i]);
+    free_rows(s->rows, s->count);
     if (s->release != NULL)
         s->release(s->release_ctx);
-    free(s->rows);
+    free(s->layers);
     free(s->infos);
     free(s->id);
     free(s->tree);
@@ -70,15 +81,22 @@ size_t snapshot_layer_count(const struct snapshot *s)
     return s->count;
 }
 
-const struct layer_info *snapshot_layer(const struct snapshot *s, size_t i)
+const char *snapshot_layer_id(const struct snapshot *s, size_t i)
 {
     assert(i < s->count);
-    return &s->infos[i];
+    return s->layers[i];
+}
+
+const struct layer_info *snapshot_layer(const struct snapshot *s, size_t i)
+{
+    const struct layer_info *infos = __atomic_load_n(&s->infos, __ATOMIC_ACQUIRE);
+    assert(i < s->count && infos != NULL);
+    return &infos[i];
 }
 
 const char *snapshot_top(const struct snapshot *s)
 {
-    return s != NULL && s->count > 0 ? s->rows[s->count - 1].id : "";
+    return s != NULL && s->count > 0 ? s->layers[s->count - 1] : "";
 }
 
 bool snapshot_is_tree(const struct snapshot *s)
@@ -89,7 +107,7 @@ bool snapshot_is_tree(const struct snapshot *s)
 struct snapshot *snapshot_empty(struct store *s)
 {
     struct snapshot *snap = alloc(s, "", 0);
-    fill_infos(snap);
+    snap->infos = make_infos(NULL, 0);
     return snap;
 }
 
@@ -103,22 +121,56 @@ static void make_id(const struct strv *layers, char dst[ID_HEX + 1])
         dst[0] = '\0';
 }
 
-static struct error *hold_all(struct store *s, const struct strv *layers, struct snapshot *snap)
+static struct error *get_rows(const struct snapshot *s, struct layer_row *rows)
 {
-    for (size_t i = 0; i < layers->len; i++) {
-        TRY(layer_hold_and_get(s, layers->v[i], &snap->rows[i]));
-        snap->count++;
-    }
-    fill_infos(snap);
+    for (size_t i = 0; i < s->count; i++)
+        TRY(layer_get(s->store, s->layers[i], &rows[i]));
     return NULL;
+}
+
+/* Several may do it at once: the first stands. */
+struct error *snapshot_load(struct snapshot *s)
+{
+    if (__atomic_load_n(&s->infos, __ATOMIC_ACQUIRE) != NULL)
+        return NULL;
+    struct layer_row *rows = xcalloc(s->count > 0 ? s->count : 1, sizeof(*rows));
+    struct error *e = get_rows(s, rows);
+    if (e != NULL) {
+        free_rows(rows, s->count);
+        return err_wrap(e, "snapshot %s", s->id);
+    }
+    struct layer_info *infos = make_infos(rows, s->count);
+    mutex_lock(&loading);
+    bool first = s->infos == NULL;
+    if (first) {
+        s->rows = rows;
+        __atomic_store_n(&s->infos, infos, __ATOMIC_RELEASE);
+    }
+    mutex_unlock(&loading);
+    if (!first) {
+        free(infos);
+        free_rows(rows, s->count);
+    }
+    return NULL;
+}
+
+/* Of layers that are held for it. */
+static struct snapshot *of_held(struct store *s, const struct strv *layers, const char *id)
+{
+    struct snapshot *snap = alloc(s, id, layers->len);
+    for (size_t i = 0; i < layers->len; i++)
+        snap->layers[i] = xstrdup(layers->v[i]);
+    snap->count = layers->len;
+    if (snap->count > 0)
+        layer_touch(s, snapshot_top(snap));
+    return snap;
 }
 
 static struct error *make(struct store *s, const struct strv *layers, const char *id, struct snapshot **ret)
 {
-    CLEANUP(snapshot_unrefp) struct snapshot *snap = alloc(s, id, layers->len);
-    TRY(hold_all(s, layers, snap));
-    if (snap->count > 0)
-        layer_touch(s, snapshot_top(snap));
+    layers_hold(s, layers->v, layers->len);
+    CLEANUP(snapshot_unrefp) struct snapshot *snap = of_held(s, layers, id);
+    TRY(snapshot_load(snap)); /* are they all there? */
     *ret = TAKE(snap);
     return NULL;
 }
@@ -140,7 +192,7 @@ struct error *snapshot_make(struct store *s, const struct strv *layers, struct s
 static void add_layers(struct strv *list, const struct snapshot *s, size_t count)
 {
     for (size_t i = 0; s != NULL && i < count; i++)
-        strv_add(list, s->rows[i].id);
+        strv_add(list, s->layers[i]);
 }
 
 struct error *snapshot_extend(struct store *s, struct snapshot *base, const char *layer_id,
@@ -154,13 +206,23 @@ struct error *snapshot_extend(struct store *s, struct snapshot *base, const char
 
 struct error *snapshot_get(struct store *s, const char *id, struct snapshot **ret)
 {
+    CLEANUP(snapshot_unrefp) struct snapshot *snap = NULL;
+    TRY(snapshot_find(s, id, &snap));
+    TRY(snapshot_load(snap));
+    *ret = TAKE(snap);
+    return NULL;
+}
+
+struct error *snapshot_find(struct store *s, const char *id, struct snapshot **ret)
+{
     CLEANUP(strv_deinit) struct strv layers = { 0 };
     if (*id == '\0') {
         *ret = snapshot_empty(s);
         return NULL;
     }
-    TRY(snapshot_row_get(s, id, &layers));
-    return err_wrap(make(s, &layers, id, ret), "snapshot %s", id);
+    TRY(snapshot_row_hold(s, id, &layers));
+    *ret = of_held(s, &layers, id);
+    return NULL;
 }
 
 struct error *snapshot_merge(struct store *s, struct snapshot **list, size_t count, struct snapshot **ret)
@@ -201,7 +263,7 @@ struct snapshot *snapshot_from_tree(struct store *s, const char *id, const char 
                                     void (*release)(void *), void *ctx)
 {
     struct snapshot *snap = alloc(s, id, 0);
-    fill_infos(snap);
+    snap->infos = make_infos(NULL, 0);
     snap->tree = xstrdup(dir_path);
     snap->release = release;
     snap->release_ctx = ctx;

@@ -31,6 +31,7 @@ void snapshot_unref(struct snapshot *s); /* NULL is fine */
 void snapshot_unrefp(struct snapshot **s);
 const char *snapshot_id(const struct snapshot *s); /* borrowed; "" for the empty one (scratch) */
 size_t snapshot_layer_count(const struct snapshot *s);
+const char *snapshot_layer_id(const struct snapshot *s, size_t i); /* borrowed */
 const struct layer_info *snapshot_layer(const struct snapshot *s, size_t i);
 
 /* The empty snapshot (scratch). */
@@ -38,6 +39,10 @@ struct snapshot *snapshot_empty(struct store *s);
 /* By id, as kept in cache records.  ERR_NOT_FOUND when a layer of it is gone.  The layers are protected while
  * a ref lives. */
 struct error *snapshot_get(struct store *s, const char *id, struct snapshot **ret) MUST_CHECK;
+/* The same without asking what its layers are, for one that will perhaps only be named: snapshot_layer() may
+ * be called after snapshot_load(). */
+struct error *snapshot_find(struct store *s, const char *id, struct snapshot **ret) MUST_CHECK;
+struct error *snapshot_load(struct snapshot *s) MUST_CHECK; /* idempotent */
 /* The layers of `list` one after the other; duplicates of the same layer are kept once at their last place.
  */
 struct error *snapshot_merge(struct store *s, struct snapshot **list, size_t count,

@@ -145,17 +145,20 @@ static struct error *link_input(struct walk *w, const struct view *v, size_t out
     return NULL;
 }
 
-static void set_result(struct walk *w, const struct view *v, size_t output, size_t record)
+static struct error *set_result(struct walk *w, const struct view *v, size_t output, size_t record)
 {
     struct cache_step_result *r = &w->steps->results[record];
     struct snapshot *s = v->outputs[output];
 
     if (v->done) {
         r->snapshot = s == NULL ? NULL : snapshot_ref(s);
-    } else if (v->node->hits != NULL && v->node->hits[output].cache != NULL) {
+        return s == NULL ? NULL : snapshot_load(s);
+    }
+    if (v->node->hits != NULL && v->node->hits[output].cache != NULL) {
         r->remote = remote_cache_ref(v->node->hits[output].cache);
         r->result = v->node->hits[output].result;
     }
+    return NULL;
 }
 
 static struct error *add_output(struct walk *w, const struct view *v, size_t output)
@@ -172,8 +175,7 @@ static struct error *add_output(struct walk *w, const struct view *v, size_t out
     cache_record_set_inputs(&w->steps->config.records[at], n->vertex->input_count);
     for (size_t i = 0; i < n->vertex->input_count; i++)
         TRY(link_input(w, v, output, i, at));
-    set_result(w, v, output, at);
-    return NULL;
+    return set_result(w, v, output, at);
 }
 
 static struct error *add_all(struct walk *w)

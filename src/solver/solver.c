@@ -289,6 +289,7 @@ struct error *ref_result(struct ref *r, struct snapshot **ret)
     struct demand d = { 0 };
     struct error *e;
 
+    *ret = NULL;
     TRY(load(r));
     cond_init(&d.wake);
     mutex_lock(&s->lock);
@@ -309,6 +310,10 @@ struct error *ref_result(struct ref *r, struct snapshot **ret)
     }
     mutex_unlock(&s->lock);
     cond_deinit(&d.wake);
+    if (e == NULL && *ret != NULL)
+        e = snapshot_load(*ret);
+    if (e != NULL)
+        snapshot_unref(TAKE(*ret));
     return e;
 }
 

@@ -66,12 +66,17 @@ const char *snapshot_id(const struct snapshot *s)
     return s->id;
 }
 
+struct error *snapshot_load(struct snapshot *s)
+{
+    return NULL;
+}
+
 bool snapshot_is_tree(const struct snapshot *s)
 {
     return str_has_prefix(s->id, "tree:");
 }
 
-struct error *snapshot_get(struct store *s, const char *id, struct snapshot **ret)
+struct error *snapshot_find(struct store *s, const char *id, struct snapshot **ret)
 {
     TRY(maybe_fail("get a snapshot"));
     *ret = snapshot_named(id);

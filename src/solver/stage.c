@@ -284,7 +284,7 @@ static struct error *find(struct node *n, const char *key, bool *ret_hit)
         if (e == NULL && id == NULL && n->needed[i])
             break;
         if (e == NULL && id != NULL && id[0] != '\0')
-            e = snapshot_get(store, id, &n->outputs[i]);
+            e = snapshot_find(store, id, &n->outputs[i]);
         if (err_is(e, ERR_NOT_FOUND)) {
             err_freep(&e);
             if (n->needed[i])

@@ -203,8 +203,11 @@ struct error *store_collect(struct store *s, int64_t *ret_bytes)
 {
     struct marks m = { .s = s };
     struct error *e = db_begin(&s->db);
-    if (e == NULL)
+    if (e == NULL) {
+        recall_suspend(s);
         e = trash_commit(s, &m.trash, mark_and_drop(&m));
+        recall_resume(s);
+    }
     if (e == NULL && ret_bytes != NULL)
         *ret_bytes = m.trash.bytes;
     reach_deinit(&m.images);

@@ -193,11 +193,12 @@ static bool layer_is_whole(struct store *s, const char *id)
     expect_ok(cache_find(s, key, &snapshot));
     if (snapshot == NULL)
         return false;
-    expect_ok(snapshot_row_get(s, snapshot, &layers));
+    expect_ok(snapshot_row_hold(s, snapshot, &layers));
     assert_int_equal(layers.len, 1);
     CLEANUP(closep) int fd = layer_dir(s, layers.v[0]);
 
     assert_true(fd >= 0);
+    layers_release(s, layers.v, layers.len);
     return true;
 }
 

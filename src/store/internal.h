@@ -19,6 +19,14 @@ struct bump {
     int64_t last_ns, count;
 };
 
+#define RECALL_ENTRY 64 /* what an entry costs beside its texts */
+struct recall {
+    struct map results; /* cache key -> result id, strings */
+    struct map layers;  /* snapshot id -> its layers, as in its row */
+    size_t bytes;
+    int suspended;
+};
+
 struct store {
     char *root;
     int root_fd, blobs_fd, ingest_fd, layers_fd, mounts_fd, work_fd;
@@ -36,6 +44,7 @@ struct store {
     bool unsynced;           /* rows wait for store_sync */
     atomic_bool orphans;     /* files may lie without a row: the next start sweeps as after an unclean end */
     uint64_t images_version; /* counts changes of names */
+    struct recall recall;
 };
 
 /* Counted holds, in store->lock. */
@@ -58,6 +67,22 @@ struct error *publish_end(struct store *s, struct error *e) MUST_CHECK;
 /* Write waiting uses; takes the database's lock. */
 struct error *bumps_flush(struct store *s) MUST_CHECK;
 void bump_note(struct store *s, struct map *m, const char *key);
+
+/* ---- look-ups that are remembered (recall.c) --------------------------------------------------------------
+ */
+
+void recall_init(struct recall *r);
+void recall_deinit(struct recall *r); /* empty again */
+/* A row of the cache, which may be gone meanwhile: then its snapshot is, too. */
+void recall_result(struct store *s, const char *key, const char *result);
+char *recall_find_result(struct store *s, const char *key); /* new string; NULL: not known here */
+/* A snapshot's row (not an empty list); the database's lock is held. */
+void recall_layers(struct store *s, const char *snapshot, const char *layers);
+/* False: not known here.  *ret: the layers, held. */
+bool recall_hold_layers(struct store *s, const char *snapshot, struct strv *ret);
+/* Around a transaction that may drop rows of caches, snapshots or layers. */
+void recall_suspend(struct store *s);
+void recall_resume(struct store *s);
 
 /* ---- what an image name reaches --------------------------------------------------------------------------
  */

@@ -163,15 +163,20 @@ struct error *diff_id_blob_find(struct store *s, const struct digest *diff_id, c
     return e;
 }
 
-struct error *layer_hold_and_get(struct store *s, const char *id, struct layer_row *ret)
+void layers_hold(struct store *s, char *const *ids, size_t count)
 {
     mutex_lock(&s->lock);
-    hold_add_locked(&s->layers_held, id);
+    for (size_t i = 0; i < count; i++)
+        hold_add_locked(&s->layers_held, ids[i]);
     mutex_unlock(&s->lock);
-    struct error *e = layer_get(s, id, ret);
-    if (e != NULL)
-        layer_release(s, id);
-    return e;
+}
+
+void layers_release(struct store *s, char *const *ids, size_t count)
+{
+    mutex_lock(&s->lock);
+    for (size_t i = 0; i < count; i++)
+        hold_drop_locked(&s->layers_held, ids[i]);
+    mutex_unlock(&s->lock);
 }
 
 struct error *layer_hold(struct store *s, const char *id)
@@ -233,18 +238,23 @@ struct error *snapshot_row_put(struct store *s, const char *id, const struct str
     return e;
 }
 
-struct error *snapshot_row_get(struct store *s, const char *id, struct strv *ret)
+/* A row is there as long as all its layers are; what is held before the lock is given back stays. */
+struct error *snapshot_row_hold(struct store *s, const char *id, struct strv *ret)
 {
     CLEANUP(freep) char *list = NULL;
+    if (recall_hold_layers(s, id, ret))
+        return NULL;
     TRY(db_lock(&s->db));
     struct error *e = db_text(&s->db, &list, "SELECT layers FROM snapshots WHERE id = ?", "s", id);
-    db_unlock(&s->db);
-    TRY(e);
-    if (list == NULL)
-        return err_new(ERR_NOT_FOUND, "snapshot %s: not found", id);
-    if (*list != '\0')
+    if (e == NULL && list != NULL && *list != '\0') {
         strv_split(ret, list, ' ');
-    return NULL;
+        layers_hold(s, ret->v, ret->len);
+        recall_layers(s, id, list);
+    }
+    db_unlock(&s->db);
+    if (e == NULL && list == NULL)
+        e = err_new(ERR_NOT_FOUND, "snapshot %s: not found", id);
+    return e;
 }
 
 /* ---- cache mounts ----------------------------------------------------------------------------------------

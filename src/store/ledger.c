@@ -392,7 +392,10 @@ struct error *store_prune(struct store *s, const struct prune_options *o,
     CLEANUP(trash_deinit) struct trash t = { 0 };
     TRY(bumps_flush(s));
     TRY(db_begin(&s->db));
-    TRY(trash_commit(s, &t, prune_locked(s, o, &l, &chosen, &t)));
+    recall_suspend(s);
+    struct error *e = trash_commit(s, &t, prune_locked(s, o, &l, &chosen, &t));
+    recall_resume(s);
+    TRY(e);
     for (size_t i = 0; removed != NULL && i < chosen.len; i++)
         removed(ctx, chosen.v[i]);
     return store_collect(s, NULL);

@@ -70,17 +70,23 @@ struct error *cache_put(struct store *s, const char *key, const char *result_id,
         e = db_exec(&s->db,
                     "INSERT OR REPLACE INTO cache(key, result, created_ns, last_used_ns) VALUES(?, ?, ?, ?)",
                     "ssii", key, result_id, now, now);
+    if (e == NULL)
+        recall_result(s, key, result_id);
     db_unlock(&s->db);
     return e;
 }
 
 struct error *cache_find(struct store *s, const char *key, char **ret_result_id)
 {
-    char *result = NULL;
-    TRY(db_lock(&s->db));
-    struct error *e = db_text(&s->db, &result, "SELECT result FROM cache WHERE key = ?", "s", key);
-    db_unlock(&s->db);
-    TRY(e);
+    char *result = recall_find_result(s, key);
+    if (result == NULL) {
+        TRY(db_lock(&s->db));
+        struct error *e = db_text(&s->db, &result, "SELECT result FROM cache WHERE key = ?", "s", key);
+        if (result != NULL)
+            recall_result(s, key, result);
+        db_unlock(&s->db);
+        TRY(e);
+    }
     if (result != NULL)
         bump_note(s, &s->cache_bumps, key);
     *ret_result_id = result;
@@ -90,7 +96,9 @@ struct error *cache_find(struct store *s, const char *key, char **ret_result_id)
 struct error *cache_remove(struct store *s, const char *key)
 {
     TRY(db_lock(&s->db));
+    recall_suspend(s);
     struct error *e = db_exec(&s->db, "DELETE FROM cache WHERE key = ?", "s", key);
+    recall_resume(s);
     db_unlock(&s->db);
     return e;
 }

@@ -63,6 +63,42 @@ static struct error *drop_missing(struct store *s, const struct map *names, cons
     return NULL;
 }
 
+struct broken {
+    struct map layers; /* that are there */
+    struct strv snapshots;
+};
+
+static struct error *collect_broken(void *ctx, sqlite3_stmt *row)
+{
+    struct broken *b = ctx;
+    CLEANUP(strv_deinit) struct strv layers = { 0 };
+    strv_split(&layers, db_column(row, 1), ' ');
+    for (size_t i = 0; i < layers.len; i++) {
+        if (map_has(&b->layers, layers.v[i]))
+            continue;
+        strv_add(&b->snapshots, db_column(row, 0));
+        break;
+    }
+    return NULL;
+}
+
+/* A snapshot's row says that all its layers are here. */
+static struct error *drop_broken_snapshots(struct store *s)
+{
+    struct broken b = { 0 };
+    struct error *e = db_query(&s->db, collect_name, &b.layers, "SELECT id FROM layers", "");
+    if (e == NULL)
+        e = db_query(&s->db, collect_broken, &b, "SELECT id, layers FROM snapshots WHERE layers <> ''", "");
+    for (size_t i = 0; e == NULL && i < b.snapshots.len; i++) {
+        e = db_exec(&s->db, "DELETE FROM snapshots WHERE id = ?", "s", b.snapshots.v[i]);
+        if (e == NULL)
+            e = db_exec(&s->db, "DELETE FROM cache WHERE result = ?", "s", b.snapshots.v[i]);
+    }
+    map_deinit(&b.layers);
+    strv_deinit(&b.snapshots);
+    return e;
+}
+
 static struct error *sweep(struct store *s)
 {
     CLEANUP(map_deinit) struct map blobs = { 0 };
@@ -75,6 +111,7 @@ static struct error *sweep(struct store *s)
     TRY(drop_missing(s, &blobs, "DELETE FROM blobs WHERE digest = ?", "sha256:"));
     TRY(drop_missing(s, &layers, "DELETE FROM layers WHERE id = ?", ""));
     TRY(drop_missing(s, &mounts, "DELETE FROM cache_mounts WHERE id = ?", ""));
+    TRY(drop_broken_snapshots(s));
     TRY(db_exec(&s->db, "DELETE FROM blobs WHERE layer IS NOT NULL AND layer NOT IN (SELECT id FROM layers)",
                 ""));
     int r = path_remove_all(s->root_fd, "trash");
@@ -247,6 +284,7 @@ static void store_free(struct store *s)
     struct map *maps[] = { &s->blobs_held, &s->layers_held, &s->ingesting, &s->cache_bumps, &s->layer_bumps };
     int fds[] = { s->blobs_fd, s->ingest_fd, s->layers_fd, s->mounts_fd, s->work_fd, s->root_fd };
     db_deinit(&s->db);
+    recall_deinit(&s->recall);
     for (size_t i = 0; i < ARRAY_LEN(maps); i++)
         map_deinit(maps[i]);
     for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
@@ -278,6 +316,7 @@ struct error *store_open(const char *root, struct store **ret)
     s->blobs_fd = s->ingest_fd = s->layers_fd = s->mounts_fd = s->work_fd = -1;
     s->cache_bumps.free_value = free;
     s->layer_bumps.free_value = free;
+    recall_init(&s->recall);
     mutex_init(&s->lock);
     cond_init(&s->changed);
     CLEANUP(freep) char *db_path = xasprintf("%s/minke.db", root);

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Many solves at once, and large graphs, with BuildKit's own client package; prints JSON.
+//
+//	crowd -socket S solves N STEPS SLOW   N solves at once of STEPS steps each, half of them of the same graph; SLOW of them read no
+//	                                      status before all others have ended
+//	crowd -socket S graph N TIMES         one definition of N vertices, solved TIMES times: milliseconds of each
+//	crowd -socket S build DIR TYPE        a Dockerfile, exported as TYPE; milliseconds of each vertex
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/session"
+	"github.com/tonistiigi/fsutil"
+)
+
+var socket = flag.String("socket", "", "unix socket that speaks HTTP/2")
+
+// vertices follows a solve: what was declared, and how it ended.
+type vertices struct {
+	names map[string]string
+	done  map[string]bool
+	ms    map[string]float64
+	fault error
+}
+
+func (v *vertices) follow(ch <-chan *client.SolveStatus) {
+	v.names, v.done, v.ms = map[string]string{}, map[string]bool{}, map[string]float64{}
+	for s := range ch {
+		for _, x := range s.Vertexes {
+			d := x.Digest.String()
+			v.names[d] = x.Name
+			if x.Error != "" && v.fault == nil {
+				v.fault = fmt.Errorf("%s: %s", x.Name, x.Error)
+			}
+			if x.Completed != nil && x.Started != nil {
+				v.done[d] = true
+				v.ms[x.Name] += float64(x.Completed.Sub(*x.Started).Microseconds()) / 1000
+			}
+		}
+	}
+}
+
+// solve runs one definition; the status is read from the moment that `read` is closed.
+func solve(ctx context.Context, c *client.Client, def *llb.Definition, opt client.SolveOpt, read <-chan struct{}) (*vertices, time.Duration, error) {
+	ch := make(chan *client.SolveStatus)
+	v := &vertices{}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		<-read
+		v.follow(ch)
+	}()
+	start := time.Now()
+	_, err := c.Solve(ctx, def, opt, ch)
+	took := time.Since(start)
+	<-ended
+	if err == nil {
+		err = v.fault
+	}
+	return v, took, err
+}
+
+func now() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+func chain(name string, steps int) llb.State {
+	st := llb.Scratch()
+	for i := range steps {
+		st = st.File(llb.Mkfile(fmt.Sprintf("/%s-%d", name, i), 0o644, []byte(name)))
+	}
+	return st
+}
+
+func solves(ctx context.Context, c *client.Client, n, steps, slow int) error {
+	var wg sync.WaitGroup
+	others := make(chan struct{})
+	errs := make(chan error, n)
+	fast := sync.WaitGroup{}
+	fast.Add(n - slow)
+	go func() { fast.Wait(); close(others) }()
+	for i := range n {
+		name := fmt.Sprintf("own%d", i)
+		if i%2 == 0 {
+			name = "shared"
+		}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			read := now()
+			if i < slow {
+				read = others
+			} else {
+				defer fast.Done()
+			}
+			def, err := chain(name, steps).Marshal(ctx)
+			if err == nil {
+				var v *vertices
+				v, _, err = solve(ctx, c, def, client.SolveOpt{}, read)
+				if err == nil && (len(v.names) != steps || len(v.done) != steps) {
+					err = fmt.Errorf("solve %d: %d vertices declared, %d ended, of %d", i, len(v.names), len(v.done), steps)
+				}
+			}
+			if err != nil {
+				errs <- err
+			}
+		}()
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(map[string]int{"solved": n})
+}
+
+// graph: stages of 39 steps, each copied from into the result.
+func graph(n int) llb.State {
+	const stage = 40
+	st := llb.Scratch()
+	for i := range n / stage {
+		name := fmt.Sprintf("stage%d", i)
+		st = st.File(llb.Copy(chain(name, stage-1), fmt.Sprintf("/%s-0", name), "/"))
+	}
+	return st
+}
+
+func run(ctx context.Context) error {
+	args := flag.Args()
+	number := func(i int) int {
+		v, err := strconv.Atoi(args[i])
+		if err != nil {
+			panic(err)
+		}
+		return v
+	}
+	c, err := client.New(ctx, "unix://"+*socket)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	switch {
+	case len(args) == 4 && args[0] == "solves":
+		return solves(ctx, c, number(1), number(2), number(3))
+	case len(args) == 3 && args[0] == "graph":
+		def, err := graph(number(1)).Marshal(ctx)
+		if err != nil {
+			return err
+		}
+		var ms []float64
+		for range number(2) {
+			_, took, err := solve(ctx, c, def, client.SolveOpt{}, now())
+			if err != nil {
+				return err
+			}
+			ms = append(ms, float64(took.Microseconds())/1000)
+		}
+		return json.NewEncoder(os.Stdout).Encode(map[string]any{"vertices": len(def.Def) - 1, "ms": ms})
+	case len(args) == 3 && args[0] == "build":
+		fs, err := fsutil.NewFS(args[1])
+		if err != nil {
+			return err
+		}
+		v, took, err := solve(ctx, c, nil, client.SolveOpt{
+			Frontend:    "dockerfile.v0",
+			LocalMounts: map[string]fsutil.FS{"context": fs, "dockerfile": fs},
+			SharedKey:   args[1],
+			Session:     []session.Attachable{},
+			Exports:     []client.ExportEntry{{Type: args[2], Attrs: map[string]string{"name": "crowd"}}},
+		}, now())
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(os.Stdout).Encode(map[string]any{"ms": float64(took.Microseconds()) / 1000, "vertices": v.ms})
+	}
+	return fmt.Errorf("crowd: unknown command %v", args)
+}
+
+func main() {
+	flag.Parse()
+	if err := run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
