@@ -70,8 +70,10 @@ static char *human_duration(int64_t ns)
     return xasprintf("%lld years", (long long)(s / 3600 / 24 / 365));
 }
 
-static char *status_of(const struct state *s)
+static char *status_of(const struct container *ct)
 {
+    const struct state *s = &ct->state;
+    const char *health = ct->health.status;
     int64_t now = now_ns();
 
     if (s->restarting) {
@@ -82,7 +84,9 @@ static char *status_of(const struct state *s)
     if (s->running) {
         CLEANUP(freep) char *since = human_duration(now - s->started_ns);
 
-        return xasprintf("Up %s%s", since, s->paused ? " (Paused)" : "");
+        if (s->paused || health == NULL)
+            return xasprintf("Up %s%s", since, s->paused ? " (Paused)" : "");
+        return xasprintf("Up %s (%s%s)", since, streq(health, "starting") ? "health: " : "", health);
     }
     if (s->removing)
         return xstrdup("Removal In Progress");
@@ -97,7 +101,7 @@ static char *status_of(const struct state *s)
 char *container_status_text(struct container *ct)
 {
     mutex_lock(&ct->lock);
-    char *text = status_of(&ct->state);
+    char *text = status_of(ct);
     mutex_unlock(&ct->lock);
     return text;
 }
@@ -250,6 +254,8 @@ static json_t *state_locked(const struct container *ct)
     json_object_set_new(o, "Error", json_string(s->error != NULL ? s->error : ""));
     json_object_set_new(o, "StartedAt", json_time(s->started_ns));
     json_object_set_new(o, "FinishedAt", json_time(s->finished_ns));
+    if (ct->health.status != NULL)
+        json_object_set_new(o, "Health", health_json_locked(ct));
     return o;
 }
 
@@ -511,10 +517,12 @@ static bool matches_port(const json_t *ports, const struct strv *wanted, bool pu
 static bool passes(struct container *ct, const struct container_filters *f)
 {
     CLEANUP(freep) char *name = container_name(ct);
+    CLEANUP(freep) char *health = NULL;
     struct state s;
     json_t *ports;
 
     mutex_lock(&ct->lock);
+    health = xstrdup(ct->health.status != NULL ? ct->health.status : "none");
     s = ct->state;
     s.error = NULL;
     ports = ports_summary(&ct->ports, ct->config);
@@ -525,7 +533,7 @@ static bool passes(struct container *ct, const struct container_filters *f)
               (empty(f->network) || strv_has(f->network, json_get_string(ct->host_config, "NetworkMode")) ||
                matches_prefix(network_id(json_get_string(ct->host_config, "NetworkMode")), f->network)) &&
               matches_port(ports, f->publish, true) && matches_port(ports, f->expose, false) &&
-              (empty(f->health) || strv_has(f->health, "none")) &&
+              (empty(f->health) || strv_has(f->health, health)) &&
               (empty(f->is_task) || strv_has(f->is_task, "false") || strv_has(f->is_task, "0"));
     json_decref(ports);
     return ok;

@@ -58,6 +58,12 @@ struct state {
     int64_t started_ns, finished_ns; /* 0: never */
 };
 
+struct health {
+    char *status; /* "starting", "healthy", "unhealthy"; NULL: it has no check */
+    int64_t streak;
+    json_t *log; /* the newest results; NULL: none */
+};
+
 struct container {
     atomic_uint refs;
     struct containers *all;
@@ -87,6 +93,7 @@ struct container {
     int root_fd;                   /* its root without what is mounted on it, while it runs; -1 */
     char *ip, *mac;                /* on the bridge, while it runs */
     char endpoint_id[65], sandbox_id[65];
+    struct health health;     /* of this run, or the last one */
     bool stopped_by_user;     /* since its last start */
     int64_t restarts;         /* by its policy, since a user started it */
     int64_t restart_delay_ns; /* before the last one */
@@ -139,6 +146,14 @@ struct error *container_monitor(void *run); /* the task that watches a running c
 
 /* Start a container that waits for its restart; nothing when that was called off. */
 struct error *container_start_again(struct container *ct) MUST_CHECK;
+
+/* ---- health.c */
+bool health_begin(struct container *ct); /* a run begins; false: it has no check */
+void health_end(struct container *ct);
+/* A task of the run; `container` is a reference, taken. */
+struct error *health_task(void *container);
+void health_deinit_locked(struct container *ct);
+json_t *health_json_locked(const struct container *ct); /* State.Health; only with a status */
 
 /* ---- restart.c */
 struct error *restart_policy_check(const json_t *host_config) MUST_CHECK;

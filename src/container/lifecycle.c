@@ -224,6 +224,17 @@ static struct error *bind_ports(struct container *ct, struct port_bindings *port
                     name, endpoint);
 }
 
+/* It ends with the run's proxies. */
+static struct error *spawn_health(struct run *r)
+{
+    struct container *ct = container_ref(r->container);
+    struct error *e = group_spawn(&r->proxies, "health check", health_task, ct);
+
+    if (e != NULL)
+        container_unref(ct);
+    return e;
+}
+
 static struct error *begin_run(struct run *r, struct stdio *s, struct port_bindings *ports)
 {
     struct container *ct = r->container;
@@ -238,8 +249,10 @@ static struct error *begin_run(struct run *r, struct stdio *s, struct port_bindi
     TRY(ports_publish(ports, r->process, ct->all->config->runner, &r->proxies));
     TRY(spawn_pumps(r));
     started = now_ns();
+    bool checked = health_begin(ct);
     publish_run(r, s, ports, started);
-    return process_start(r->process);
+    TRY(process_start(r->process));
+    return checked ? spawn_health(r) : NULL;
 }
 
 /* 127: not there; 126: cannot be run.  The client is at fault then. */
@@ -453,6 +466,7 @@ struct error *container_monitor(void *run)
     withdraw_run(r);
     run_free(r);
     output_close(ct);
+    health_end(ct);
     bool again = finish(ct, code, oom);
     if (!again && json_get_bool(ct->host_config, "AutoRemove"))
         remove_ended(ct);

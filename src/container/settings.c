@@ -212,8 +212,6 @@ struct error *settings_check(const json_t *config, const json_t *host_config, st
     TRY(check_cpus(host_config));
     TRY(check_caps(host_config));
     TRY(check_security(host_config));
-    if (json_is_object(json_object_get(config, "Healthcheck")))
-        strv_add(warnings, "Health checks are not run yet: the container has no health status.");
     return check_log_config(host_config);
 }
 

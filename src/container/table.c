@@ -57,6 +57,7 @@ void container_unref(struct container *ct)
     free(ct->log_path);
     free(ct->name);
     free(ct->state.error);
+    health_deinit_locked(ct);
     free(ct->ip);
     free(ct->mac);
     ports_deinit(&ct->ports);

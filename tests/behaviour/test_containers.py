@@ -402,3 +402,29 @@ def test_restart_with_the_daemon(w):
     wait_for(lambda: (state(d, "aa")[0], state(d, "uu")[0]) == ("running", "running"), "those that come back")
     equal((state(d, "ss")[0], state(d, "nn")[0]), ("exited", "exited"), "those that do not")
     d.docker("rm", "-f", "aa", "uu", "ss", "nn").ok()
+
+
+def health(d, name):
+    return d.json("GET", f"/v1.44/containers/{name}/json")["State"].get("Health", {})
+
+
+def test_health_checks(w):
+    d = image(w)
+    options = ["--health-interval", "100ms", "--health-retries", "2", "--health-timeout", "5s"]
+    d.docker("run", "-d", "--name", "checked", *options, "--health-cmd", "cat /state", "busybox", "sh", "-c", "echo well > /state; sleep 1000").ok()
+    wait_for(lambda: health(d, "checked")["Status"] == "healthy", "healthy")
+    contains(d.docker("ps", "--filter", "health=healthy").ok().out, "(healthy)")
+    equal(health(d, "checked")["Log"][-1]["Output"], "well\n", "output")
+    d.docker("exec", "checked", "rm", "/state").ok()
+    wait_for(lambda: health(d, "checked")["Status"] == "unhealthy", "unhealthy")
+    h = health(d, "checked")
+    check(h["FailingStreak"] >= 2 and h["Log"][-1]["ExitCode"] == 1 and len(h["Log"]) <= 5, h)
+    d.docker("exec", "checked", "touch", "/state").ok()
+    wait_for(lambda: health(d, "checked")["Status"] == "healthy", "healthy again")
+    d.docker("run", "-d", "--name", "slow", "--health-interval", "100ms", "--health-retries", "1", "--health-timeout", "200ms", "--health-cmd", "sleep 100",
+             "busybox", "sleep", "1000").ok()
+    wait_for(lambda: health(d, "slow")["Status"] == "unhealthy", "a check that takes too long")
+    contains(health(d, "slow")["Log"][-1]["Output"], "Health check exceeded timeout (200ms)")
+    d.docker("run", "-d", "--name", "unchecked", "--no-healthcheck", "busybox", "sleep", "1000").ok()
+    equal(health(d, "unchecked"), {}, "without a check")
+    d.docker("rm", "-f", "checked", "slow", "unchecked").ok()
