@@ -650,7 +650,9 @@ struct error *builder_new(const struct builder_config *c, struct builder **ret)
     b->config = c;
     mutex_init(&b->lock);
     cond_init(&b->changed);
-    e = make_worker_id(b);
+    e = c->provenance_env_dir == NULL ? NULL : provenance_env_load(c->provenance_env_dir, &b->provenance_env);
+    if (e == NULL)
+        e = make_worker_id(b);
     if (e == NULL)
         e = worker_init(b);
     if (e == NULL)
@@ -673,6 +675,7 @@ void builder_free(struct builder *b)
     history_free(b->history);
     ptrv_deinit(&b->live);
     free(b->producers);
+    json_decref(b->provenance_env);
     pb_arena_deinit(&b->worker_arena);
     free(b->worker_id);
     cond_deinit(&b->changed);

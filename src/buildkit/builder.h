@@ -42,9 +42,9 @@ struct builder_config {
     const char *host_gateway_ip;       /* NULL: none */
     struct gc_policy *gc;
     size_t gc_count;
-    int history_max_entries;      /* -1: default 50; 0: nothing is recorded */
-    int64_t history_max_age_ns;   /* 0: default 48 h */
-    const json_t *provenance_env; /* members for the environment part of provenance; NULL: none */
+    int history_max_entries;        /* -1: default 50; 0: nothing is recorded */
+    int64_t history_max_age_ns;     /* 0: default 48 h */
+    const char *provenance_env_dir; /* JSON files for the environment part of provenance; NULL: none */
     /* A name was pointed at an image (for /events). May be NULL. */
     void (*image_named)(void *ctx, const char *name, const struct descriptor *target);
     void *ctx;

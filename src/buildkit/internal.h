@@ -73,6 +73,7 @@ struct builder {
     struct ended_build ended[32];
     size_t ended_at;
     struct producer *producers; /* of the live builds */
+    json_t *provenance_env;     /* NULL: none */
     size_t producer_count, producer_cap;
     struct history *history;
     char *worker_id;

@@ -378,7 +378,7 @@ static struct error *add_build_config(struct document *d, const struct map *laye
 
 static void add_environment(const struct document *d, json_t *to)
 {
-    const json_t *env = d->p->build->builder->config->provenance_env;
+    const json_t *env = d->p->build->builder->provenance_env;
     const char *frontend = json_string_value(json_object_get(d->request, "frontend"));
 
     if (frontend != NULL && streq(frontend, "dockerfile.v0"))

@@ -49,6 +49,10 @@ struct error *provenance_check(const struct provenance *p, const struct provenan
 struct error *provenance_write(const struct provenance *p, const struct provenance_options *o,
                                const struct map *layers, struct buf *out) MUST_CHECK;
 
+/* The members of all *.json of `dir` (later names win), for the environment part; NULL when there is no such
+ * folder.  Errors: what is no object, names that are built in. */
+struct error *provenance_env_load(const char *dir, json_t **ret) MUST_CHECK;
+
 /* refs.platforms of a result, normalised: platform of each id, in order. */
 struct result_platform {
     char *id;

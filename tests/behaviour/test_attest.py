@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is attested of builds: provenance, SBOMs, and where they are kept and shown."""
+import base64
+import json
+
+from harness import check, contains, equal, own
+
+SLSA1 = "https://slsa.dev/provenance/v1"
+SLSA02 = "https://slsa.dev/provenance/v0.2"
+SPDX = "https://spdx.dev/Document"
+TEXT = "FROM busybox\nARG WORD=none\nRUN --mount=type=secret,id=word echo $WORD > /word\nCOPY f /f\n"
+SCANNER = """FROM busybox
+COPY <<-"EOF" /scan.sh
+	set -e
+	for d in $BUILDKIT_SCAN_SOURCE $BUILDKIT_SCAN_SOURCE_EXTRAS/*; do
+	  [ -d "$d" ] || continue
+	  cat <<BUNDLE > $BUILDKIT_SCAN_DESTINATION/${d##*/}.spdx.json
+	{"_type": "https://in-toto.io/Statement/v1", "predicateType": "https://spdx.dev/Document",
+	 "predicate": {"spdxVersion": "SPDX-2.3", "name": "${d##*/}", "depth": "$BUILDKIT_SCAN_DEPTH",
+	               "files": [{"fileName": "/f", "SPDXID": "SPDXRef-f"}], "creationInfo": {"creators": ["Tool: own"]}}}
+	BUNDLE
+	done
+EOF
+CMD sh /scan.sh
+"""
+
+
+def document(w, repo, what):
+    r = w.registry._call("GET", f"/v2/{repo}/manifests/{what}", headers={
+        "Accept": "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json"})
+    return json.loads(r.read())
+
+
+def statements(w, repo, tag):
+    """-> {predicate type: [statement]} of the one image of an index, which is checked on the way."""
+    index = document(w, repo, tag)
+    image, attested = index["manifests"]
+    equal(attested["platform"], {"architecture": "unknown", "os": "unknown"}, "platform of the attestations")
+    equal(attested["annotations"], {"vnd.docker.reference.digest": image["digest"],
+                                    "vnd.docker.reference.type": "attestation-manifest"}, "what they are about")
+    m = document(w, repo, attested["digest"])
+    equal(m["artifactType"], "application/vnd.docker.attestation.manifest.v1+json", "artifact type")
+    equal(m["subject"]["digest"], image["digest"], "subject")
+    found = {}
+    for layer in m["layers"]:
+        s = json.loads(w.registry._call("GET", f"/v2/{repo}/blobs/{layer['digest']}").read())
+        equal(s["predicateType"], layer["annotations"]["in-toto.io/predicate-type"], "predicate type")
+        equal(s["_type"], "https://in-toto.io/Statement/v1", "type")
+        found.setdefault(s["predicateType"], []).append(s)
+    return found
+
+
+def push(w, d, repo, *args, text=TEXT):
+    c = w.context(text, f="content\n")
+    d.docker("buildx", "build", "--push", "-t", f"{w.registry.host}/{repo}:latest", *args, c).ok()
+
+
+def test_provenance_max(w):
+    d = w.shared()
+    push(w, d, "prov/max", "--provenance=mode=max,builder-id=https://b.example/1", "--build-arg", "WORD=hello",
+         "--secret", "id=word,env=HOME")
+    s = statements(w, "prov/max", "latest")[SLSA1][0]
+    check(s["subject"][0]["name"].startswith("pkg:docker/"), s["subject"])
+    b, run = s["predicate"]["buildDefinition"], s["predicate"]["runDetails"]
+    equal(b["resolvedDependencies"][0]["uri"], "pkg:docker/busybox@latest?platform=linux%2Famd64", "base image")
+    request = b["externalParameters"]["request"]
+    equal(request["frontend"], "dockerfile.v0", "frontend")
+    equal(request["args"]["build-arg:WORD"], "hello", "build argument")
+    equal(request["secrets"], [{"id": "word", "optional": True}], "secrets")
+    equal(request["locals"], [{"name": "context"}, {"name": "dockerfile"}], "local sources")
+    equal(b["internalParameters"]["targetPlatform"], "linux/amd64", "platform")
+    steps = b["internalParameters"]["buildConfig"]["llbDefinition"]
+    check(any("exec" in step["op"]["Op"] for step in steps), steps)
+    equal(run["builder"]["id"], "https://b.example/1", "builder")
+    meta = run["metadata"]
+    equal(meta["buildkit_completeness"], {"request": True, "resolvedDependencies": False}, "completeness")
+    info = meta["buildkit_metadata"]["source"]["infos"][0]
+    equal(base64.b64decode(info["data"]).decode(), TEXT, "Dockerfile")
+    check(len(meta["buildkit_metadata"]["layers"]) >= 2, meta["buildkit_metadata"]["layers"])
+
+
+def test_provenance_min(w):
+    d = w.shared()
+    push(w, d, "prov/min", "--provenance=mode=min", "--build-arg", "WORD=hush", "--label", "a=b")
+    p = statements(w, "prov/min", "latest")[SLSA1][0]["predicate"]
+    check("hush" not in json.dumps(p), "a build argument is in mode=min")
+    check("buildConfig" not in p["buildDefinition"]["internalParameters"], "steps are in mode=min")
+    equal(p["runDetails"]["metadata"]["buildkit_completeness"]["request"], False, "complete")
+
+
+def test_provenance_v02(w):
+    d = w.shared()
+    push(w, d, "prov/v02", "--provenance=mode=max,version=v0.2")
+    p = statements(w, "prov/v02", "latest")[SLSA02][0]["predicate"]
+    equal(p["buildType"], "https://mobyproject.org/buildkit@v1", "build type")
+    check(len(p["buildConfig"]["llbDefinition"]) > 3, p["buildConfig"])
+
+
+def test_no_provenance(w):
+    d = w.shared()
+    push(w, d, "prov/none", "--provenance=false")
+    equal(document(w, "prov/none", "latest")["mediaType"], "application/vnd.oci.image.manifest.v1+json", "media type")
+
+
+def test_complete_materials(w):
+    d = w.shared()
+    r = d.docker("buildx", "build", "--provenance=mode=max,complete-materials=true", w.context(TEXT, f="x"))
+    r.fails("provenance materials are incomplete", "context")
+
+
+def test_wrong_attributes(w):
+    d = w.shared()
+    for attr, text in (("type=provenance,mode=much", 'invalid mode "much"'),
+                       ("type=provenance,version=v7", "invalid provenance SLSA version: v7"),
+                       ("type=guess", 'unknown attestation type "guess"')):
+        d.docker("buildx", "build", "--attest", attr, w.context(TEXT, f="x")).fails(text)
+
+
+def test_credentials_stay_out(w):
+    d = w.shared()
+    push(w, d, "prov/secret", "--provenance=mode=max", "--build-context", "foo=https://name:geheim@example.invalid/x.git")
+    text = json.dumps(statements(w, "prov/secret", "latest"))
+    check("geheim" not in text, "a password is in the provenance")
+    contains(text, "https://xxxxx:xxxxx@example.invalid/x.git")
+
+
+def test_local_and_tar(w):
+    d = w.shared()
+    out = w.folder("out")
+    text = "FROM scratch\nCOPY f /f\n"
+    c = w.context(text, f="content\n")
+    d.docker("buildx", "build", "--provenance=mode=max", "-o", f"type=local,dest={out},attestation-prefix=a-", c).ok()
+    s = json.loads((out / "a-provenance.json").read_text())
+    equal([x["name"] for x in s["subject"]], ["f"], "subjects")
+    out = w.folder("out")
+    d.docker("buildx", "build", "--provenance=mode=max", "--platform=linux/amd64,linux/arm64", "-o",
+             f"type=local,dest={out}", c).ok()
+    for arch in ("amd64", "arm64"):
+        s = json.loads((out / f"linux_{arch}/provenance.json").read_text())
+        equal(s["predicate"]["buildDefinition"]["internalParameters"]["targetPlatform"], f"linux/{arch}", "platform")
+    out = w.folder("out")
+    d.docker("buildx", "build", "-o", f"type=local,dest={out}", c).ok()
+    equal(sorted(p.name for p in out.iterdir()), ["f"], "files of a plain export")
+    d.docker("buildx", "build", "--platform=linux/amd64,linux/arm64", "-o",
+             f"type=local,dest={out},platform-split=false", c).fails("cannot overwrite f from")
+
+
+def test_sbom(w):
+    d = w.shared()
+    scanner = f"{w.registry.host}/scanner:latest"
+    d.docker("buildx", "build", "--push", "--provenance=false", "-t", scanner, w.context(SCANNER)).ok()
+    text = ("FROM busybox AS tools\nARG BUILDKIT_SBOM_SCAN_STAGE=true\nRUN touch /t\n"
+            "FROM scratch\nARG BUILDKIT_SBOM_SCAN_CONTEXT=true\nCOPY f /f\nCOPY --from=tools /t /t\n")
+    push(w, d, "sbom/all", "--provenance=false", "--attest", f"type=sbom,generator={scanner},DEPTH=deep", text=text)
+    found = statements(w, "sbom/all", "latest")[SPDX]
+    equal([s["predicate"]["name"] for s in found], ["sbom", "sbom-context", "sbom-tools"], "documents")
+    core = found[0]["predicate"]
+    equal(core["depth"], "deep", "parameter of the scanner")
+    contains(core["files"][0]["comment"], "layerID: sha256:")
+    check(any(c.startswith("Tool: buildkit-") for c in core["creationInfo"]["creators"]), core["creationInfo"])
+
+
+@own
+def test_store_keeps_attestations(w):
+    d = w.daemon()
+    d.docker("buildx", "build", "--load", "--provenance=mode=max", "-t", "kept", w.context(TEXT, f="kept\n")).ok()
+    equal(d.docker("run", "--rm", "kept", "cat", "/f").ok().out, "kept\n", "output")
+    kinds = [m["Kind"] for i in d.json("GET", "/images/json?manifests=1") if i["RepoTags"] == ["kept:latest"]
+             for m in i["Manifests"]]
+    equal(kinds, ["image", "attestation"], "manifests")
+    tar = w.folder("s") / "kept.tar"
+    d.docker("save", "-o", tar, "kept").ok()
+    d.docker("rmi", "kept").ok()
+    d.docker("load", "-i", tar).ok()
+    equal(d.docker("run", "--rm", "kept", "cat", "/f").ok().out, "kept\n", "output after load")
+
+
+def test_history_and_metadata(w):
+    d = w.daemon()
+    c = w.context(TEXT, f="h\n")
+    meta = w.folder("m") / "meta.json"
+    d.docker("buildx", "build", "--metadata-file", meta, "-t", "h1", c, env={"BUILDX_METADATA_PROVENANCE": "max"}).ok()
+    m = json.loads(meta.read_text())
+    check("buildx.build.provenance" in m, m)
+    ref = m["buildx.build.ref"].split("/")[-1]
+    equal(json.loads(d.docker("buildx", "history", "inspect", ref, "--format", "json").ok().out)["Ref"], ref, "ref")
+    a = json.loads(d.docker("buildx", "history", "inspect", "attachment", ref, "--type", "provenance").ok().out)
+    check("buildDefinition" in a or "buildDefinition" in a.get("predicate", {}), a)
+    contains(d.docker("buildx", "history", "logs", ref, "--progress=plain").ok().err, "RUN")
