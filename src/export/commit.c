@@ -226,7 +226,7 @@ static struct error *put_manifest(struct commit *c, struct export_ref *ref, stru
     note_layers(c, snapshot, &layers);
     TRY(put_config(c, ref, &layers, epoch, &config, &config_len));
     commit_add_blob(c->image, &config);
-    c->image->config = config;
+    c->image->config = c->image->image_config = config;
     int64_t size;
     TRY(commit_put_document(c, manifest_json(c->exporter, &config, config_len, &layers, epoch, platform),
                             "exporting manifest", &manifest, &size));

@@ -44,9 +44,10 @@ bool exporter_flag(const struct exporter *e, const char *name, bool absent); /* 
 
 /* What exporting an image leaves in the store, held by `lease`. */
 struct committed_image {
-    struct descriptor target; /* manifest or index */
-    struct digest config;     /* of a single manifest; "" for an index */
-    struct digest *blobs;     /* everything reachable, children before parents, no duplicates */
+    struct descriptor target;   /* manifest or index */
+    struct digest config;       /* of a single manifest; "" for an index */
+    struct digest image_config; /* docker tar: of the image, also when it lies in an index */
+    struct digest *blobs;       /* everything reachable, children before parents, no duplicates */
     size_t blob_count;
     /* docker tar: the manifest's parts */
     struct digest *layers;

@@ -153,8 +153,9 @@ static struct error *write_docker_manifest(struct stream *out, const struct comm
     }
     for (size_t k = 0; k < i->layer_count; k++)
         json_array_append_new(layers, json_sprintf("blobs/sha256/%s", digest_hex(&i->layers[k])));
-    j = json_pack("[{s:o, s:o, s:o}]", "Config", json_sprintf("blobs/sha256/%s", digest_hex(&i->config)),
-                  "RepoTags", tags, "Layers", layers);
+    j = json_pack("[{s:o, s:o, s:o}]", "Config",
+                  json_sprintf("blobs/sha256/%s", digest_hex(&i->image_config)), "RepoTags", tags, "Layers",
+                  layers);
     go_json(&text, j, NULL, false);
     json_decref(j);
     return write_text(out, "manifest.json", text.data, text.len);

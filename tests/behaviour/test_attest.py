@@ -187,3 +187,14 @@ def test_history_and_metadata(w):
     a = json.loads(d.docker("buildx", "history", "inspect", "attachment", ref, "--type", "provenance").ok().out)
     check("buildDefinition" in a or "buildDefinition" in a.get("predicate", {}), a)
     contains(d.docker("buildx", "history", "logs", ref, "--progress=plain").ok().err, "RUN")
+
+
+@own
+def test_docker_tar_with_attestations(w):
+    d = w.daemon()
+    tar = w.folder("t") / "image.tar"
+    c = w.context(TEXT, f="tar\n")
+    d.buildctl("build", "--frontend", "dockerfile.v0", "--local", f"context={c}", "--local", f"dockerfile={c}", "--opt",
+               "attest:provenance=mode=max", "--output", f"type=docker,dest={tar},name=tarred").ok()
+    d.docker("load", "-i", tar).ok()
+    equal(d.docker("run", "--rm", "tarred", "cat", "/f").ok().out, "tar\n", "output")

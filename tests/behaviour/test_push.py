@@ -61,14 +61,14 @@ def metadata(path):
 def test_buildx_push(w):
     d, tag = w.shared(), f"{w.registry.host}/team/app:v1"
     c = w.context(TEXT, a="a\n")
-    out = d.docker("buildx", "build", "--push", "-t", tag, "--metadata-file", c / "meta", "--progress", "plain", c).ok().err
+    out = d.docker("buildx", "build", "--provenance=false", "--push", "-t", tag, "--metadata-file", c / "meta", "--progress", "plain", c).ok().err
     m, digest = whole(w.registry, "team/app", "v1")
     equal({x["mediaType"] for x in m["layers"]}, {LAYER + "+gzip"}, "layer types")
     equal(metadata(c / "meta")["containerimage.digest"], digest, "digest told to the client")
     contains(out, "pushing layers")
     contains(out, f"pushing manifest for {tag}@{digest}")
     again = w.context(TEXT, a="a\n")
-    d.docker("buildx", "build", "--push", "-t", tag, "--metadata-file", again / "meta", again).ok()
+    d.docker("buildx", "build", "--provenance=false", "--push", "-t", tag, "--metadata-file", again / "meta", again).ok()
     equal(metadata(again / "meta")["containerimage.digest"], digest, "digest of a second push")
 
 
@@ -93,7 +93,7 @@ def test_push_to_several_names(w):
     d = w.shared()
     names = [f"{w.registry.host}/several/{n}" for n in ("one:x", "two:y")]
     c = w.context(TEXT, a="several\n")
-    d.docker("buildx", "build", "-o", f'type=image,"name={",".join(names)}",push=true', c).ok()
+    d.docker("buildx", "build", "--provenance=false", "-o", f'type=image,"name={",".join(names)}",push=true', c).ok()
     equal(whole(w.registry, "several/one", "x")[1], whole(w.registry, "several/two", "y")[1], "digests")
 
 
@@ -101,22 +101,22 @@ def test_push_compressions(w):
     d = w.shared()
     c = w.context(TEXT, a="compressions\n")
     for name, ending in (("uncompressed", ""), ("gzip", "+gzip"), ("zstd", "+zstd")):
-        d.docker("buildx", "build", "-o", f"type=image,name={w.registry.host}/comp/{name},push=true,compression={name}", c).ok()
+        d.docker("buildx", "build", "--provenance=false", "-o", f"type=image,name={w.registry.host}/comp/{name},push=true,compression={name}", c).ok()
         m, _ = whole(w.registry, f"comp/{name}", "latest")
         equal([x["mediaType"] for x in m["layers"][1:]], [LAYER + ending] * 2, f"own layers with {name}")
         equal(m["layers"][0]["mediaType"], LAYER + "+gzip", "the base image's layer")
-        d.docker("buildx", "build", "-o",
+        d.docker("buildx", "build", "--provenance=false", "-o",
                  f"type=image,name={w.registry.host}/comp/{name}:all,push=true,compression={name},force-compression=true", c).ok()
         m, _ = whole(w.registry, f"comp/{name}", "all")
         equal({x["mediaType"] for x in m["layers"]}, {LAYER + ending}, f"all layers with {name}")
-    d.docker("buildx", "build", "-o", f"type=image,name={w.registry.host}/comp/bad,push=true,compression=lzma", c).fails(
+    d.docker("buildx", "build", "--provenance=false", "-o", f"type=image,name={w.registry.host}/comp/bad,push=true,compression=lzma", c).fails(
         "unsupported compression type lzma")
 
 
 def test_multi_platform_push(w):
     d, tag = w.shared(), f"{w.registry.host}/multi/app:v1"
     c = w.context("FROM busybox\nCOPY a /a\n", a="a\n")
-    d.docker("buildx", "build", "--platform", "linux/amd64,linux/arm64", "--push", "-t", tag, c).ok()
+    d.docker("buildx", "build", "--provenance=false", "--platform", "linux/amd64,linux/arm64", "--push", "-t", tag, c).ok()
     index, _ = get(w.registry, "multi/app", "v1")
     equal(index["mediaType"], INDEX, "media type")
     equal(sorted(m["platform"]["architecture"] for m in index["manifests"]), ["amd64", "arm64"], "platforms")
@@ -126,18 +126,18 @@ def test_multi_platform_push(w):
 
 def test_the_store_is_not_compressed(w):
     d, c = w.shared(), w.context(TEXT, a="stay\n")
-    d.docker("buildx", "build", "-t", "stay", "-o", "type=image", c)
-    d.docker("buildx", "build", "-t", "stay", c).ok()
+    d.docker("buildx", "build", "--provenance=false", "-t", "stay", "-o", "type=image", c)
+    d.docker("buildx", "build", "--provenance=false", "-t", "stay", c).ok()
     before = d.docker("image", "inspect", "-f", "{{.Id}}", "stay").ok().out
-    d.docker("buildx", "build", "--push", "-t", f"{w.registry.host}/stay/away", c).ok()
-    d.docker("buildx", "build", "-t", "stay", c).ok()
+    d.docker("buildx", "build", "--provenance=false", "--push", "-t", f"{w.registry.host}/stay/away", c).ok()
+    d.docker("buildx", "build", "--provenance=false", "-t", "stay", c).ok()
     equal(d.docker("image", "inspect", "-f", "{{.Id}}", "stay").ok().out, before, "id after a push of the same")
 
 
 def test_docker_push(w):
     d, tag = w.shared(), f"{w.registry.host}/plain/app:v1"
     c = w.context(TEXT, a="docker push\n")
-    d.docker("build", "-t", tag, c).ok()
+    d.docker("build", "--provenance=false", "-t", tag, c).ok()
     out = d.docker("push", tag).ok().out
     contains(out, f"The push refers to repository [{w.registry.host}/plain/app]")
     m, digest = whole(w.registry, "plain/app", "v1")
@@ -156,7 +156,7 @@ def test_a_pulled_layer_is_mounted(w):
     d, tag = w.daemon(), f"{w.registry.host}/mount/app:v1"
     base = f"{w.registry.host}/library/rich"
     c = w.context(f"FROM {base}\nUSER 0\nCOPY a /a\n", a="mount\n")
-    d.docker("build", "-t", tag, c).ok()
+    d.docker("build", "--provenance=false", "-t", tag, c).ok()
     out = d.docker("push", tag).ok().out
     contains(out, ": Mounted from library/rich")
     whole(w.registry, "mount/app", "v1")
@@ -165,7 +165,7 @@ def test_a_pulled_layer_is_mounted(w):
 def test_docker_push_all_tags(w):
     d, repo = w.shared(), f"{w.registry.host}/plain/tags"
     c = w.context("FROM busybox\n")
-    d.docker("build", "-t", f"{repo}:a", "-t", f"{repo}:b", c).ok()
+    d.docker("build", "--provenance=false", "-t", f"{repo}:a", "-t", f"{repo}:b", c).ok()
     d.docker("push", "-a", repo).ok()
     equal(get(w.registry, "plain/tags", "a")[1], get(w.registry, "plain/tags", "b")[1], "digests")
 
@@ -185,12 +185,12 @@ def test_push_with_password(w):
     try:
         d, c = w.daemon(), w.context(TEXT, a="secret\n")
         tag = f"{r.host}/private/app:v1"
-        d.docker("build", "-t", tag, c).ok()
+        d.docker("build", "--provenance=false", "-t", tag, c).ok()
         d.docker("push", tag).fails("401 Unauthorized")
-        d.docker("buildx", "build", "--push", "-t", tag, c).fails(f"failed to push {tag}", "401 Unauthorized")
+        d.docker("buildx", "build", "--provenance=false", "--push", "-t", tag, c).fails(f"failed to push {tag}", "401 Unauthorized")
         d.docker("login", "-u", "ann", "-p", "geheim", r.host).ok()
         d.docker("push", tag).ok()
-        d.docker("buildx", "build", "--push", "-t", f"{r.host}/private/app:v2", c).ok()
+        d.docker("buildx", "build", "--provenance=false", "--push", "-t", f"{r.host}/private/app:v2", c).ok()
         basic = {"Authorization": "Basic " + base64.b64encode(b"ann:geheim").decode()}
         for t in ("v1", "v2"):
             r._call("GET", f"/v2/private/app/manifests/{t}", headers={"Accept": MANIFEST, **basic})
@@ -216,7 +216,7 @@ def test_layouts_in_each_compression(w):
         for name, ending in ((None, "+gzip"), ("uncompressed", ""), ("gzip", "+gzip"), ("zstd", "+zstd")):
             out = c / f"../{c.name}-{kind}-{name}.tar"
             extra = f",compression={name},force-compression=true" if name else ""
-            d.docker("buildx", "build", "-o", f"type={kind},dest={out}{extra}", c).ok()
+            d.docker("buildx", "build", "--provenance=false", "-o", f"type={kind},dest={out}{extra}", c).ok()
             files = layout(out)
             m = layout_manifest(files)
             config = json.loads(files["blobs/sha256/" + m["config"]["digest"][7:]])
@@ -233,10 +233,10 @@ def test_compression_level(w):
     sizes = {}
     for level in (1, 9):
         out = c / f"../{c.name}-{level}.tar"
-        d.docker("buildx", "build", "-o", f"type=oci,dest={out},compression=gzip,compression-level={level}", c).ok()
+        d.docker("buildx", "build", "--provenance=false", "-o", f"type=oci,dest={out},compression=gzip,compression-level={level}", c).ok()
         sizes[level] = layout_manifest(layout(out))["layers"][0]["size"]
     check(sizes[9] < sizes[1], f"level 9 gives {sizes[9]} bytes, level 1 {sizes[1]}")
-    d.docker("buildx", "build", "-o", "type=oci,dest=/dev/null,compression-level=high", c).fails(
+    d.docker("buildx", "build", "--provenance=false", "-o", "type=oci,dest=/dev/null,compression-level=high", c).fails(
         "non-integer value high specified for compression-level")
 
 
@@ -246,7 +246,7 @@ def test_rewrite_timestamp(w):
     seen = set()
     for n in range(2):
         out = c / f"../{c.name}-{n}.tar"
-        d.docker("buildx", "build", "--no-cache", "--build-arg", f"SOURCE_DATE_EPOCH={epoch}", "-o",
+        d.docker("buildx", "build", "--provenance=false", "--no-cache", "--build-arg", f"SOURCE_DATE_EPOCH={epoch}", "-o",
                  f"type=oci,dest={out},rewrite-timestamp=true", c).ok()
         files = layout(out)
         m = layout_manifest(files)
@@ -264,7 +264,7 @@ def test_rewrite_timestamp(w):
 def test_rewritten_image_runs(w):
     d, epoch = w.shared(), 1600000000
     c = w.context(TEXT, a="runs\n")
-    d.docker("buildx", "build", "--build-arg", f"SOURCE_DATE_EPOCH={epoch}", "-o",
+    d.docker("buildx", "build", "--provenance=false", "--build-arg", f"SOURCE_DATE_EPOCH={epoch}", "-o",
              "type=image,name=clamped,rewrite-timestamp=true", c).ok()
     equal(d.docker("run", "--rm", "clamped", "sh", "-c", "cat /a /b; stat -c %Y /b").ok().out, f"runs\nmade\n{epoch}\n", "output")
 
@@ -272,7 +272,7 @@ def test_rewritten_image_runs(w):
 def test_pull_of_what_was_pushed(w):
     d, tag = w.shared(), f"{w.registry.host}/round/trip:v1"
     c = w.context(TEXT, a="trip\n")
-    d.docker("buildx", "build", "--push", "-t", tag, c).ok()
+    d.docker("buildx", "build", "--provenance=false", "--push", "-t", tag, c).ok()
     other = w.daemon()
     other.docker("pull", tag).ok()
     equal(other.docker("run", "--rm", tag, "cat", "/a", "/b").ok().out, "trip\nmade\n", "output")
