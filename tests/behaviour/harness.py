@@ -110,7 +110,7 @@ def go_environment():
 def prepare():
     """Fetch the clients and build our own programs on BuildKit's client, once; -> the folder of the clients."""
     folder = pathlib.Path(subprocess.run([TOP / "tests/clients/setup"], check=True, stdout=subprocess.PIPE).stdout.decode().strip())
-    for source in (TOP / "examples/go", HERE / "liar", HERE / "gate"):
+    for source in (TOP / "examples/go", HERE / "liar", HERE / "gate", HERE / "crowd"):
         program = go_program(folder, source)
         if not program.exists():
             part = program.with_suffix(f".{os.getpid()}")
