@@ -29,7 +29,7 @@ def test_tag_and_remove(w):
     r = d.docker("rmi", "two:v2").ok()
     equal(r.out, "Untagged: two:v2\n", "rmi of one of several names")
     d.docker("rmi", ids.copy().pop()).fails("unable to delete", "(must be forced) - image is referenced in multiple repositories")
-    d.docker("rmi", "nosuch").fails("No such image: nosuch:latest")
+    d.docker("rmi", "nosuch").fails("No such image: nosuch")
     r = d.docker("rmi", "-f", ids.copy().pop()).ok()
     contains(r.out, "Untagged: one:latest")
     equal(names(d), [], "images at the end")
