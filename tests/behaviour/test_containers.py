@@ -395,7 +395,7 @@ def test_restart_with_the_daemon(w):
     d = w.daemon()
     d.docker("pull", "-q", "busybox").ok()
     for name, policy in (("aa", "always"), ("uu", "unless-stopped"), ("ss", "unless-stopped"), ("nn", "no")):
-        d.docker("run", "-d", "--name", name, "--restart", policy, "busybox", "sleep", "1000").ok()
+        d.docker("run", "-d", "--name", name, "--restart", policy, "--stop-timeout", "0", "busybox", "sleep", "1000").ok()
     d.docker("stop", "-t", "0", "ss").ok()
     d.stop()
     d.start()
