@@ -60,7 +60,7 @@ static char *shown_base(const char *path)
 static struct error *stat_place(const struct container_root *r, const char *path, struct stat *ret_st,
                                 json_t **ret)
 {
-    CLEANUP(root_place_deinit) struct root_place place = { .fd = -1 }, target = { .fd = -1 };
+    CLEANUP(root_place_deinit) struct root_place place = { .fd = -1 };
     CLEANUP(freep) char *base = shown_base(path), *link = NULL;
     int n;
 
