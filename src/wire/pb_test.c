@@ -25,6 +25,53 @@ static void round_trip(void **state)
     pb_arena_deinit(&a);
 }
 
+/* Names are BuildKit's, whose JSON reader refuses others. */
+static void protojson(void **state)
+{
+    CLEANUP(buf_deinit) struct buf out = { 0 };
+    Pb__Op op = PB__OP__INIT;
+    Pb__ExecOp exec = PB__EXEC_OP__INIT;
+    Pb__Meta meta = PB__META__INIT;
+    Pb__Mount mount = PB__MOUNT__INIT, *mounts[] = { &mount };
+    Pb__CacheOpt cache = PB__CACHE_OPT__INIT;
+    Pb__SshOpt ssh = PB__SSH_OPT__INIT;
+    Pb__Platform platform = PB__PLATFORM__INIT;
+    char *args[] = { (char *)"a\"b" };
+
+    op.op_case = PB__OP__OP_EXEC;
+    op.exec = &exec;
+    op.platform = &platform;
+    platform.os_version = (char *)"10";
+    exec.meta = &meta;
+    exec.network = PB__NET_MODE__HOST;
+    exec.mounts = mounts;
+    exec.n_mounts = 1;
+    meta.args = args;
+    meta.n_args = 1;
+    meta.remove_mount_stubs_recursive = true;
+    mount.input = -1;
+    mount.mount_type = PB__MOUNT_TYPE__CACHE;
+    mount.cache_opt = &cache;
+    mount.ssh_opt = &ssh;
+    cache.id = (char *)"c";
+    pb_to_json(&op.base, &out);
+    assert_string_equal(
+        buf_str(&out),
+        "{\"exec\":{\"meta\":{\"args\":[\"a\\\"b\"],\"removeMountStubsRecursive\":true},"
+        "\"mounts\":[{\"input\":\"-1\",\"mountType\":3,\"cacheOpt\":{\"ID\":\"c\"},\"SSHOpt\":{}}],"
+        "\"network\":1},\"platform\":{\"OSVersion\":\"10\"}}");
+    buf_clear(&out);
+    Kv__Str kv = KV__STR__INIT, *kvs[] = { &kv };
+    Pb__SourceOp source = PB__SOURCE_OP__INIT;
+
+    kv.key = (char *)"k";
+    kv.value = (char *)"v";
+    source.attrs = kvs;
+    source.n_attrs = 1;
+    pb_to_json(&source.base, &out);
+    assert_string_equal(buf_str(&out), "{\"attrs\":{\"k\":\"v\"}}");
+}
+
 static void empty_message(void **state)
 {
     struct pb_arena a = { 0 };
@@ -126,6 +173,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trip),
+        cmocka_unit_test(protojson),
         cmocka_unit_test(empty_message),
         cmocka_unit_test(garbage_is_refused),
         cmocka_unit_test(a_nul_in_a_string_is_refused),

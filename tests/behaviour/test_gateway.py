@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gateway: containers that a build's client drives, frontends that are images, shells in failed steps."""
+import contextlib
+import json
 import os
+import pty
+import signal
+import socket
 import subprocess
 
 import harness
@@ -152,3 +157,117 @@ def test_allowed_repositories(w):
             f"'{syntax}' is not an allowed gateway source")
     c = w.context("FROM scratch\nCOPY Dockerfile /\n")
     d.buildctl("build", "--frontend", "dockerfile.v0", "--local", f"context={c}", "--local", f"dockerfile={c}").ok()
+
+
+# ---- shells in failed steps ----------------------------------------------------------------------------------------------
+
+FAILING = "FROM busybox\nRUN echo left > /left && exit 7\n"
+
+
+def read_until(fd, text, had=b""):
+    while text not in had:
+        try:
+            piece = os.read(fd, 4096)
+        except OSError:
+            piece = b""
+        check(piece, f"the client ended; it said {had.decode(errors='replace')[-2000:]!r}, not {text!r}")
+        had += piece
+    return had
+
+
+def test_debug_shell(w):
+    """buildx debug --invoke gives a shell in the state that a failed step left."""
+    d = w.shared()
+    c = w.context(FAILING)
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ.update(d.env(BUILDX_EXPERIMENTAL="1", TERM="xterm"))
+        os.execv(str(w.clients / "bin/docker"), ["docker", "buildx", "debug", "--invoke", "/bin/sh", "build", "--progress=plain", str(c)])
+    try:
+        read_until(fd, b"/ # ")
+        os.write(fd, b"cat /left; echo shell-$((40+2))\n")
+        contains(read_until(fd, b"shell-42").decode(errors="replace"), "left")
+        os.write(fd, b"exit\n")
+        read_until(fd, b"(buildx) ")
+        os.write(fd, b"exit\n")
+    finally:
+        os.close(fd)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    d.alive()
+
+
+class Dap:
+    """A debugger's side of the debug adapter protocol, over a program's stdin and stdout."""
+
+    def __init__(self, process):
+        self.process, self.serial, self.waiting = process, 0, []
+
+    def send(self, kind, **more):
+        self.serial += 1
+        text = json.dumps({"seq": self.serial, "type": kind, **more}).encode()
+        self.process.stdin.write(b"Content-Length: %d\r\n\r\n%s" % (len(text), text))
+        self.process.stdin.flush()
+        return self.serial
+
+    def request(self, command, **arguments):
+        return self.send("request", command=command, arguments=arguments)
+
+    def receive(self):
+        length = None
+        while line := self.process.stdout.readline().strip():
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        check(length is not None, f"the adapter ended: {self.process.stderr.read().decode()[-2000:]}")
+        return json.loads(self.process.stdout.read(length))
+
+    def until(self, wanted):
+        while True:
+            for i, m in enumerate(self.waiting):
+                if wanted(m):
+                    return self.waiting.pop(i)
+            self.waiting.append(self.receive())
+
+    def answer(self, serial):
+        m = self.until(lambda m: m["type"] == "response" and m["request_seq"] == serial)
+        check(m["success"], f"{m}")
+        return m.get("body") or {}
+
+    def event(self, name):
+        return self.until(lambda m: m["type"] == "event" and m["event"] == name).get("body") or {}
+
+
+def test_dap(w):
+    """buildx dap stops at the failing step and attaches a shell to it."""
+    d = w.shared()
+    c = w.context(FAILING)
+    p = subprocess.Popen([w.clients / "cli-plugins/docker-buildx", "dap", "build", str(c)], env=d.env(BUILDX_EXPERIMENTAL="1"),
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        dap = Dap(p)
+        dap.answer(dap.request("initialize", supportsRunInTerminalRequest=True))
+        launch = dap.request("launch", contextPath=str(c), dockerfile=str(c / "Dockerfile"))
+        dap.event("initialized")
+        dap.answer(dap.request("configurationDone"))
+        dap.answer(launch)
+        stopped = dap.event("stopped")
+        equal(stopped["reason"], "exception", "why it stopped")
+        evaluate = dap.request("evaluate", expression="exec", context="repl")
+        ask = dap.until(lambda m: m["type"] == "request" and m["command"] == "runInTerminal")
+        address = ask["arguments"]["args"][-1]
+        dap.send("response", request_seq=ask["seq"], success=True, command="runInTerminal", body={})
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(address)
+            had = b""
+            s.sendall(b"cat /left; echo shell-$((40+2))\n")
+            while b"shell-42" not in had:
+                piece = s.recv(4096)
+                check(piece, f"the shell ended: {had!r}")
+                had += piece
+            contains(had.decode(), "left\r\nshell-42")
+            dap.answer(evaluate)
+    finally:
+        p.kill()
+        p.communicate()
+    d.alive()
