@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import select
 import signal
 import socket
 import subprocess
@@ -164,15 +165,17 @@ def test_allowed_repositories(w):
 FAILING = "FROM busybox\nRUN echo left > /left && exit 7\n"
 
 
-def read_until(fd, text, had=b""):
+def read_until(fd, text):
+    had = b""
     while text not in had:
+        ready = select.select([fd], [], [], 20)[0]
         try:
-            piece = os.read(fd, 4096)
+            piece = os.read(fd, 4096) if ready else b""
         except OSError:
             piece = b""
-        check(piece, f"the client ended; it said {had.decode(errors='replace')[-2000:]!r}, not {text!r}")
+        check(piece, f"the client said {had.decode(errors='replace')[-2000:]!r}, not {text!r}")
         had += piece
-    return had
+    return had.decode(errors="replace")
 
 
 def test_debug_shell(w):
@@ -186,7 +189,7 @@ def test_debug_shell(w):
     try:
         read_until(fd, b"/ # ")
         os.write(fd, b"cat /left; echo shell-$((40+2))\n")
-        contains(read_until(fd, b"shell-42").decode(errors="replace"), "left")
+        contains(read_until(fd, b"shell-42"), "left")
         os.write(fd, b"exit\n")
         read_until(fd, b"(buildx) ")
         os.write(fd, b"exit\n")
@@ -215,12 +218,16 @@ class Dap:
         return self.send("request", command=command, arguments=arguments)
 
     def receive(self):
+        check(select.select([self.process.stdout], [], [], 20)[0], f"the adapter is silent; it said {self.waiting}")
         length = None
         while line := self.process.stdout.readline().strip():
             if line.lower().startswith(b"content-length:"):
                 length = int(line.split(b":")[1])
-        check(length is not None, f"the adapter ended: {self.process.stderr.read().decode()[-2000:]}")
-        return json.loads(self.process.stdout.read(length))
+        check(length is not None, f"the adapter ended; it said {self.waiting}")
+        text = b""
+        while len(text) < length:
+            text += self.process.stdout.read(length - len(text))
+        return json.loads(text)
 
     def until(self, wanted):
         while True:
@@ -243,7 +250,7 @@ def test_dap(w):
     d = w.shared()
     c = w.context(FAILING)
     p = subprocess.Popen([w.clients / "cli-plugins/docker-buildx", "dap", "build", str(c)], env=d.env(BUILDX_EXPERIMENTAL="1"),
-                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
     try:
         dap = Dap(p)
         dap.answer(dap.request("initialize", supportsRunInTerminalRequest=True))
