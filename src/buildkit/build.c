@@ -267,13 +267,14 @@ static struct error *run_frontend(struct build *u, const struct build_request *r
 struct evaluation {
     struct ref *ref;
     struct snapshot *snapshot;
+    bool find_only; /* nobody takes the result: it may stay in another cache */
 };
 
 static struct error *evaluate_task(void *arg)
 {
     struct evaluation *v = arg;
 
-    return ref_result(v->ref, &v->snapshot);
+    return v->find_only ? ref_find(v->ref) : ref_result(v->ref, &v->snapshot);
 }
 
 /* All refs at once; the first failure cancels the others. */
@@ -465,6 +466,7 @@ static struct error *finish(struct build *u, const struct build_request *r, cons
 
     for (size_t i = 0; i < res->ref_count; i++) {
         v[i].ref = res->refs[i].ref;
+        v[i].find_only = l->results.len == 0;
         refs[i].key = res->refs[i].key;
     }
     for (size_t i = 0; i < res->attestation_count; i++)

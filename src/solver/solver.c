@@ -283,10 +283,28 @@ static struct error *load(struct ref *r)
     return NULL;
 }
 
-struct error *ref_result(struct ref *r, struct snapshot **ret)
+/* The ref's result, when it is here; what the demand has come to otherwise. */
+static struct error *outcome_locked(const struct ref *r, const struct demand *d, int waited,
+                                    struct snapshot **ret)
+{
+    switch (d->head->state) {
+    case NODE_DONE: {
+        struct snapshot *out = d->head->outputs[r->box->graph->result.index];
+
+        *ret = out == NULL ? NULL : snapshot_ref(out);
+        return NULL;
+    }
+    case NODE_FAILED:
+        return vertex_error(r, d->head->error, &d->head->failed_vertex);
+    default:
+        return d->lazy && waited == 0 ? NULL : task_error(waited, "solve");
+    }
+}
+
+static struct error *solve(struct ref *r, bool lazy, struct snapshot **ret)
 {
     struct solver *s = r->job->solver;
-    struct demand d = { 0 };
+    struct demand d = { .lazy = lazy };
     struct error *e;
 
     *ret = NULL;
@@ -295,17 +313,9 @@ struct error *ref_result(struct ref *r, struct snapshot **ret)
     mutex_lock(&s->lock);
     e = demand_enter_locked(&d, r);
     if (e == NULL) {
-        int w = demand_wait_locked(&d);
+        int waited = demand_wait_locked(&d);
 
-        if (d.head->state == NODE_DONE) {
-            struct snapshot *out = d.head->outputs[r->box->graph->result.index];
-
-            *ret = out == NULL ? NULL : snapshot_ref(out);
-        } else if (d.head->state == NODE_FAILED) {
-            e = vertex_error(r, d.head->error, &d.head->failed_vertex);
-        } else {
-            e = task_error(w, "solve");
-        }
+        e = outcome_locked(r, &d, waited, ret);
         demand_leave_locked(&d, r);
     }
     mutex_unlock(&s->lock);
@@ -314,6 +324,20 @@ struct error *ref_result(struct ref *r, struct snapshot **ret)
         e = snapshot_load(*ret);
     if (e != NULL)
         snapshot_unref(TAKE(*ret));
+    return e;
+}
+
+struct error *ref_result(struct ref *r, struct snapshot **ret)
+{
+    return solve(r, false, ret);
+}
+
+struct error *ref_find(struct ref *r)
+{
+    struct snapshot *here = NULL;
+    struct error *e = solve(r, true, &here);
+
+    snapshot_unref(here);
     return e;
 }
 

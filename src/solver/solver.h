@@ -140,6 +140,8 @@ struct error *ref_result(struct ref *r, struct snapshot **ret) MUST_CHECK;
 void ref_add_solve_detail(struct ref *r, struct error *e);
 /* A result kept for a detail, by its id: a new reference; false when there is none of that id. */
 bool job_find_result(struct job *j, const char *id, struct snapshot **ret);
+/* Solve until it is known what the result is: its layers may be in another cache still. */
+struct error *ref_find(struct ref *r) MUST_CHECK;
 const char *ref_id(const struct ref *r);                 /* opaque, unique; borrowed */
 const struct llb_def *ref_def(const struct ref *r);      /* borrowed */
 struct ref *job_find_ref(struct job *j, const char *id); /* NULL when unknown */

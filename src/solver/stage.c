@@ -366,6 +366,25 @@ static enum node_outcome remote_outcome(struct node *n)
     return n->hits != NULL || remote_matched(n) ? OUTCOME_PROMISE : OUTCOME_MISS;
 }
 
+#define KEY_ONLY "?" /* in place of a result: the step was found elsewhere, its layers were not needed */
+
+/* A chain that is known to lead to results that were fetched is as good as a record without layers: what
+ * stands above is looked up before this is made.  And what was promised now is known from now on. */
+static struct error *chain_outcome(const struct node *n, const char *chain_key, enum node_outcome *ret)
+{
+    CLEANUP(freep) char *k = xasprintf("chain-%s", chain_key);
+    CLEANUP(freep) char *id = NULL;
+
+    if (n->keyed || chain_key[0] == '\0' || *ret == OUTCOME_HIT)
+        return NULL;
+    if (*ret == OUTCOME_PROMISE)
+        return cache_put(n->solver->config.store, k, KEY_ONLY, NULL, 0);
+    TRY(cache_find(n->solver->config.store, k, &id));
+    if (id != NULL && streq(id, KEY_ONLY))
+        *ret = OUTCOME_PROMISE;
+    return NULL;
+}
+
 static struct error *lookup(struct node *n, enum node_outcome *ret)
 {
     bool hit = false;
@@ -376,7 +395,7 @@ static struct error *lookup(struct node *n, enum node_outcome *ret)
     if (!n->keyed)
         TRY(remote_match(n)); /* also for a hit: for the steps above it */
     *ret = hit ? OUTCOME_HIT : remote_outcome(n);
-    return NULL;
+    return chain_outcome(n, n->chain_key, ret);
 }
 
 struct error *stage_lookup(struct node *n, enum node_outcome *ret)
@@ -408,7 +427,7 @@ static struct error *lookup_content(struct node *n, enum node_outcome *ret)
     *ret = hit ? OUTCOME_HIT : remote_outcome(n);
     if (hit && n->key[0] != '\0')
         record(n, n->key, &n->preimage);
-    return NULL;
+    return chain_outcome(n, n->chain_content_key, ret);
 }
 
 struct error *stage_content(struct node *n, enum node_outcome *ret)

@@ -180,7 +180,11 @@ static struct error *drop_rows(struct marks *m)
         TRY(db_exec(db, "DELETE FROM facts WHERE key = 'source/' || ? OR (key LIKE 'layer/%' AND value = ?)",
                     "ss", digest, digest));
     }
-    return NULL;
+    /* chain keys without a result (solver/stage.c) lead to such as have one */
+    return db_exec(db,
+                   "DELETE FROM cache WHERE result = '?' AND NOT EXISTS "
+                   "(SELECT 1 FROM cache WHERE key LIKE 'chain-%' AND result <> '?')",
+                   "");
 }
 
 static struct error *mark_and_drop(struct marks *m)
