@@ -1057,6 +1057,122 @@ static void test_refused(void **state)
     solver_free(s);
 }
 
+/* ---- caches from elsewhere
+ * -------------------------------------------------------------------------------------------------------------------
+ */
+
+static atomic_int loads, load_fails;
+
+static struct error *fake_load(void *ctx, struct op_context *c, const struct cache_result *r,
+                               struct snapshot **ret)
+{
+    atomic_fetch_add(&loads, 1);
+    if (atomic_load(&load_fails))
+        return err_new(ERR_NOT_FOUND, "the layers are gone");
+    *ret = snapshot_named("fetched");
+    return NULL;
+}
+
+static const struct remote_cache_ops fake_cache = { .load = fake_load };
+
+/* The records of what a solver made of `def`, the newest with a result, as a cache. */
+static struct remote_cache *cache_of(struct solver *s, struct llb_def *def)
+{
+    struct solve v = begin_solve(s, def);
+    struct cache_steps steps = { 0 };
+    struct digest blob = digest_of("x", 1);
+    struct remote_cache *c;
+    size_t head;
+
+    solve_main(&v);
+    assert_null(v.error);
+    assert_null(ref_cache_steps(v.ref, &steps, &head));
+    assert_int_equal(head, steps.config.record_count - 1);
+    cache_record_add_result(&steps.config.records[head], cache_config_add_layer(&steps.config, &blob, -1), 0);
+    for (size_t i = 0; i < steps.config.record_count; i++)
+        snapshot_unref(TAKE(steps.results[i].snapshot));
+    c = remote_cache_new("test", &steps.config, &fake_cache, NULL);
+    cache_steps_deinit(&steps);
+    end_solve(&v);
+    return c;
+}
+
+/* In a solver that knows nothing, with the cache; its reference is taken. */
+static char *solve_with(struct remote_cache *c, struct llb_def *def)
+{
+    struct solver *s = new_solver(2, &fake_exec);
+    struct solve v = { .s = s, .job = open_job(s) };
+    char *id;
+
+    map_deinit(&records);
+    strmap_init(&records);
+    atomic_store(&runs, 0);
+    atomic_store(&loads, 0);
+    job_add_cache(v.job, c);
+    assert_null(job_ref(v.job, def, &v.ref));
+    assert_null(ref_find(v.ref));
+    assert_int_equal(atomic_load(&runs) + atomic_load(&loads), 0); /* known, and nobody needs it yet */
+    solve_main(&v);
+    assert_null(v.error);
+    id = xstrdup(snapshot_id(v.result));
+    end_solve(&v);
+    solver_free(s);
+    return id;
+}
+
+static void test_remote(void **state)
+{
+    struct solver *s = new_solver(2, &fake_exec);
+    struct remote_cache *c = cache_of(s, chain(10));
+
+    solver_free(s);
+    CLEANUP(freep) char *id = solve_with(c, chain(10));
+
+    assert_string_equal(id, "fetched");
+    assert_int_equal(atomic_load(&loads), 1);
+    assert_int_equal(atomic_load(&runs), 0); /* no step, not even the base */
+}
+
+/* Layers that are gone: everything is made. */
+static void test_remote_lost(void **state)
+{
+    struct solver *s = new_solver(2, &fake_exec);
+    struct remote_cache *c = cache_of(s, chain(10));
+
+    solver_free(s);
+    atomic_store(&load_fails, 1);
+    CLEANUP(freep) char *id = solve_with(c, chain(10));
+
+    atomic_store(&load_fails, 0);
+    assert_string_not_equal(id, "fetched");
+    assert_int_equal(atomic_load(&runs), 11);
+}
+
+/* A step above what the cache knows needs the fetched result and runs; the chain is far longer than a stack.
+ */
+static void test_remote_above(void **state)
+{
+    struct solver *s = new_solver(2, &fake_exec);
+    struct remote_cache *c = cache_of(s, chain(5000));
+    struct solve v = { 0 };
+
+    solver_free(s);
+    s = new_solver(2, &fake_exec);
+    map_deinit(&records);
+    strmap_init(&records);
+    atomic_store(&runs, 0);
+    atomic_store(&loads, 0);
+    v = (struct solve){ .s = s, .job = open_job(s) };
+    job_add_cache(v.job, c);
+    assert_null(job_ref(v.job, chain(5001), &v.ref));
+    solve_main(&v);
+    assert_null(v.error);
+    assert_int_equal(atomic_load(&loads), 1);
+    assert_int_equal(atomic_load(&runs), 1);
+    end_solve(&v);
+    solver_free(s);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -1068,6 +1184,8 @@ int main(void)
         TEST(test_parallelism),   TEST(test_content_key),    TEST(test_storm),
         TEST(test_refused),       TEST(test_fairness),       TEST(test_lane_of_another),
         TEST(test_layer_digests), TEST(test_digests_beside),
+        TEST(test_remote),        TEST(test_remote_lost),
+        TEST(test_remote_above),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

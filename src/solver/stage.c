@@ -270,6 +270,8 @@ static char *output_key(const char *key, size_t i)
     return i == 0 ? xstrdup(key) : xasprintf("%s@%zu", key, i);
 }
 
+#define KEY_ONLY "?" /* in place of a result: the step was found elsewhere, its layers were not needed */
+
 /* All outputs that are needed, or none.  A record whose layers are gone is none. */
 static struct error *find(struct node *n, const char *key, bool *ret_hit)
 {
@@ -281,6 +283,8 @@ static struct error *find(struct node *n, const char *key, bool *ret_hit)
         CLEANUP(freep) char *id = NULL;
         struct error *e = cache_find(store, k, &id);
 
+        if (id != NULL && streq(id, KEY_ONLY))
+            free(TAKE(id));
         if (e == NULL && id == NULL && n->needed[i])
             break;
         if (e == NULL && id != NULL && id[0] != '\0')
@@ -365,8 +369,6 @@ static enum node_outcome remote_outcome(struct node *n)
     remote_choose_hits(n);
     return n->hits != NULL || remote_matched(n) ? OUTCOME_PROMISE : OUTCOME_MISS;
 }
-
-#define KEY_ONLY "?" /* in place of a result: the step was found elsewhere, its layers were not needed */
 
 /* A chain that is known to lead to results that were fetched is as good as a record without layers: what
  * stands above is looked up before this is made.  And what was promised now is known from now on. */
