@@ -1183,9 +1183,8 @@ int main(void)
         TEST(test_failure),       TEST(test_ignore_cache),   TEST(test_multi_output),
         TEST(test_parallelism),   TEST(test_content_key),    TEST(test_storm),
         TEST(test_refused),       TEST(test_fairness),       TEST(test_lane_of_another),
-        TEST(test_layer_digests), TEST(test_digests_beside),
-        TEST(test_remote),        TEST(test_remote_lost),
-        TEST(test_remote_above),
+        TEST(test_layer_digests), TEST(test_digests_beside), TEST(test_remote),
+        TEST(test_remote_lost),   TEST(test_remote_above),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
