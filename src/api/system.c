@@ -166,6 +166,15 @@ static void info_registry(json_t *j, const struct engine_config *c)
                                   "Mirrors", api_json_strv(&c->registry_mirrors)));
 }
 
+static json_t *info_cdi_dirs(const struct engine_config *c)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < c->runner.cdi_dirs.len; i++)
+        json_array_append_new(list, json_string(c->runner.cdi_dirs.v[i]));
+    return list;
+}
+
 static json_t *info_runtimes(const struct engine_config *c)
 {
     json_t *j = json_object();
@@ -225,7 +234,7 @@ static struct error *info(struct api_request *r)
     json_object_set_new(
         j, "SecurityOptions",
         json_pack(pure_cgroup2() ? "[s, s]" : "[s]", "name=seccomp,profile=builtin", "name=cgroupns"));
-    json_object_set_new(j, "CDISpecDirs", json_array());
+    json_object_set_new(j, "CDISpecDirs", info_cdi_dirs(c));
     json_object_set_new(j, "Warnings", json_null());
     return api_reply_json(r, 200, j);
 }

@@ -66,6 +66,10 @@
 #define LIMIT_LLB_NESTING 8          /* definitions of sources within definitions, when shown */
 #define LIMIT_VERTEX_NAME (32 * KIB) /* name of one step as progress shows it */
 
+/* devices */
+#define LIMIT_CDI_SPEC MIB  /* one CDI specification */
+#define LIMIT_YAML_DEPTH 64 /* nesting of a YAML document */
+
 /* registry */
 #define LIMIT_REGISTRY_TOKENS 256      /* tokens and passwords kept */
 #define LIMIT_TOKEN_RESPONSE (1 * MIB) /* a token server's answer */

@@ -280,7 +280,10 @@ static struct error *list_workers(struct rpc_call *call, void *ctx)
     Bk__ListWorkersRequest *q;
 
     TRY(rpc_recv_one(call, &bk__list_workers_request__descriptor, &a, &q));
-    m.record = &b->worker;
+    Bkt__WorkerRecord record = *b->worker, *records[] = { &record };
+
+    worker_add_devices(b, &a, &record);
+    m.record = records;
     m.n_record = 1;
     return rpc_send(call, &m.base);
 }

@@ -158,6 +158,8 @@ struct error *history_update(struct history *h, const Bk__UpdateBuildHistoryRequ
 
 #define WORKER_DOCKERFILE_VERSION "1.28.0"
 struct error *worker_init(struct builder *b) MUST_CHECK;
+/* The devices that the host offers now; in the arena. */
+void worker_add_devices(const struct builder *b, struct pb_arena *a, Bkt__WorkerRecord *w);
 Caps__ApiCap **worker_frontend_caps(struct pb_arena *a, size_t *ret_count);
 Caps__ApiCap **worker_llb_caps(struct pb_arena *a, size_t *ret_count);
 void status_from_events(struct pb_arena *a, const struct progress_event *const *events, size_t count,

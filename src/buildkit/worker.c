@@ -152,3 +152,27 @@ struct error *worker_init(struct builder *b)
     b->worker = w;
     return NULL;
 }
+
+void worker_add_devices(const struct builder *b, struct pb_arena *a, Bkt__WorkerRecord *w)
+{
+    struct cdi_devices d;
+
+    runner_devices(b->config->ops->runner, &d);
+    w->n_cdi_devices = d.len;
+    w->cdi_devices = pb_array(a, d.len);
+    for (size_t i = 0; i < d.len; i++) {
+        const struct map *from = &d.v[i].annotations;
+        Bkt__CdiDevice *to = w->cdi_devices[i] = PB_NEW(a, bkt__cdi_device);
+
+        to->name = pb_str(a, d.v[i].name);
+        to->auto_allow = d.v[i].auto_allow;
+        to->n_annotations = from->len;
+        to->annotations = pb_array(a, from->len);
+        for (size_t k = 0; k < from->len; k++) {
+            to->annotations[k] = PB_NEW(a, kv__str);
+            to->annotations[k]->key = pb_str(a, from->entries[k].key);
+            to->annotations[k]->value = pb_str(a, from->entries[k].value);
+        }
+    }
+    cdi_devices_deinit(&d);
+}

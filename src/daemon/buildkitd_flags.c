@@ -38,8 +38,8 @@ static struct error *check_worker_label(const char *value, char **ret)
 static const struct flag_spec specs[] = {
     { "addr", 0, FLAG_LIST, AT(hosts), "unix:///run/buildkit/buildkitd.sock", "listening address (socket or tcp)" },
     { "allow-insecure-entitlement", 0, FLAG_LIST, AT(entitlements), "", "allows insecure entitlements e.g. network.host, security.insecure, device", .check = check_entitlement },
-    { "cdi-disabled", 0, FLAG_BOOL, NONE, "", "disables support of the Container Device Interface (CDI)", IDLE },
-    { "cdi-spec-dir", 0, FLAG_LIST, AT(cdi_spec_dirs), "", "list of directories to scan for CDI spec files", IDLE },
+    { "cdi-disabled", 0, FLAG_BOOL, AT(cdi_disabled), "", "disables support of the Container Device Interface (CDI)" },
+    { "cdi-spec-dir", 0, FLAG_LIST, AT(cdi_spec_dirs), "", "list of directories to scan for CDI spec files" },
     { "config", 0, FLAG_STRING, AT(config_file), "/etc/buildkit/buildkitd.toml", "path to config file" },
     { "containerd-cni-binary-dir", 0, FLAG_STRING, NONE, "", "path of cni binary files", IDLE },
     { "containerd-cni-config-path", 0, FLAG_STRING, NONE, "", "path of cni config file", IDLE },

@@ -36,6 +36,7 @@ static const struct toml_key keys[] = {
     { "grpc.tls.key", "tlskey", FLAG_STRING, AT(tls_key) },
     { "grpc.tls.ca", "tlscacert", FLAG_STRING, AT(tls_ca) },
     { "otel.socketPath", "otel-socket-path", FLAG_STRING, AT(otel_socket) },
+    { "cdi.disabled", "cdi-disabled", FLAG_BOOL, AT(cdi_disabled) },
     { "cdi.specDirs", "cdi-spec-dir", FLAG_LIST, AT(cdi_spec_dirs) },
     { "dns.nameservers", NULL, FLAG_LIST, AT(dns) },
     { "dns.options", NULL, FLAG_LIST, AT(dns_options) },

@@ -101,6 +101,7 @@ struct config {
     struct strv ulimits;       /* "nofile=1024:2048" */
     struct strv exec_options;
     struct strv cdi_spec_dirs;
+    bool cdi_disabled;
     bool init, live_restore, experimental, rootless, selinux, no_new_privileges;
     int64_t shm_size; /* bytes */
     int64_t mtu;

@@ -185,7 +185,7 @@ static const struct flag_spec specs[] = {
     { "bip6", 0, FLAG_STRING, NONE, "", "IPv6 address for the default bridge", IDLE },
     { "bridge", 'b', FLAG_STRING, AT(bridge), "", "Attach containers to a network bridge" },
     { "bridge-accept-fwmark", 0, FLAG_STRING, NONE, "", "In bridge networks, accept packets with this firewall mark/mask", IDLE },
-    { "cdi-spec-dir", 0, FLAG_LIST, AT(cdi_spec_dirs), "", "CDI specification directories to use", "cdi-spec-dirs", IDLE },
+    { "cdi-spec-dir", 0, FLAG_LIST, AT(cdi_spec_dirs), "", "CDI specification directories to use", "cdi-spec-dirs" },
     { "cgroup-parent", 0, FLAG_STRING, AT(cgroup_parent), "", "Set parent cgroup for all containers" },
     { "config-file", 0, FLAG_STRING, AT(config_file), "/etc/docker/daemon.json", "Daemon configuration file" },
     { "containerd", 0, FLAG_STRING, NONE, "", "containerd grpc address", IDLE },

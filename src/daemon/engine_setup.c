@@ -117,6 +117,20 @@ static void set_gc(struct engine_setup *s, const struct config *c)
 
 /* ---- the rest ---- */
 
+/* Where CDI specifications are; nowhere when devices are switched off. */
+static void set_devices(struct engine_setup *s, const struct config *c)
+{
+    static const char *const defaults[] = { "/etc/cdi", "/var/run/cdi", "/etc/buildkit/cdi" };
+    const char *feature = strmap_get(&c->features, "cdi");
+
+    if (c->cdi_disabled || (feature != NULL && streq(feature, "false")))
+        return;
+    strv_copy(&s->cdi_dirs, &c->cdi_spec_dirs);
+    for (size_t i = 0; c->cdi_spec_dirs.len == 0 && i < (c->face == FACE_BUILDKITD ? 3 : 2); i++)
+        strv_add(&s->cdi_dirs, defaults[i]);
+    s->engine.runner.cdi_dirs = s->cdi_dirs;
+}
+
 static void set_runner(struct engine_setup *s, const struct config *c)
 {
     struct runner_config *r = &s->engine.runner;
@@ -141,6 +155,7 @@ static void set_runner(struct engine_setup *s, const struct config *c)
     r->dns = c->dns;
     r->dns_search = c->dns_search;
     r->dns_options = c->dns_options;
+    set_devices(s, c);
 }
 
 static void set_registry(struct engine_setup *s, const struct config *c)
@@ -261,6 +276,7 @@ void engine_setup_deinit(struct engine_setup *s)
     free(s->hosts);
     free(s->gc);
     free(s->runtimes);
+    strv_deinit(&s->cdi_dirs);
     free(s->gateway);
     free(s->user_agent);
     *s = (struct engine_setup){ 0 };

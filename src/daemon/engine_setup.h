@@ -18,6 +18,7 @@ struct engine_setup {
     struct gc_policy *gc;
     char hostname[256];
     char *gateway, *user_agent;
+    struct strv cdi_dirs;
 };
 
 void engine_setup_init(struct engine_setup *s, const struct config *c);

@@ -4,6 +4,7 @@
  */
 #include "base/limits.h"
 #include "io/path.h"
+#include "op/exec_devices.h"
 #include "op/exec_mounts.h"
 #include "op/impl.h"
 #include "op/text.h"
@@ -215,6 +216,11 @@ static void add_resources(const struct llb_resources *r, struct run_resources *r
     ret->cpuset_mems = r->cpuset_mems[0] == '\0' ? NULL : r->cpuset_mems;
 }
 
+static void free_json(json_t **j)
+{
+    json_decref(*j);
+}
+
 /* With the log's readers running: their pipes end when the last process of the step is gone. */
 static struct error *run_logged(struct op_context *c, struct run_spec *spec, int *ret_code)
 {
@@ -283,6 +289,7 @@ static struct error *run_process(struct op_context *c, const struct exec_mounts 
         .remove_mount_stubs = meta->remove_mount_stubs_recursive,
         .stdin_fd = -1,
     };
+    CLEANUP(free_json) json_t *devices = NULL;
     int code = 0;
 
     TRY(make_env(c, &env));
@@ -295,6 +302,8 @@ static struct error *run_process(struct op_context *c, const struct exec_mounts 
     for (size_t i = 0; i < meta->n_extra_hosts; i++)
         hosts[i] = (struct run_host){ meta->extra_hosts[i]->host, meta->extra_hosts[i]->ip };
     add_resources(c->vertex->meta->resources, &spec.resources);
+    TRY(exec_devices_edits(c->op_ctx, op, &devices));
+    spec.device_edits = devices;
     TRY(process_error(c, run_logged(c, &spec, &code)));
     return code_is_fine(meta, code) ? NULL : exit_error(c, code);
 }
@@ -320,8 +329,6 @@ static struct error *exec_run(struct op_context *c, struct snapshot **inputs, st
     struct exec_mounts m;
     struct error *e;
 
-    if (op->n_cdi_devices > 0)
-        return err_new(ERR_UNIMPLEMENTED, "CDI devices are not supported: %s", op->cdi_devices[0]->name);
     TRY(exec_mounts_begin(&spec, inputs, output_count, &m));
     e = run_process(c, &m);
     if (e == NULL)
@@ -452,5 +459,6 @@ const struct op_impl exec_op = {
     .extends = exec_extends,
     .output_count = exec_outputs,
     .run = exec_run,
+    .check = exec_devices_check,
     .takes_cpu = true,
 };

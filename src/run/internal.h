@@ -25,6 +25,7 @@ struct runner {
     char *bridge_name, *bridge_cidr;
     bool want_network;
     struct strv dns, dns_search, dns_options;
+    struct strv cdi_dirs;
     struct runtime *runtimes;
     size_t runtime_count;
     char *default_runtime;   /* NULL: the first that works */

@@ -472,6 +472,7 @@ static struct error *fill(struct runner *r, const struct run_spec *s, struct pre
     TRY(cgroup_path(r, s, p, &c.cgroups_path));
     c.mounts = m->v;
     c.mount_count = m->len;
+    c.device_edits = s->device_edits;
     return write_config(p, &c);
 }
 

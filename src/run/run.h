@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/vec.h"
 #include "io/stream.h"
+#include "run/cdi.h"
 
 struct runner; /* thread-safe, one a daemon */
 
@@ -30,6 +31,7 @@ struct runner_config {
     const char *bridge_cidr;     /* "172.17.0.1/16" by default; --bip */
     const char *bridge_name;     /* "minke0"; --bridge */
     struct strv dns, dns_search, dns_options;
+    struct strv cdi_dirs;  /* of CDI specifications; empty: no devices */
     bool userland_network; /* false: no bridge, RUN gets loopback only (no permission): said in the log */
 };
 struct error *runner_new(const struct runner_config *c, struct runner **ret) MUST_CHECK;
@@ -119,13 +121,18 @@ struct run_spec {
     const struct run_host *hosts;
     size_t host_count;
     struct run_resources resources;
-    const char *cgroup_parent; /* NULL: the runner's */
-    bool remove_mount_stubs;   /* also the missing parents of mount points go when they end empty (no link is
-                                  followed) */
+    const char *cgroup_parent;  /* NULL: the runner's */
+    bool remove_mount_stubs;    /* also the missing parents of mount points go when they end empty (no link is
+                                   followed) */
+    const json_t *device_edits; /* of CDI devices (run/cdi.h); NULL: none */
     const struct run_extra *extra; /* NULL for a build step: what only containers ask for */
     int stdin_fd, stdout_fd,
         stderr_fd; /* borrowed; -1: /dev/null. Pass pipes; read them in a task of your own. */
 };
+
+/* CDI devices that steps may have: none at all where support is switched off. */
+bool runner_has_devices(const struct runner *r);
+void runner_devices(const struct runner *r, struct cdi_devices *ret); /* released with cdi_devices_deinit */
 
 /* Run to the end.  *ret_code: exit code, 128 + signal.  On cancellation the whole process tree is killed
  * within 1 s and everything is unmounted before it returns ERR_CANCELLED. */

@@ -55,6 +55,7 @@ struct error *runner_new(const struct runner_config *c, struct runner **ret)
     strv_copy(&r->dns, &c->dns);
     strv_copy(&r->dns_search, &c->dns_search);
     strv_copy(&r->dns_options, &c->dns_options);
+    strv_copy(&r->cdi_dirs, &c->cdi_dirs);
     for (size_t i = 0; i < c->runtime_count; i++)
         add_runtime(r, c->runtimes[i].name, c->runtimes[i].path, &c->runtimes[i].args);
     for (size_t i = 0; i < ARRAY_LEN(known_runtimes); i++)
@@ -68,6 +69,16 @@ struct error *runner_new(const struct runner_config *c, struct runner **ret)
     }
     *ret = r;
     return NULL;
+}
+
+bool runner_has_devices(const struct runner *r)
+{
+    return r->cdi_dirs.len > 0;
+}
+
+void runner_devices(const struct runner *r, struct cdi_devices *ret)
+{
+    cdi_load(&r->cdi_dirs, ret);
 }
 
 void runner_free(struct runner *r)
@@ -89,6 +100,7 @@ void runner_free(struct runner *r)
     strv_deinit(&r->dns);
     strv_deinit(&r->dns_search);
     strv_deinit(&r->dns_options);
+    strv_deinit(&r->cdi_dirs);
     cond_deinit(&r->changed);
     mutex_deinit(&r->lock);
     free(r);

@@ -427,7 +427,8 @@ static struct error *fill(const struct spec *s, json_t *root)
         json_object_set_new(root, "annotations",
                             json_pack("{s:s}", "run.oci.seccomp_bpf_data", s->seccomp_bpf));
     TRY(mounts(s, root));
-    return linux_section(s, root);
+    TRY(linux_section(s, root));
+    return s->device_edits != NULL ? cdi_apply(s->device_edits, root) : NULL;
 }
 
 static int append(const char *text, size_t len, void *out)

@@ -55,6 +55,7 @@ struct spec {
     const struct spec_mount
         *mounts; /* after the default ones; an equal destination replaces in place, as BuildKit does */
     size_t mount_count;
+    const json_t *device_edits; /* applied last; NULL: none */
 };
 
 /* Append config.json to *out.  ERR_INVALID for a text that is not UTF-8 (JSON cannot carry it). */

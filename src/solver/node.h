@@ -32,6 +32,9 @@ struct impl_entry {
     void *ctx;
 };
 
+/* Who does this op; NULL: nobody. */
+const struct impl_entry *impl_find(const struct solver *s, const struct llb_vertex *v);
+
 /* A loaded graph, shared by the refs and nodes that look into it. */
 struct graph_box {
     atomic_uint refs;

@@ -673,7 +673,7 @@ static void retire_locked(struct node *n)
 /* ---- nodes of a graph
  * -------------------------------------------------------------------------------------------------------- */
 
-static const struct impl_entry *find_impl(const struct solver *s, const struct llb_vertex *v)
+const struct impl_entry *impl_find(const struct solver *s, const struct llb_vertex *v)
 {
     const char *id = v->op->op_case == PB__OP__OP_SOURCE ? v->op->source->identifier : NULL;
     const char *end = id == NULL ? NULL : strstr(id, "://");
@@ -739,7 +739,7 @@ static struct error *usage_init(const struct solver *s, const struct llb_graph *
     u->used = xcalloc(u->count + 1, sizeof(*u->used));
     u->outputs = xcalloc(u->count + 1, sizeof(*u->outputs));
     for (size_t i = 0; i < g->vertex_count; i++) {
-        const struct impl_entry *m = find_impl(s, &g->vertices[i]);
+        const struct impl_entry *m = impl_find(s, &g->vertices[i]);
 
         if (m == NULL)
             return no_impl(&g->vertices[i]);
@@ -791,7 +791,7 @@ static struct node *node_new(struct job *j, char *id, struct graph_box *box, con
                              struct node **nodes, struct usage *u)
 {
     struct solver *s = j->solver;
-    const struct impl_entry *m = find_impl(s, v);
+    const struct impl_entry *m = impl_find(s, v);
     struct node *n = NEW(struct node);
 
     n->solver = s;

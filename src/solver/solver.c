@@ -205,15 +205,16 @@ static struct error *check_entitlements(const struct job *j, const struct llb_gr
 {
     for (size_t i = 0; i < g->vertex_count; i++) {
         const Pb__Op *op = g->vertices[i].op;
+        const struct impl_entry *m = impl_find(j->solver, &g->vertices[i]);
 
+        if (m != NULL && m->impl->check != NULL)
+            TRY(m->impl->check(m->ctx, &j->entitlements, &g->vertices[i]));
         if (op->op_case != PB__OP__OP_EXEC)
             continue;
         if (op->exec->network == PB__NET_MODE__HOST && !job_allows(j, "network.host"))
             return err_new(ERR_UNKNOWN, "network.host is not allowed");
         if (op->exec->security == PB__SECURITY_MODE__INSECURE && !job_allows(j, "security.insecure"))
             return err_new(ERR_UNKNOWN, "security.insecure is not allowed");
-        if (op->exec->n_cdi_devices > 0 && !job_allows(j, "device"))
-            return err_new(ERR_UNKNOWN, "device is not allowed");
     }
     return NULL;
 }

@@ -87,6 +87,9 @@ struct op_impl {
     /* Do it. outputs[0..output_count) are to be filled (NULL = scratch); inputs may be NULL for scratch. */
     struct error *(*run)(struct op_context *c, struct snapshot **inputs, struct snapshot **outputs,
                          size_t output_count);
+    /* May a build with these entitlements have it? Asked when a build brings the op in, whatever is known of
+     * its result; NULL: yes. */
+    struct error *(*check)(void *op_ctx, const struct strv *entitlements, const struct llb_vertex *v);
     /* CPU-heavy and child-running ops are counted against max_parallelism; downloads are not. */
     bool takes_cpu;
 };
