@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Heredocs: the words that announce them, their bodies, leading tabs. */
+#include "fuzz.h"
+
+#include "frontend/dockerfile/parser.h"
+
+static void check_word(const char *text)
+{
+    CLEANUP(freep) char *word = xstrndup(text, strcspn(text, "\n"));
+    struct df_heredoc h;
+
+    if (!heredoc_parse(word, &h))
+        return;
+    assert(h.name != NULL && *h.name != '\0' && streq(h.content, ""));
+    heredoc_deinit(&h);
+}
+
+static void check_chomp(const char *text)
+{
+    CLEANUP(freep) char *once = heredoc_chomp(text), *twice = heredoc_chomp(once);
+
+    assert(strlen(once) <= strlen(text) && streq(once, twice));
+}
+
+/* The input as the rest of a RUN: what is read as a document ends before its name. */
+static void check_file(const char *text)
+{
+    CLEANUP(buf_deinit) struct buf file = { 0 };
+    struct df_ast ast = { 0 };
+    struct error *e;
+
+    buf_addf(&file, "RUN %s", text);
+    e = df_ast_parse(file.data, file.len, &ast);
+    for (size_t i = 0; e == NULL && i < ast.count; i++) {
+        for (size_t k = 0; k < ast.nodes[i]->heredoc_count; k++)
+            assert(strlen(ast.nodes[i]->heredocs[k].content) <= file.len);
+    }
+    err_free(e);
+    df_ast_deinit(&ast);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    CLEANUP(freep) char *text = xstrndup((const char *)data, len);
+
+    check_word(text);
+    check_chomp(text);
+    check_file(text);
+    return 0;
+}
