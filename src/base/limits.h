@@ -62,7 +62,7 @@
 #define LIMIT_PATH_DEPTH 1024
 #define LIMIT_LLB_OPS 100000         /* ops of one definition */
 #define LIMIT_LLB_DEPTH 20000        /* longest chain of ops */
-#define LIMIT_LLB_BYTES (256 * MIB)  /* ops of a definition that we make */
+#define LIMIT_LLB_BYTES (64 * MIB)   /* ops of a definition that we make */
 #define LIMIT_LLB_NESTING 8          /* definitions of sources within definitions, when shown */
 #define LIMIT_VERTEX_NAME (32 * KIB) /* name of one step as progress shows it */
 

@@ -1,0 +1,4 @@
+FROM busybox
+ADD a <<EOF
+x
+EOF

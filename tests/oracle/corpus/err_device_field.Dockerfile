@@ -1,0 +1,2 @@
+FROM busybox
+RUN --device=a.b/c,d true

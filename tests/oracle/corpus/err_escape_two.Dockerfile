@@ -1,0 +1,2 @@
+# escape=xy
+FROM busybox

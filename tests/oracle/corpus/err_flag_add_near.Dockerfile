@@ -1,0 +1,2 @@
+FROM busybox
+ADD --checksm=x a b

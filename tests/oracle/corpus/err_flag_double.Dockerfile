@@ -1,0 +1,2 @@
+FROM busybox
+COPY --link --link x y

@@ -1,0 +1,2 @@
+FROM busybox
+ADD https://h.x/r.git?subdir /a

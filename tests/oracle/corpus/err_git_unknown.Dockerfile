@@ -1,0 +1,2 @@
+FROM busybox
+ADD https://h.x/r.git?what=a /a

@@ -1,0 +1,2 @@
+FROM busybox
+HEALTHCHECK --start-interval=1ns CMD x

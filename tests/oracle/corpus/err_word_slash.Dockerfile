@@ -1,0 +1,3 @@
+FROM busybox
+ENV x=1 
+ENV a=${x/y}
