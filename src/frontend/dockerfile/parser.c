@@ -237,6 +237,11 @@ static struct error *parse_file(struct parser *p)
         bool continued = cut_continuation(p, &t);
         if (!continued && t.len == 0)
             continue;
+        if (p->ast->count == LIMIT_DOCKERFILE_INSTRUCTIONS)
+            return df_error_at(err_new(ERR_INVALID,
+                                       "dockerfile has too many instructions, at most %d are allowed",
+                                       LIMIT_DOCKERFILE_INSTRUCTIONS),
+                               (struct df_lines){ p->line, p->line });
         TRY(parse_instruction(p, t, continued));
     }
     end = (struct df_lines){ p->line, p->line };

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/limits.h"
 #include "base/rune.h"
 #include "frontend/dockerfile/instruction.h"
 
@@ -58,9 +57,6 @@ struct error *dockerfile_parse_stages(const struct df_ast *ast, struct lint *lin
     struct dockerfile d = { 0 };
     struct error *e = NULL;
 
-    if (ast->count > LIMIT_DOCKERFILE_INSTRUCTIONS)
-        return err_new(ERR_INVALID, "dockerfile has %zu instructions, at most %d are allowed", ast->count,
-                       LIMIT_DOCKERFILE_INSTRUCTIONS);
     for (size_t k = 0; k < ast->count && e == NULL; k++) {
         struct instruction *i = NULL;
         e = err_wrap(instruction_parse(ast->nodes[k], lint, &i), "dockerfile parse error on line %d",
