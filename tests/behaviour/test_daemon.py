@@ -127,7 +127,7 @@ class Manager:
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(self.notify_path)
         self.notify.settimeout(30)
-        command = ["sh", "-c", 'exec 3<&"$FD"; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"', "sh", w.binary("dockerd"), "-H", "fd://",
+        command = ["bash", "-c", 'exec 3<&"$FD"; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"', "bash", w.binary("dockerd"), "-H", "fd://",
                    "--data-root", self.folder / "root", "--exec-root", self.folder / "exec", "--pidfile", self.folder / "pid", "--config-file",
                    self.config()]
         self.log = open(self.folder / "log", "wb")
