@@ -94,6 +94,7 @@
 /* sources */
 #define LIMIT_POLICY_MUTATIONS 20  /* conversions of one source by policies; BuildKit's number */
 #define LIMIT_CONTEXT_RECURSION 10 /* other sources in the place of a named context; BuildKit's number */
+#define LIMIT_POLICY_TASKS 32      /* sources that a client's verifier is asked about at once */
 #define LIMIT_POLICY_REQUESTS 10   /* what a client's verifier may ask about one source; BuildKit's */
 #define LIMIT_POLICY_IDENTIFIER (4 * KIB)      /* a source's identifier that a policy makes */
 #define LIMIT_HTTP_SOURCE INT64_C(68719476736) /* 64 GiB: one file from a web server */

@@ -277,7 +277,7 @@ struct error *policy_apply(struct build *u, struct policy_rules extra, struct ll
         *ret = llb_def_ref(def);
         return NULL;
     }
-    return err_wrap(llb_def_convert_sources(def, evaluate_fn, &v, ret), "failed to load LLB");
+    return err_wrap(llb_def_convert_sources(def, evaluate_fn, &v, v.verify, ret), "failed to load LLB");
 }
 
 struct error *policy_apply_op(struct build *u, struct policy_rules extra, bool verify, struct pb_arena *a,

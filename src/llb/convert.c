@@ -1,9 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* convert.c - a definition with other sources: ops are written again from the changed source up */
+#include "base/limits.h"
 #include "llb/policy.h"
+#include "task/task.h"
+
+/* One source, in a task of its own where that is asked for. */
+struct converting {
+    llb_source_fn fn;
+    void *ctx;
+    Pb__Op *op;
+    struct pb_arena arena;
+    bool changed;
+};
 
 struct converted {
     struct llb_graph *graph;
+    struct converting *sources; /* in the order of the graph */
+    size_t source_count;
     struct map bytes;  /* old digest -> struct buf * of the ops that are new */
     struct map digest; /* string map: old digest -> new */
 };
@@ -43,24 +56,63 @@ static bool rename_inputs(const struct converted *c, struct pb_arena *a, const P
     return any;
 }
 
+static struct error *convert_one(void *arg)
+{
+    struct converting *k = arg;
+
+    return k->fn(k->ctx, &k->arena, k->op, &k->changed);
+}
+
+/* Some at once: who answers may wait for the others to be asked. */
+static struct error *convert_wave(struct converting *v, size_t count)
+{
+    CLEANUP(group_deinit) struct group g = { 0 };
+
+    group_open(&g, 0);
+    for (size_t i = 0; i < count; i++)
+        TRY(group_spawn(&g, "source-policy", convert_one, &v[i]));
+    return group_join(&g);
+}
+
 /* The graph is ours alone: its ops may change in place. */
-static struct error *convert_all(struct converted *c, llb_source_fn fn, void *ctx)
+static struct error *convert_sources(struct converted *c, llb_source_fn fn, void *ctx, bool parallel)
 {
     struct llb_graph *g = c->graph;
 
+    c->sources = xcalloc(g->vertex_count + 1, sizeof(*c->sources));
     for (size_t i = 0; i < g->vertex_count; i++) {
-        struct llb_vertex *v = &g->vertices[i]; /* inputs come first */
+        Pb__Op *op = (Pb__Op *)g->vertices[i].op;
+
+        if (op->op_case == PB__OP__OP_SOURCE)
+            c->sources[c->source_count++] = (struct converting){ .fn = fn, .ctx = ctx, .op = op };
+    }
+    for (size_t i = 0; i < c->source_count;) {
+        size_t n = parallel ? MIN(c->source_count - i, (size_t)LIMIT_POLICY_TASKS) : 1;
+
+        TRY(n == 1 ? convert_one(&c->sources[i]) : convert_wave(&c->sources[i], n));
+        i += n;
+    }
+    return NULL;
+}
+
+/* Everything above a source that changed. */
+static void convert_rest(struct converted *c)
+{
+    const struct llb_graph *g = c->graph;
+    size_t source = 0;
+
+    for (size_t i = 0; i < g->vertex_count; i++) {
+        const struct llb_vertex *v = &g->vertices[i]; /* inputs come first */
         Pb__Op *op = (Pb__Op *)v->op;
         bool changed = false;
 
         if (op->op_case == PB__OP__OP_SOURCE)
-            TRY(fn(ctx, &g->arena, op, &changed));
+            changed = c->sources[source++].changed;
         else
-            changed = rename_inputs(c, &g->arena, op);
+            changed = rename_inputs(c, &c->graph->arena, op);
         if (changed)
             write_again(c, v->digest.s, op);
     }
-    return NULL;
 }
 
 static struct error *convert_terminal(struct converted *c)
@@ -120,18 +172,23 @@ static struct error *rebuild(struct converted *c, struct llb_def **ret)
 
 static void converted_deinit(struct converted *c)
 {
+    for (size_t i = 0; i < c->source_count; i++)
+        pb_arena_deinit(&c->sources[i].arena);
+    free(c->sources);
     llb_graph_free(c->graph);
     map_deinit(&c->bytes);
     map_deinit(&c->digest);
 }
 
-struct error *llb_def_convert_sources(struct llb_def *def, llb_source_fn fn, void *ctx, struct llb_def **ret)
+struct error *llb_def_convert_sources(struct llb_def *def, llb_source_fn fn, void *ctx, bool parallel,
+                                      struct llb_def **ret)
 {
     CLEANUP(converted_deinit) struct converted c = { .bytes.free_value = free_buf };
 
     strmap_init(&c.digest);
     TRY(llb_load(def, &c.graph));
-    TRY(convert_all(&c, fn, ctx));
+    TRY(convert_sources(&c, fn, ctx, parallel));
+    convert_rest(&c);
     if (c.bytes.len == 0) {
         *ret = llb_def_ref(def);
         return NULL;

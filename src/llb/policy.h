@@ -22,10 +22,11 @@ struct error *policy_evaluate(const Pol__Policy *const *policies, size_t count, 
 
 /* Called for each source op of a definition; may change it with memory of `a`. */
 typedef struct error *(*llb_source_fn)(void *ctx, struct pb_arena *a, Pb__Op *op, bool *ret_changed);
-/* The definition with its sources as `fn` leaves them, all digests anew and what was said about ops moved
+/* `parallel`: call fn for several at once, each in a task.  The definition with its sources as `fn` leaves
+ * them, all digests anew and what was said about ops moved
  * along; a reference to `def` itself when nothing changes.  Ops that the result does not need are dropped
  * when something changes. */
-struct error *llb_def_convert_sources(struct llb_def *def, llb_source_fn fn, void *ctx,
+struct error *llb_def_convert_sources(struct llb_def *def, llb_source_fn fn, void *ctx, bool parallel,
                                       struct llb_def **ret) MUST_CHECK;
 
 #endif
