@@ -92,7 +92,8 @@ static struct op_context context_of(const struct question *q, const struct llb_v
                                 .sessions = *job_sessions(q->build->job),
                                 .store = c->store,
                                 .op_ctx = (void *)c->ops,
-                                .lease = q->build->lease };
+                                .lease = q->build->lease,
+                                .job = q->build->job };
 }
 
 static struct error *git_facts(struct question *q)

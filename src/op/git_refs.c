@@ -97,11 +97,45 @@ static void read_refs(const char *text, const char *ref, struct git_refs *r)
         r->peeled = TAKE(a.peeled);
 }
 
+/* "sha peeled name", "-" for none: by remote and ref, whatever else differs. */
+static char *note_key(const struct git *g)
+{
+    return xasprintf("git %s#%s", g->origin != NULL ? g->bundle : g->remote, g->ref);
+}
+
+static bool recall_refs(struct git *g, const char *key, struct git_refs *r)
+{
+    CLEANUP(freep) char *noted = op_recall(g->c, key);
+    CLEANUP(strv_deinit) struct strv parts = { 0 };
+
+    if (noted == NULL)
+        return false;
+    strv_split(&parts, noted, ' ');
+    if (parts.len != 3)
+        return false;
+    r->sha = xstrdup(parts.v[0]);
+    r->peeled = streq(parts.v[1], "-") ? NULL : xstrdup(parts.v[1]);
+    r->name = xstrdup(parts.v[2]);
+    return true;
+}
+
+static struct error *check_sum(const struct git *g, const struct git_refs *r)
+{
+    if (str_has_prefix(r->sha, g->checksum) || (r->peeled != NULL && str_has_prefix(r->peeled, g->checksum)))
+        return NULL;
+    return err_new(ERR_UNKNOWN, "expected checksum to match %s, got %s%s", g->checksum,
+                   r->peeled != NULL ? " or " : "", r->peeled != NULL ? r->peeled : r->sha);
+}
+
 static struct error *ask_remote(struct git *g, struct git_refs *r)
 {
     CLEANUP(buf_deinit) struct buf out = { 0 };
+    CLEANUP(freep) char *key = note_key(g);
+    CLEANUP(freep) char *note = NULL;
     const char *where;
 
+    if (recall_refs(g, key, r))
+        return check_sum(g, r);
     TRY(git_find_authorization(g));
     if (g->ref[0] == '\0')
         TRY(default_branch(g));
@@ -116,10 +150,9 @@ static struct error *ask_remote(struct git *g, struct git_refs *r)
                        buf_str(&out));
     if (!git_is_commit(r->sha) || (r->peeled != NULL && !git_is_commit(r->peeled)))
         return err_new(ERR_UNKNOWN, "invalid commit sha \"%s\"", r->sha);
-    if (!str_has_prefix(r->sha, g->checksum) &&
-        (r->peeled == NULL || !str_has_prefix(r->peeled, g->checksum)))
-        return err_new(ERR_UNKNOWN, "expected checksum to match %s, got %s%s", g->checksum,
-                       r->peeled != NULL ? " or " : "", r->peeled != NULL ? r->peeled : r->sha);
+    TRY(check_sum(g, r));
+    note = xasprintf("%s %s %s", r->sha, r->peeled != NULL ? r->peeled : "-", r->name);
+    op_note(g->c, key, note);
     return NULL;
 }
 

@@ -410,7 +410,7 @@ static struct error *resolve_remote(const struct op_context *c, bool content, st
         a->name = file_name(c, NULL);
         return NULL;
     }
-    if (!content && !is_signed)
+    if (!content && !is_signed && *checksum == '\0')
         TRY(recall(c, a));
     if (a->name != NULL)
         return NULL;
@@ -418,6 +418,42 @@ static struct error *resolve_remote(const struct op_context *c, bool content, st
     TRY(check_digest(c, a));
     TRY(check_signature(c, a));
     return remember(c, a);
+}
+
+/* What this build was told of the source, when that is enough. */
+static struct error *resolve_again_or_known(const struct op_context *c, bool content, const char *noted,
+                                            struct answer *a)
+{
+    bool plain = *attr(c, "http.checksum") == '\0' && *attr(c, "http.signatureverifypubkey") == '\0';
+    char hex[80];
+    long long mtime;
+    int at = 0;
+
+    if (content || !plain || noted == NULL || sscanf(noted, "%79s %lld %n", hex, &mtime, &at) < 2 ||
+        at == 0 || digest_parse(hex, &a->digest) < 0)
+        return resolve_remote(c, content, a);
+    a->mtime_ns = mtime;
+    a->name = *attr(c, "http.filename") != '\0' ? file_name(c, NULL) : xstrdup(noted + at);
+    return NULL;
+}
+
+/* The same, once in a build: what a policy or a frontend was told is what the build gets. */
+static struct error *resolve_in_build(const struct op_context *c, bool content, struct answer *a)
+{
+    CLEANUP(freep) char *key = fact_key(c);
+    CLEANUP(freep) char *noted = op_recall(c, key);
+    CLEANUP(freep) char *note = NULL;
+    char hex[80];
+    long long mtime;
+    int at = 0;
+
+    TRY(resolve_again_or_known(c, content, noted, a));
+    if (noted != NULL && sscanf(noted, "%79s %lld %n", hex, &mtime, &at) >= 2 && !streq(hex, a->digest.s))
+        return err_new(ERR_UNKNOWN, "digest mismatch: what the server sends has changed from %s to %s", hex,
+                       a->digest.s);
+    note = xasprintf("%s %lld %s", a->digest.s, (long long)a->mtime_ns, a->name);
+    op_note(c, key, note);
+    return NULL;
 }
 
 /* ---- facts for policies and frontends
@@ -478,7 +514,7 @@ struct error *http_resolve_meta(struct op_context *c, const struct http_checksum
         return err_new(ERR_INVALID, "http checksum request suffix exceeds max size %zu",
                        LIMIT_CHECKSUM_SUFFIX);
     TRY(source_file_meta(c->vertex, &m));
-    TRY(resolve_remote(c, q != NULL, &a));
+    TRY(resolve_in_build(c, q != NULL, &a));
     if (q != NULL)
         TRY(hash_answer(&a, q, &ret->checksum));
     ret->digest = a.digest;
@@ -500,7 +536,7 @@ static struct error *resolve(struct op_context *c, char **ret_text, struct snaps
     if (upload_owns(c->vertex->op->source->identifier))
         return upload_source.resolve(c, ret_text, ret_result);
     TRY(source_file_meta(c->vertex, &m));
-    TRY(resolve_remote(c, false, &a));
+    TRY(resolve_in_build(c, false, &a));
     *ret_text = describe(c, &a, &m);
     op_pin(c, a.digest.s);
     if (a.fd >= 0)

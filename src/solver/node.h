@@ -207,7 +207,8 @@ struct job {
     struct session_group sessions;
     struct progress *progress;
     struct scope *scope;
-    struct map refs; /* id -> struct ref; under solver.lock */
+    struct map noted; /* string map of op_note; under solver.lock */
+    struct map refs;  /* id -> struct ref; under solver.lock */
     struct map
         results; /* id -> struct snapshot, references: what details of errors name; under solver.lock */
     struct ptrv caches; /* struct remote_cache, referenced; under solver.lock */

@@ -133,6 +133,7 @@ struct error *job_open(struct solver *s, const struct job_options *o, struct job
     j->progress = progress_new();
     j->scope = scope_new(NULL);
     j->refs.free_value = ref_free;
+    strmap_init(&j->noted);
     j->results.free_value = result_free;
     mutex_lock(&s->lock);
     taken = map_has(&s->jobs, j->ref);
@@ -169,6 +170,7 @@ void job_close(struct job *j)
         remote_cache_unref(j->caches.v[i]);
     ptrv_deinit(&j->caches);
     map_deinit(&j->refs);
+    map_deinit(&j->noted);
     map_deinit(&j->results);
     strv_deinit(&j->entitlements);
     strv_deinit(&j->sessions.ids);

@@ -41,7 +41,12 @@ struct op_context {
     const char *resolved; /* in run(): what resolve() said; NULL when there is none */
     struct node *node;    /* the solver's own; NULL: the op is only looked at, outside of a solve */
     struct lease *lease;  /* then: what op_lease() gives */
+    struct job *job;      /* then: the build that asks */
 };
+/* What a source turned out to mean holds for a build: whoever asks again in it hears the same, so that what a
+ * policy was asked about is what is used.  op_recall: a new string, NULL when nothing is noted. */
+char *op_recall(const struct op_context *c, const char *key);
+void op_note(const struct op_context *c, const char *key, const char *value);
 /* A lease that protects what this op brings in, until its result is recorded and no job holds it. Opened at
  * the first call. */
 struct error *op_lease(struct op_context *c, struct lease **ret) MUST_CHECK;

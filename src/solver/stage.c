@@ -100,6 +100,40 @@ void op_pin(struct op_context *c, const char *pin)
     c->node->pin = xstrdup(pin);
 }
 
+/* The jobs that the context is for: one outside of a solve, else all that wait for the node. */
+static size_t noting_jobs(const struct op_context *c)
+{
+    return c->node == NULL ? c->job != NULL : c->node->jobs.len;
+}
+
+static struct job *noting_job(const struct op_context *c, size_t i)
+{
+    return c->node == NULL ? c->job : c->node->jobs.v[i];
+}
+
+char *op_recall(const struct op_context *c, const char *key)
+{
+    char *found = NULL;
+
+    mutex_lock(&c->solver->lock);
+    for (size_t i = 0; found == NULL && i < noting_jobs(c); i++)
+        found = xstrdup(strmap_get(&noting_job(c, i)->noted, key));
+    mutex_unlock(&c->solver->lock);
+    return found;
+}
+
+void op_note(const struct op_context *c, const char *key, const char *value)
+{
+    mutex_lock(&c->solver->lock);
+    for (size_t i = 0; i < noting_jobs(c); i++) {
+        struct job *j = noting_job(c, i);
+
+        if (!map_has(&j->noted, key))
+            strmap_set(&j->noted, key, value);
+    }
+    mutex_unlock(&c->solver->lock);
+}
+
 /* ---- keys
  * --------------------------------------------------------------------------------------------------------------------
  */
