@@ -144,7 +144,11 @@ static struct error *parse_attrs(struct exporter *e)
                                .level = -1,
                                .keep_plain = streq(e->type, "image") && !exporter_flag(e, "push", false) };
     TRY(layer_format_parse(&e->attrs, &e->format));
-    e->inline_attestations = exporter_flag(e, "attestation-inline", streq(e->type, "image"));
+    /* what nobody asked for (buildx adds inline-only provenance to every build) does not turn a result that
+     * stays in the store into an index whose digest changes with each build */
+    e->inline_attestations = exporter_flag(
+        e, "attestation-inline",
+        streq(e->type, "image") && (!streq(e->kind->type, "moby") || exporter_flag(e, "push", false)));
     if (!exporter_flag(e, "oci-mediatypes", true)) {
         if (e->format.kind == COMPRESSION_ZSTD)
             return err_new(ERR_INVALID,

@@ -161,6 +161,23 @@ def test_sbom(w):
 
 
 @own
+@own
+def test_plain_build_is_a_plain_manifest(w):
+    """What buildx adds by itself stays in the history; the same content keeps its digest."""
+    d = w.daemon()
+    c = w.context(TEXT, f="plain\n")
+    ids = []
+    for name in ("plain1", "plain2"):
+        d.docker("build", "-t", name, c).ok()
+        image = json.loads(d.docker("image", "inspect", name).ok().out)[0]
+        contains(image["Descriptor"]["mediaType"], "manifest.v1+json", "media type")
+        ids.append(image["Id"])
+    equal(ids[0], ids[1], "digest of the same content")
+    d.docker("buildx", "build", "--provenance=true", "-t", "asked", c).ok()
+    image = json.loads(d.docker("image", "inspect", "asked").ok().out)[0]
+    contains(image["Descriptor"]["mediaType"], "image.index.v1+json", "media type")
+
+
 def test_store_keeps_attestations(w):
     d = w.daemon()
     d.docker("buildx", "build", "--load", "--provenance=mode=max", "-t", "kept", w.context(TEXT, f="kept\n")).ok()
