@@ -59,6 +59,7 @@
 #define LIMIT_DOCKERFILE_STAGES 4000 /* FROM instructions of one Dockerfile */
 #define LIMIT_DOCKERFILE_INSTRUCTIONS                                                                        \
     30000 /* of one Dockerfile; what an instruction sees of those before it is searched in a line */
+#define LIMIT_LOCATION_LINES 10000 /* of an error or a warning that are told one by one */
 #define LIMIT_PATH_DEPTH 1024
 #define LIMIT_LLB_OPS 100000         /* ops of one definition */
 #define LIMIT_LLB_DEPTH 20000        /* longest chain of ops */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/dockerfile/answer.h"
 
+#include "base/limits.h"
 #include "oci/gojson.h"
 
 void answer_set_text(struct frontend_result *r, const char *key, const struct buf *text)
@@ -37,7 +38,8 @@ json_t *answer_location(struct df_lines lines)
 {
     json_t *list = json_array();
 
-    for (int n = lines.first; n >= 0 && n <= MAX(lines.last, lines.first); n++)
+    for (int n = lines.first;
+         n >= 0 && n <= MAX(lines.last, lines.first) && n - lines.first < LIMIT_LOCATION_LINES; n++)
         json_array_append_new(list, answer_range(n));
     return json_pack("{s:o}", "ranges", list);
 }

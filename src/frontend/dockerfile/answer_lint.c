@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/dockerfile/answer.h"
 
+#include "base/limits.h"
 #include "llb/json.h"
 #include "oci/gojson.h"
 
@@ -116,7 +117,9 @@ static json_t *error_json(const struct error *e)
 
     df_error_lines(e, lines, count);
     for (size_t i = 0; i < count; i++) {
-        for (int l = lines[i].first; l >= 0 && l <= MAX(lines[i].last, lines[i].first); l++) {
+        for (int l = lines[i].first;
+             l >= 0 && l <= MAX(lines[i].last, lines[i].first) && l - lines[i].first < LIMIT_LOCATION_LINES;
+             l++) {
             all = xreallocarray(all, n + 1, sizeof(*all));
             all[n++] = l;
         }

@@ -4,6 +4,7 @@
  */
 #include "frontend/dockerfile/build.h"
 
+#include "base/limits.h"
 #include "base/rune.h"
 #include "frontend/dockerfile/convert.h"
 #include "frontend/dockerfile/directive.h"
@@ -30,7 +31,10 @@ struct platform_build {
 static struct llb_range *lines_to_ranges(struct df_lines lines, size_t *ret_count)
 {
     size_t count = lines.first < 0 ? 0 : (size_t)(MAX(lines.last, lines.first) - lines.first) + 1;
-    struct llb_range *ranges = xcalloc(count + 1, sizeof(*ranges));
+    struct llb_range *ranges;
+
+    count = MIN(count, (size_t)LIMIT_LOCATION_LINES);
+    ranges = xcalloc(count + 1, sizeof(*ranges));
 
     for (size_t i = 0; i < count; i++)
         ranges[i].start_line = ranges[i].end_line = lines.first + (int)i;

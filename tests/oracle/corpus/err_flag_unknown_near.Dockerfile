@@ -1,2 +1,2 @@
 FROM busybox
-COPY --chwon=1 x y
+COPY --chow=1 x y
