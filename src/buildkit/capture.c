@@ -172,20 +172,19 @@ static void add_exec(struct capture *c, const Pb__ExecOp *op)
 
 bool capture_ref(struct capture *c, struct ref *r)
 {
-    size_t n;
-    CLEANUP(freep) struct ref_vertex *v = ref_vertices(r, &n);
+    CLEANUP(ref_vertices_deinit) struct ref_vertices l = ref_vertices(r);
 
-    for (size_t i = 0; i < n; i++) {
-        const Pb__Op *op = v[i].vertex->op;
+    for (size_t i = 0; i < l.len; i++) {
+        const Pb__Op *op = l.v[i].vertex->op;
 
         if (op->op_case == PB__OP__OP_SOURCE)
-            add_source(c, &v[i]);
+            add_source(c, &l.v[i]);
         else if (op->op_case == PB__OP__OP_EXEC)
             add_exec(c, op->exec);
         else if (op->op_case == PB__OP__OP_BUILD)
             c->incomplete = true; /* what it made inside is not told */
     }
-    return v != NULL;
+    return l.v != NULL;
 }
 
 /* ---- order ---- */

@@ -339,15 +339,14 @@ static struct error *add_layers(struct document *d, const struct map *exported, 
     struct known_layers k = { .exported = exported,
                               .store = d->p->build->builder->config->store,
                               .seen = { .free_value = free_descriptor } };
-    size_t n;
-    CLEANUP(freep) struct ref_vertex *v = ref_vertices(d->p->ref, &n);
+    CLEANUP(ref_vertices_deinit) struct ref_vertices l = ref_vertices(d->p->ref);
     struct error *e = NULL;
 
-    for (size_t i = 0; e == NULL && i < n; i++) {
-        const char *step = strmap_get(names, v[i].vertex->digest.s);
+    for (size_t i = 0; e == NULL && i < l.len; i++) {
+        const char *step = strmap_get(names, l.v[i].vertex->digest.s);
 
         if (step != NULL)
-            e = add_vertex_layers(&k, &v[i], step, &layers);
+            e = add_vertex_layers(&k, &l.v[i], step, &layers);
     }
     map_deinit(&k.seen);
     TRY(e);

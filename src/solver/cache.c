@@ -163,7 +163,7 @@ struct error *solver_set_imported(struct solver *s)
  * ----------------------------------------------------------------------------------------------------------------
  */
 
-static bool has_match(const struct match_list *l, const struct remote_cache *c, size_t record)
+bool remote_has_match(const struct match_list *l, const struct remote_cache *c, size_t record)
 {
     for (size_t i = 0; l != NULL && i < l->len; i++)
         if (l->v[i].cache == c && l->v[i].record == record)
@@ -173,7 +173,7 @@ static bool has_match(const struct match_list *l, const struct remote_cache *c, 
 
 static void add_match(struct match_list *l, struct remote_cache *c, size_t record)
 {
-    if (l->len >= LIMIT_CACHE_MATCHES || has_match(l, c, record))
+    if (l->len >= LIMIT_CACHE_MATCHES || remote_has_match(l, c, record))
         return;
     l->v = xreallocarray(l->v, l->len + 1, sizeof(*l->v));
     l->v[l->len++] = (struct cache_match){ c, record };
@@ -202,11 +202,6 @@ static const struct match_list *input_matches(const struct node *n, size_t i)
     return in->matches == NULL ? NULL : &in->matches[n->vertex->inputs[i].index];
 }
 
-bool remote_is_input(const struct node *n, size_t i, const struct remote_cache *c, size_t record)
-{
-    return has_match(input_matches(n, i), c, record);
-}
-
 /* `content` (may be NULL): digests of what is read of each input, "" where they are not known. */
 static bool input_fits(const struct node *n, const struct remote_cache *c, const struct cache_record *r,
                        size_t i, const struct digest *content)
@@ -217,7 +212,7 @@ static bool input_fits(const struct node *n, const struct remote_cache *c, const
 
         if (l->selector != NULL) /* another builder's: ours need none */
             continue;
-        if (remote_is_input(n, i, c, l->record))
+        if (remote_has_match(input_matches(n, i), c, l->record))
             return true;
         if (content != NULL && content[i].s[0] != '\0' && target->input_count == 0 &&
             digest_eq(&target->digest, &content[i]))
@@ -260,7 +255,7 @@ static struct error *match(struct node *n, const struct digest *content)
     for (size_t i = 0; i < n->output_count; i++) {
         struct digest d;
 
-        TRY(node_record_digest(n, i, &d));
+        TRY(node_record_digest(n, node_source(n), i, &d));
         match_output(n, i, &d, content);
     }
     return NULL;

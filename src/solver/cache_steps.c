@@ -15,10 +15,14 @@ void cache_steps_deinit(struct cache_steps *s)
     *s = (struct cache_steps){ 0 };
 }
 
-/* What of a node may change while others work with it, as it was at one moment. */
+/* What of a node may change while others work with it, as it was when all were keyed.  The caches that it
+ * names are those of its jobs, and so stay. */
 struct view {
-    struct node *node;
-    struct snapshot **outputs; /* references; NULL entries: not here */
+    const struct node *node;
+    char *source;               /* as node_source says */
+    struct snapshot **outputs;  /* references; NULL entries: not here */
+    struct match_list *matches; /* by output */
+    struct remote_hit *hits;    /* by output */
     bool done;
 };
 
@@ -29,23 +33,62 @@ struct walk {
     size_t count;
 };
 
+static void view_deinit(struct view *v)
+{
+    for (size_t i = 0; i < v->node->output_count; i++) {
+        snapshot_unref(v->outputs[i]);
+        free(v->matches[i].v);
+    }
+    free(v->source);
+    free(v->outputs);
+    free(v->matches);
+    free(v->hits);
+}
+
 static void walk_deinit(struct walk *w)
 {
-    for (size_t i = 0; i < w->count; i++) {
-        for (size_t k = 0; w->views[i].outputs != NULL && k < w->views[i].node->output_count; k++)
-            snapshot_unref(w->views[i].outputs[k]);
-        free(w->views[i].outputs);
-    }
+    for (size_t i = 0; i < w->count; i++)
+        view_deinit(&w->views[i]);
     free(w->views);
 }
 
-static void look_locked(struct view *v, struct node *n)
+static void copy_matches(const struct match_list *from, struct match_list *to)
+{
+    to->v = xcalloc(from->len + 1, sizeof(*to->v));
+    to->len = from->len;
+    for (size_t i = 0; i < from->len; i++)
+        to->v[i] = from->v[i];
+}
+
+/* Of a keyed node: the stages that follow touch nothing of this but the outputs. */
+static void look_locked(struct view *v, const struct node *n)
 {
     v->node = n;
     v->done = n->state == NODE_DONE;
+    v->source = xstrdup(node_source(n));
     v->outputs = xcalloc(n->output_count + 1, sizeof(*v->outputs));
-    for (size_t i = 0; v->done && i < n->output_count; i++)
-        v->outputs[i] = n->outputs[i] == NULL ? NULL : snapshot_ref(n->outputs[i]);
+    v->matches = xcalloc(n->output_count + 1, sizeof(*v->matches));
+    v->hits = xcalloc(n->output_count + 1, sizeof(*v->hits));
+    for (size_t i = 0; i < n->output_count; i++) {
+        if (v->done && n->outputs[i] != NULL)
+            v->outputs[i] = snapshot_ref(n->outputs[i]);
+        if (n->matches != NULL)
+            copy_matches(&n->matches[i], &v->matches[i]);
+        if (n->hits != NULL)
+            v->hits[i] = n->hits[i];
+    }
+}
+
+static struct error *look_at_all(struct walk *w, struct demand *d, struct ref *r)
+{
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&r->job->solver->lock);
+
+    TRY(demand_enter_locked(d, r));
+    TRY(demand_wait_keyed_locked(d, r));
+    w->views = xcalloc(w->graph->vertex_count + 1, sizeof(*w->views));
+    for (; w->count < w->graph->vertex_count; w->count++)
+        look_locked(&w->views[w->count], r->nodes[w->count]);
+    return NULL;
 }
 
 /* ---- records
@@ -91,7 +134,7 @@ static struct error *source_record(struct walk *w, const struct view *v, size_t 
 
     if (find_record(w->steps, name, ret))
         return NULL;
-    TRY(node_record_digest(v->node, output, &d));
+    TRY(node_record_digest(v->node, v->source, output, &d));
     *ret = add_record(w->steps, &d, name);
     return NULL;
 }
@@ -101,11 +144,13 @@ static struct error *source_record(struct walk *w, const struct view *v, size_t 
  */
 
 /* An input that is not here: what the records that are this step say of its content. */
-static void link_known_content(struct walk *w, const struct node *n, size_t output, size_t i, size_t record)
+static void link_known_content(struct walk *w, const struct view *v, size_t output, size_t i, size_t record)
 {
-    const struct match_list *l = n->matches == NULL ? NULL : &n->matches[output];
+    const struct match_list *l = &v->matches[output];
+    const struct llb_edge *e = &v->node->vertex->inputs[i];
+    const struct match_list *of_input = &w->views[e->vertex->position].matches[e->index];
 
-    for (size_t m = 0; l != NULL && m < l->len; m++) {
+    for (size_t m = 0; m < l->len; m++) {
         const struct cache_config *c = remote_cache_config(l->v[m].cache);
         const struct cache_input *in = &c->records[l->v[m].record].inputs[i];
 
@@ -113,7 +158,7 @@ static void link_known_content(struct walk *w, const struct node *n, size_t outp
             const struct cache_record *target = &c->records[in->links[k].record];
 
             if (target->input_count > 0 || target->digest.s[0] == '\0' || in->links[k].selector != NULL ||
-                remote_is_input(n, i, l->v[m].cache, in->links[k].record))
+                remote_has_match(of_input, l->v[m].cache, in->links[k].record))
                 continue;
             size_t to = content_record(w->steps, &target->digest);
 
@@ -140,7 +185,7 @@ static struct error *link_input(struct walk *w, const struct view *v, size_t out
         to = content_record(w->steps, &d);
         cache_input_add(&w->steps->config.records[record].inputs[i], to, NULL);
     } else if (!in->done) {
-        link_known_content(w, v->node, output, i, record);
+        link_known_content(w, v, output, i, record);
     }
     return NULL;
 }
@@ -154,9 +199,9 @@ static struct error *set_result(struct walk *w, const struct view *v, size_t out
         r->snapshot = s == NULL ? NULL : snapshot_ref(s);
         return s == NULL ? NULL : snapshot_load(s);
     }
-    if (v->node->hits != NULL && v->node->hits[output].cache != NULL) {
-        r->remote = remote_cache_ref(v->node->hits[output].cache);
-        r->result = v->node->hits[output].result;
+    if (v->hits[output].cache != NULL) {
+        r->remote = remote_cache_ref(v->hits[output].cache);
+        r->result = v->hits[output].result;
     }
     return NULL;
 }
@@ -170,7 +215,7 @@ static struct error *add_output(struct walk *w, const struct view *v, size_t out
 
     if (find_record(w->steps, name, &at))
         return NULL;
-    TRY(node_record_digest(n, output, &d));
+    TRY(node_record_digest(n, v->source, output, &d));
     at = add_record(w->steps, &d, name);
     cache_record_set_inputs(&w->steps->config.records[at], n->vertex->input_count);
     for (size_t i = 0; i < n->vertex->input_count; i++)
@@ -211,23 +256,7 @@ struct error *ref_cache_steps(struct ref *r, struct cache_steps *s, size_t *ret)
     struct error *e;
 
     cond_init(&d.wake);
-    mutex_lock(&solver->lock);
-    e = demand_enter_locked(&d, r);
-    if (e == NULL) {
-        int result = demand_wait_locked(&d);
-
-        if (result < 0)
-            e = task_error(result, "export the build cache");
-        else if (d.head->state == NODE_FAILED)
-            e = err_clone(d.head->error);
-    }
-    if (e == NULL) {
-        w.count = w.graph->vertex_count;
-        w.views = xcalloc(w.count + 1, sizeof(*w.views));
-        for (size_t i = 0; i < w.count; i++)
-            look_locked(&w.views[i], r->nodes[i]);
-    }
-    mutex_unlock(&solver->lock);
+    e = look_at_all(&w, &d, r);
     if (e == NULL)
         e = add_all(&w);
     if (e == NULL)

@@ -220,8 +220,10 @@ struct job {
 /* Attach r's nodes to its job and ask for all of them; leave takes it back. */
 struct error *demand_enter_locked(struct demand *d, struct ref *r) MUST_CHECK;
 void demand_leave_locked(struct demand *d, struct ref *r);
-/* Do what is ready, then sleep; until the head is done or failed. 0, -ECANCELED, -ETIMEDOUT. */
+/* Do what is ready, then sleep; until the head is done (lazy: keyed) or failed. 0, -ECANCELED, -ETIMEDOUT. */
 int demand_wait_locked(struct demand *d) MUST_CHECK;
+/* A lazy one: until all nodes of r are keyed, at one moment. */
+struct error *demand_wait_keyed_locked(struct demand *d, struct ref *r) MUST_CHECK;
 /* Let go of the job's nodes; those that nobody else holds are freed when this returns (what is at work is
  * waited for). */
 void job_detach(struct job *j);
@@ -245,8 +247,11 @@ struct error *stage_fetch(struct node *n) MUST_CHECK; /* the layers of the hits 
 struct error *stage_run(struct node *n) MUST_CHECK;
 void node_clear_stage(struct node *n);                       /* forget what stages left, to begin anew */
 struct snapshot *node_input(const struct node *n, size_t i); /* borrowed; NULL: scratch, or not there yet */
-/* What names an output's step on every machine, apart from its inputs. */
-struct error *node_record_digest(const struct node *n, size_t output, struct digest *ret) MUST_CHECK;
+/* What a source that is keyed has turned out to be; NULL: no source.  Borrowed from the node: the stage's. */
+const char *node_source(const struct node *n);
+/* What names an output's step on every machine, apart from its inputs; `source` as node_source says. */
+struct error *node_record_digest(const struct node *n, const char *source, size_t output,
+                                 struct digest *ret) MUST_CHECK;
 /* Digest of what it reads of input i, which is `in`; "" when that goes by key only. */
 struct error *node_input_content(const struct node *n, size_t i, struct snapshot *in,
                                  struct digest *ret) MUST_CHECK;
@@ -254,8 +259,8 @@ struct error *node_input_content(const struct node *n, size_t i, struct snapshot
 /* ---- cache.c: remote caches; of a node that is BUSY ---- */
 struct error *remote_match(struct node *n) MUST_CHECK;         /* by the records of the inputs */
 struct error *remote_match_content(struct node *n) MUST_CHECK; /* and by content where it can be had */
-/* Is that record one of input i's? */
-bool remote_is_input(const struct node *n, size_t i, const struct remote_cache *c, size_t record);
+/* Is that record in the list?  NULL is an empty one. */
+bool remote_has_match(const struct match_list *l, const struct remote_cache *c, size_t record);
 bool remote_matched(const struct node *n); /* some record is this step */
 void remote_choose_hits(struct node *n);   /* node.hits, when every needed output has one */
 void remote_forget(struct node *n);        /* matches and hits */

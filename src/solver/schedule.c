@@ -62,7 +62,7 @@ static bool settled(const struct demand *d)
 {
     enum node_state state = d->head->state;
 
-    return state == NODE_DONE || state == NODE_FAILED || (d->lazy && state == NODE_PROMISED);
+    return state == NODE_DONE || state == NODE_FAILED || (d->lazy && d->head->keyed);
 }
 
 static void wake_one_locked(struct solver *s)
@@ -640,6 +640,7 @@ static void retire_locked(struct node *n)
 {
     if (wanted(n))
         return;
+    n->forced = false; /* whoever asks next may not need the result */
     switch (n->state) {
     case NODE_WAITING:
     case NODE_READY:
@@ -962,6 +963,29 @@ int demand_wait_locked(struct demand *d)
             return r;
     }
     return 0;
+}
+
+/* One that was keyed need not be so still: another build may have needed its result and been cancelled. */
+struct error *demand_wait_keyed_locked(struct demand *d, struct ref *r)
+{
+    size_t count = r->box->graph->vertex_count;
+
+    for (bool waited = true; waited;) {
+        waited = false;
+        for (size_t i = 0; i < count; i++) {
+            if (r->nodes[i]->keyed)
+                continue;
+            d->head = r->nodes[i];
+            int result = demand_wait_locked(d);
+
+            if (result < 0)
+                return task_error(result, "export the build cache");
+            if (!d->head->keyed && d->head->state == NODE_FAILED)
+                return err_clone(d->head->error);
+            waited = true;
+        }
+    }
+    return NULL;
 }
 
 /* ---- the end of a job

@@ -157,12 +157,17 @@ struct ref *job_find_ref(struct job *j, const char *id); /* NULL when unknown */
 /* One vertex of a solved ref; valid as long as the ref's job is open. */
 struct ref_vertex {
     const struct llb_vertex *vertex;
-    const char *pin;                 /* of sources: see op_pin(); NULL when it said nothing */
+    char *pin;                       /* of sources: see op_pin(); NULL when it said nothing */
     struct snapshot *const *outputs; /* NULL entries: scratch */
     size_t output_count;
 };
-/* The vertices of a ref that was solved, inputs first, as a malloc'd array; NULL when it was not. */
-struct ref_vertex *ref_vertices(struct ref *r, size_t *ret_count);
+struct ref_vertices {
+    struct ref_vertex *v;
+    size_t len;
+};
+void ref_vertices_deinit(struct ref_vertices *l);
+/* The vertices of a ref that was solved, inputs first; none when it was not. */
+struct ref_vertices ref_vertices(struct ref *r);
 
 /* ---- content digests
  * -------------------------------------------------------------------------------------------------------- */

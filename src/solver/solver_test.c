@@ -287,8 +287,11 @@ static struct error *fake_pull(struct op_context *c, struct snapshot **inputs, s
 {
     const char *name = c->vertex->op->source->identifier + strlen("fake://");
     CLEANUP(freep) char *id = xstrndup(name, strcspn(name, "-"));
+    int r;
 
     atomic_fetch_add(&runs, 1);
+    if (str_has_prefix(name, "gate") && (r = gate_wait()) < 0)
+        return task_error(r, "gate");
     outputs[0] = snapshot_named(id);
     return NULL;
 }
@@ -1173,18 +1176,155 @@ static void test_remote_above(void **state)
     solver_free(s);
 }
 
+/* Of a cache that has only the layers of the whole: `whole`, or what it stands on. */
+static struct llb_def *gated(bool whole)
+{
+    struct maker m = { 0 };
+    size_t at = add_source(&m, "gate-1");
+
+    at = add_exec(&m, "below", &at, 1);
+    if (whole)
+        add_exec(&m, "top", &at, 1);
+    return make_def(&m);
+}
+
+static struct solve begin_with(struct solver *s, struct remote_cache *c, struct llb_def *def)
+{
+    struct solve v = { .s = s, .job = open_job(s) };
+
+    job_add_cache(v.job, remote_cache_ref(c));
+    assert_null(job_ref(v.job, def, &v.ref));
+    return v;
+}
+
+/* Run into the gate, and be cancelled there. */
+static void solve_and_cancel(struct solver *s, struct remote_cache *c)
+{
+    struct solve v = begin_with(s, c, gated(false));
+    struct group g;
+    int before = gate.entered;
+
+    gate.open = 0;
+    group_open(&g, 0);
+    assert_null(group_spawn(&g, "solve", solve_main, &v));
+    gate_await(before + 1);
+    scope_cancel(job_scope(v.job), NULL);
+    assert_null(group_join(&g));
+    assert_true(err_is(v.error, ERR_CANCELLED));
+    end_solve(&v);
+}
+
+static void assert_same_records(const struct cache_steps *s, const struct cache_config *c)
+{
+    assert_int_equal(s->config.record_count, c->record_count);
+    for (size_t i = 0; i < c->record_count; i++)
+        assert_string_equal(s->config.records[i].digest.s, c->records[i].digest.s);
+}
+
+/* A build that needed what another was only promised is cancelled: the steps of the other are what they were,
+ * and nothing is made for them. */
+static void test_steps_after_cancel(void **state)
+{
+    struct solver *s = new_solver(2, &fake_exec);
+    struct cache_steps steps = { 0 };
+    struct remote_cache *c;
+    size_t head;
+
+    gate_open();
+    c = cache_of(s, gated(true));
+    solver_free(s);
+    map_deinit(&records);
+    strmap_init(&records);
+    s = new_solver(2, &fake_exec);
+    struct solve v = begin_with(s, c, gated(true));
+    assert_null(ref_find(v.ref));
+    solve_and_cancel(s, c);
+    atomic_store(&runs, 0);
+    assert_null(ref_cache_steps(v.ref, &steps, &head));
+    assert_int_equal(atomic_load(&runs), 0);
+    assert_same_records(&steps, remote_cache_config(c));
+    cache_steps_deinit(&steps);
+    end_solve(&v);
+    remote_cache_unref(c);
+    solver_free(s);
+}
+
+static struct error *cancel_often(void *arg)
+{
+    struct solve *v = arg;
+
+    for (int i = 0; i < 40; i++) {
+        struct solve other = begin_with(v->s, v->job->caches.v[0], gated(false));
+        struct deadline d;
+
+        deadline_begin(&d, i % 3 * NS_PER_MS);
+        other.error = ref_result(other.ref, &other.result);
+        deadline_end(&d);
+        if (!err_is(other.error, ERR_DEADLINE))
+            return err_new(ERR_UNKNOWN, "it came through a closed gate");
+        end_solve(&other);
+    }
+    return NULL;
+}
+
+/* The same while the other build works: each time it sees whole steps. */
+static void test_steps_beside_cancel(void **state)
+{
+    struct solver *s = new_solver(2, &fake_exec);
+    struct remote_cache *c;
+    struct group g;
+    size_t head;
+
+    gate_open();
+    c = cache_of(s, gated(true));
+    solver_free(s);
+    map_deinit(&records);
+    strmap_init(&records);
+    s = new_solver(2, &fake_exec);
+    struct solve v = begin_with(s, c, gated(true));
+    gate.open = 0;
+    group_open(&g, 0);
+    assert_null(group_spawn(&g, "cancel", cancel_often, &v));
+    for (int i = 0; i < 200; i++) {
+        struct cache_steps steps = { 0 };
+
+        assert_null(ref_cache_steps(v.ref, &steps, &head));
+        assert_same_records(&steps, remote_cache_config(c));
+        cache_steps_deinit(&steps);
+    }
+    assert_null(group_join(&g));
+    end_solve(&v);
+    remote_cache_unref(c);
+    solver_free(s);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_cache),         TEST(test_deep),           TEST(test_each_call_fails_once),
-        TEST(test_join_vertex),   TEST(test_join_key),       TEST(test_cancel),
-        TEST(test_failure),       TEST(test_ignore_cache),   TEST(test_multi_output),
-        TEST(test_parallelism),   TEST(test_content_key),    TEST(test_storm),
-        TEST(test_refused),       TEST(test_fairness),       TEST(test_lane_of_another),
-        TEST(test_layer_digests), TEST(test_digests_beside), TEST(test_remote),
-        TEST(test_remote_lost),   TEST(test_remote_above),
+        TEST(test_cache),
+        TEST(test_deep),
+        TEST(test_each_call_fails_once),
+        TEST(test_join_vertex),
+        TEST(test_join_key),
+        TEST(test_cancel),
+        TEST(test_failure),
+        TEST(test_ignore_cache),
+        TEST(test_multi_output),
+        TEST(test_parallelism),
+        TEST(test_content_key),
+        TEST(test_storm),
+        TEST(test_refused),
+        TEST(test_fairness),
+        TEST(test_lane_of_another),
+        TEST(test_layer_digests),
+        TEST(test_digests_beside),
+        TEST(test_remote),
+        TEST(test_remote_lost),
+        TEST(test_remote_above),
+        TEST(test_steps_after_cancel),
+        TEST(test_steps_beside_cancel),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -233,14 +233,21 @@ static struct error *add_input(const struct node *n, size_t i, enum key_kind kin
     return NULL;
 }
 
-static struct error *add_op(const struct node *n, struct buf *out)
+const char *node_source(const struct node *n)
+{
+    if (n->source_text != NULL)
+        return n->source_text;
+    if (n->impl->resolve == NULL || n->outputs[0] == NULL)
+        return NULL;
+    return snapshot_id(n->outputs[0]); /* a synced tree: its id is its content */
+}
+
+static struct error *add_op(const struct node *n, const char *source, struct buf *out)
 {
     const struct llb_op *raw = n->vertex->raw;
 
-    if (n->source_text != NULL)
-        buf_addf(out, "is %s\n", n->source_text);
-    else if (n->impl->resolve != NULL && n->outputs[0] != NULL)
-        buf_addf(out, "is %s\n", snapshot_id(n->outputs[0])); /* a synced tree: its id is its content */
+    if (source != NULL)
+        buf_addf(out, "is %s\n", source);
     else if (n->impl->key_text != NULL)
         return n->impl->key_text(n->vertex, out);
     else
@@ -248,12 +255,12 @@ static struct error *add_op(const struct node *n, struct buf *out)
     return NULL;
 }
 
-struct error *node_record_digest(const struct node *n, size_t output, struct digest *ret)
+struct error *node_record_digest(const struct node *n, const char *source, size_t output, struct digest *ret)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
 
     buf_addf(&text, "minke.v1 op %s\n", n->impl->name);
-    TRY(add_op(n, &text));
+    TRY(add_op(n, source, &text));
     buf_addf(&text, "output %zu\n", output);
     *ret = digest_of(text.data, text.len);
     return NULL;
@@ -274,7 +281,7 @@ static struct error *make_key(const struct node *n, enum key_kind kind, bool *re
         buf_addc(preimage, *p == '\n' ? ' ' : *p);
     buf_addc(preimage, '\n');
     body = preimage->len;
-    TRY(add_op(n, preimage));
+    TRY(add_op(n, node_source(n), preimage));
     for (size_t i = 0; i < n->vertex->input_count; i++)
         TRY(add_input(n, i, kind, ret_by_content, preimage));
     hasher_add(h, preimage->data + body, preimage->len - body);

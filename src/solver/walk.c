@@ -7,29 +7,37 @@ static bool solved_locked(const struct ref *r)
     return r->nodes != NULL && r->nodes[r->box->graph->result.vertex->position]->state == NODE_DONE;
 }
 
-struct ref_vertex *ref_vertices(struct ref *r, size_t *ret_count)
+void ref_vertices_deinit(struct ref_vertices *l)
+{
+    for (size_t i = 0; i < l->len; i++)
+        free(l->v[i].pin);
+    free(l->v);
+    *l = (struct ref_vertices){ 0 };
+}
+
+/* Outputs of a node that is done stay; its pin goes when another build needs a promised one and is cancelled.
+ */
+struct ref_vertices ref_vertices(struct ref *r)
 {
     struct solver *s = r->job->solver;
     const struct llb_graph *g = r->box->graph;
-    struct ref_vertex *v = NULL;
+    struct ref_vertices l = { 0 };
 
-    *ret_count = 0;
     mutex_lock(&s->lock);
     if (solved_locked(r)) {
-        v = xcalloc(g->vertex_count, sizeof(*v));
+        l = (struct ref_vertices){ xcalloc(g->vertex_count, sizeof(*l.v)), g->vertex_count };
         for (size_t i = 0; i < g->vertex_count; i++) {
             const struct node *n = r->nodes[i];
 
-            v[i].vertex = &g->vertices[i];
+            l.v[i].vertex = &g->vertices[i];
             if (n->keyed)
-                v[i].pin = n->pin;
+                l.v[i].pin = xstrdup(n->pin);
             if (n->state != NODE_DONE) /* nobody needed it in the end */
                 continue;
-            v[i].outputs = n->outputs;
-            v[i].output_count = n->output_count;
+            l.v[i].outputs = n->outputs;
+            l.v[i].output_count = n->output_count;
         }
-        *ret_count = g->vertex_count;
     }
     mutex_unlock(&s->lock);
-    return v;
+    return l;
 }
