@@ -1,2 +1,2 @@
 FROM busybox
-RNU true
+RUNN true
