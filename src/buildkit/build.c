@@ -9,154 +9,6 @@
 
 #include <stdio.h>
 
-/* ---- the registry of live builds
- * ------------------------------------------------------------------------------------------- */
-
-static struct build *find_locked(struct builder *b, const char *ref)
-{
-    for (size_t i = 0; i < b->live.len; i++) {
-        struct build *u = b->live.v[i];
-        if (!u->closing && streq(u->ref, ref))
-            return u;
-    }
-    return NULL;
-}
-
-struct error *build_find(struct builder *b, const char *ref, int64_t timeout_ns, struct build **ret)
-{
-    int64_t until = monotonic_ns() + timeout_ns;
-    int r = 0;
-
-    *ret = NULL;
-    mutex_lock(&b->lock);
-    while ((*ret = find_locked(b, ref)) == NULL && r == 0) {
-        bool timed_out = false;
-        int64_t left = until - monotonic_ns();
-        if (left <= 0)
-            break;
-        r = cond_wait_for(&b->changed, &b->lock, left, &timed_out);
-    }
-    if (*ret != NULL)
-        (*ret)->users++;
-    mutex_unlock(&b->lock);
-    return r == 0 ? NULL : task_error(r, "wait for build %s", ref);
-}
-
-void build_put(struct build *u)
-{
-    struct builder *b = u->builder;
-
-    mutex_lock(&b->lock);
-    if (--u->users == 0)
-        cond_broadcast(&b->changed);
-    mutex_unlock(&b->lock);
-}
-
-void build_putp(struct build **u)
-{
-    if (*u != NULL)
-        build_put(*u);
-}
-
-static void register_build(struct build *u)
-{
-    struct builder *b = u->builder;
-
-    mutex_lock(&b->lock);
-    ptrv_add(&b->live, u);
-    cond_broadcast(&b->changed);
-    mutex_unlock(&b->lock);
-}
-
-static void drop_ended(struct ended_build *e)
-{
-    free(e->ref);
-    progress_unref(e->progress);
-    *e = (struct ended_build){ 0 };
-}
-
-/* Take it off the list, cancel calls that still use it, and wait for them. */
-static void unregister_build(struct build *u)
-{
-    struct builder *b = u->builder;
-    struct deadline shield;
-    struct ended_build *slot;
-
-    shield_begin(&shield, 10 * NS_PER_SEC);
-    mutex_lock(&b->lock);
-    u->closing = true;
-    for (size_t i = 0; i < b->live.len; i++) {
-        if (b->live.v[i] == u) {
-            ptrv_remove(&b->live, i);
-            break;
-        }
-    }
-    slot = &b->ended[b->ended_at++ % ARRAY_LEN(b->ended)];
-    drop_ended(slot);
-    *slot = (struct ended_build){ xstrdup(u->ref), progress_ref(job_progress(u->job)), monotonic_ns() };
-    if (u->users > 0) {
-        mutex_unlock(&b->lock);
-        scope_cancel(job_scope(u->job), NULL);
-        mutex_lock(&b->lock);
-    }
-    while (u->users > 0) {
-        if (cond_wait(&b->changed, &b->lock) < 0 && u->users > 0)
-            break; /* the shield's time is over: job_close joins what is left */
-    }
-    mutex_unlock(&b->lock);
-    shield_end(&shield);
-}
-
-struct error *builder_progress(struct builder *b, const char *ref, struct progress **ret)
-{
-    int64_t now = monotonic_ns();
-    CLEANUP(build_putp) struct build *u = NULL;
-
-    mutex_lock(&b->lock);
-    for (size_t i = 0; i < ARRAY_LEN(b->ended); i++) {
-        struct ended_build *e = &b->ended[i];
-        if (e->ref != NULL && now - e->ended_ns > ENDED_KEEP_NS)
-            drop_ended(e);
-        else if (e->ref != NULL && streq(e->ref, ref) && find_locked(b, ref) == NULL) {
-            *ret = progress_ref(e->progress);
-            mutex_unlock(&b->lock);
-            return NULL;
-        }
-    }
-    mutex_unlock(&b->lock);
-    TRY(build_find(b, ref, STATUS_WAIT_NS, &u));
-    if (u == NULL)
-        return err_new(ERR_NOT_FOUND, "no such job %s", ref);
-    *ret = progress_ref(job_progress(u->job));
-    return NULL;
-}
-
-bool builder_cancel(struct builder *b, const char *ref)
-{
-    struct build *u;
-
-    mutex_lock(&b->lock);
-    u = find_locked(b, ref);
-    if (u != NULL)
-        u->users++;
-    mutex_unlock(&b->lock);
-    if (u == NULL)
-        return false;
-    scope_cancel(job_scope(u->job), NULL);
-    build_put(u);
-    return true;
-}
-
-size_t builder_active(struct builder *b)
-{
-    size_t n;
-
-    mutex_lock(&b->lock);
-    n = b->live.len;
-    mutex_unlock(&b->lock);
-    return n;
-}
-
 /* ---- stages of a build
  * ---------------------------------------------------------------------------------------------------------
  */
@@ -606,12 +458,12 @@ static struct error *build_whole(struct builder *b, const struct build_request *
         struct build_request named = *r;
         named.ref = u->ref;
         u->record = r->internal ? NULL : history_begin(b->history, &named, exporters.results.v);
-        register_build(u);
+        live_add(u);
         log_push("build", u->ref);
         e = build_run(u, r, &exporters, response);
         progress_close(job_progress(u->job));
         history_end(b->history, u->record, u, e, response);
-        unregister_build(u);
+        live_remove(u);
         trace(u, "recorded");
         log_pop();
     }
@@ -623,9 +475,13 @@ struct error *builder_build(struct builder *b, const struct build_request *r, st
 {
     CLEANUP(map_deinit) struct map attrs = { 0 };
     struct build_request short_one = *r;
+    struct error *e;
 
     shorten_frontend(&short_one, &attrs);
-    return build_whole(b, &short_one, response);
+    e = build_whole(b, &short_one, response);
+    if (e != NULL && r->ref != NULL && r->ref[0] != '\0')
+        live_refused(b, r->ref);
+    return e;
 }
 
 /* ---- the builder
@@ -671,11 +527,8 @@ void builder_free(struct builder *b)
 {
     if (b == NULL)
         return;
-    assert(b->live.len == 0);
-    for (size_t i = 0; i < ARRAY_LEN(b->ended); i++)
-        drop_ended(&b->ended[i]);
+    live_deinit(b);
     history_free(b->history);
-    ptrv_deinit(&b->live);
     free(b->producers);
     json_decref(b->provenance_env);
     pb_arena_deinit(&b->worker_arena);

@@ -90,6 +90,13 @@ struct error *build_find(struct builder *b, const char *ref, int64_t timeout_ns,
                          struct build **ret) MUST_CHECK;
 void build_put(struct build *u);
 void build_putp(struct build **u);
+void live_add(struct build *u);
+/* Take it off the list, cancel calls that still use it, and wait for them; its events stay for a while. */
+void live_remove(struct build *u);
+/* A build ended in an error; if it never came to run, Status calls that wait for it end with nothing to show.
+ */
+void live_refused(struct builder *b, const char *ref);
+void live_deinit(struct builder *b);
 void bridge_init(struct request *r);
 
 /* ---- build caches (cache.c)
