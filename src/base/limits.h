@@ -61,11 +61,14 @@
     30000 /* of one Dockerfile; what an instruction sees of those before it is searched in a line */
 #define LIMIT_LOCATION_LINES 10000 /* of an error or a warning that are told one by one */
 #define LIMIT_PATH_DEPTH 1024
-#define LIMIT_LLB_OPS 100000         /* ops of one definition */
-#define LIMIT_LLB_DEPTH 20000        /* longest chain of ops */
-#define LIMIT_LLB_BYTES (64 * MIB)   /* ops of a definition that we make */
-#define LIMIT_LLB_NESTING 8          /* definitions of sources within definitions, when shown */
-#define LIMIT_VERTEX_NAME (32 * KIB) /* name of one step as progress shows it */
+#define LIMIT_LLB_OPS 100000                     /* ops of one definition */
+#define LIMIT_LLB_DEPTH 20000                    /* longest chain of ops */
+#define LIMIT_LLB_BYTES (64 * MIB)               /* ops of a definition that we make */
+#define LIMIT_LLB_NESTING 8                      /* definitions of sources within definitions, when shown */
+#define LIMIT_BUILD_DEFINITION ((int)(16 * MIB)) /* a definition that a step reads; BuildKit's number */
+#define LIMIT_BUILD_DEPTH 8                      /* steps that solve definitions within such definitions */
+#define LIMIT_BUILD_SOLVES 1000                  /* definitions that the steps of one build solve */
+#define LIMIT_VERTEX_NAME (32 * KIB)             /* name of one step as progress shows it */
 
 /* devices */
 #define LIMIT_CDI_SPEC MIB  /* one CDI specification */

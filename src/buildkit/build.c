@@ -364,6 +364,11 @@ static bool need_layers(const struct exporter_list *l)
     return false;
 }
 
+static struct error *allow_nested(void *ctx, struct llb_def *def, struct llb_def **ret)
+{
+    return policy_apply(ctx, (struct policy_rules){ 0 }, def, ret);
+}
+
 static struct error *open_build(struct builder *b, const struct build_request *r,
                                 const struct exporter_list *exporters, struct build *u)
 {
@@ -371,6 +376,8 @@ static struct error *open_build(struct builder *b, const struct build_request *r
                              .session_id = r->session_id,
                              .entitlements = r->entitlements,
                              .internal = r->internal,
+                             .allow = allow_nested,
+                             .allow_ctx = u,
                              .exports_layers = need_layers(exporters) };
 
     TRY(lease_open(b->config->store, &u->lease));

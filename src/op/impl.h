@@ -7,7 +7,7 @@
 
 #include "op/op.h"
 
-extern const struct op_impl exec_op, file_op, merge_op, diff_op, passthrough_op;
+extern const struct op_impl build_op, exec_op, file_op, merge_op, diff_op, passthrough_op;
 extern const struct op_impl image_source, layout_source, local_source;
 
 /* The snapshot as a list of layers: a synced tree is copied into one (once a solver run), anything else is

@@ -34,6 +34,7 @@ void op_register_all(struct solver *s, const struct op_config *c)
         const char *scheme;
         const struct op_impl *impl;
     } all[] = {
+        { PB__OP__OP_BUILD, NULL, &build_op },
         { PB__OP__OP_EXEC, NULL, &exec_op },
         { PB__OP__OP_FILE, NULL, &file_op },
         { PB__OP__OP_MERGE, NULL, &merge_op },

@@ -15,7 +15,8 @@ struct op_config {
     struct store *store;
     struct session_manager *sessions;
 };
-/* Exec, file, merge, diff, and the sources docker-image, oci-layout, local. `c` must outlive the solver. */
+/* Exec, file, merge, diff, build, and the sources docker-image, oci-layout, local. `c` must outlive the
+ * solver. */
 void op_register_all(struct solver *s, const struct op_config *c);
 
 /* Image resolution shared by ResolveImageConfig, the docker-image source and `docker pull`. */

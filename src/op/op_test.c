@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/bytes.h"
+#include "base/limits.h"
 #include "io/path.h"
 #include "op/testing.h"
 #include "session/sync.h"
@@ -265,12 +266,146 @@ static void test_hostile(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, testing_setup, testing_teardown)
 
+/* ---- build ops
+ * -----------------------------------------------------------------------------------------------------------------
+ */
+
+static struct llb_def *marshalled(struct llb_state s)
+{
+    struct llb_def *def;
+
+    assert_null(llb_marshal(b, s, NULL, &def));
+    return def;
+}
+
+/* What is built from the definition in that file of `in`. */
+static struct llb_def *built(struct llb_state in, const char *filename)
+{
+    CLEANUP(llb_def_unrefp) struct llb_def *from = marshalled(in);
+    Pb__Op op = PB__OP__INIT, end = PB__OP__INIT;
+    Pb__BuildOp build = PB__BUILD_OP__INIT;
+    Pb__BuildInputEntry entry = PB__BUILD_INPUT_ENTRY__INIT;
+    Pb__BuildInput input = PB__BUILD_INPUT__INIT;
+    Pb__Input edges[2] = { PB__INPUT__INIT, PB__INPUT__INIT };
+    Pb__Definition all = PB__DEFINITION__INIT;
+    Kv__Str attr = KV__STR__INIT;
+    struct buf packed[2] = { { 0 }, { 0 } };
+    CLEANUP(buf_deinit) struct buf whole = { 0 };
+    struct digest head;
+    struct llb_def *def;
+
+    assert_null(llb_def_head(from, &head, &edges[0].index));
+    edges[0].digest = head.s;
+    op.inputs = (Pb__Input *[]){ &edges[0] };
+    end.inputs = (Pb__Input *[]){ &edges[1] };
+    op.n_inputs = end.n_inputs = 1;
+    op.op_case = PB__OP__OP_BUILD;
+    op.build = &build;
+    build.builder = -1;
+    build.n_inputs = 1;
+    build.inputs = (Pb__BuildInputEntry *[]){ &entry };
+    entry.key = (char *)"buildkit.llb.definition";
+    entry.value = &input;
+    attr.key = (char *)"llbbuild.filename";
+    attr.value = (char *)filename;
+    build.n_attrs = filename == NULL ? 0 : 1;
+    build.attrs = (Kv__Str *[]){ &attr };
+    pb_pack(&op.base, &packed[0]);
+    struct digest own = digest_of(packed[0].data, packed[0].len);
+
+    edges[1].digest = own.s;
+    pb_pack(&end.base, &packed[1]);
+    all.n_def = from->op_count + 1;
+    all.def = llb_alloc(b, (from->op_count + 1) * sizeof(*all.def));
+    for (size_t i = 0; i + 1 < from->op_count; i++)
+        all.def[i] = pb_bytes(from->ops[i].bytes, from->ops[i].len);
+    for (size_t i = 0; i < 2; i++)
+        all.def[from->op_count - 1 + i] = pb_bytes(packed[i].data, packed[i].len);
+    pb_pack(&all.base, &whole);
+    assert_null(llb_def_decode(whole.data, whole.len, &def));
+    buf_deinit(&packed[0]);
+    buf_deinit(&packed[1]);
+    return def;
+}
+
+/* A file with that definition. */
+static struct llb_state definition_file(const struct llb_def *def, const char *path)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+
+    llb_def_encode(def, &text);
+    return llb_file(b, llb_scratch(), llb_mkfile(b, NULL, path, 0644, text.data, text.len), named("file"));
+}
+
+static void build_fails(struct llb_state in, const char *filename, const char *text)
+{
+    CLEANUP(llb_def_unrefp) struct llb_def *def = built(in, filename);
+
+    solve_def_fails(def, text);
+}
+
+static void test_build(void **state)
+{
+    static const char *const files[] = { NULL, "/sub" };
+    CLEANUP(llb_def_unrefp) struct llb_def *inner = marshalled(mkfile(llb_scratch(), "/x", "hello", "inner"));
+    CLEANUP(llb_def_unrefp)
+    struct llb_def *broken =
+        marshalled(copy(llb_scratch(), mkfile(llb_scratch(), "/y", "", "f"), "/nothing", "/", "copy"));
+
+    for (int i = 0; i < 2; i++) {
+        const char *path = files[i] == NULL ? "/buildkit.llb.definition" : files[i];
+        CLEANUP(llb_def_unrefp) struct llb_def *def = built(definition_file(inner, path), files[i]);
+        struct outcome o = solve_def_ok(def);
+
+        expect(&o, "/x", "hello");
+        assert_non_null(strstr(o.log, i == 0 ? "inner:DONE" : "inner:CACHED"));
+        outcome_free(&o);
+    }
+    build_fails(mkfile(llb_scratch(), "/x", "", "f"), NULL, "open buildkit.llb.definition: no such file");
+    build_fails(mkfile(llb_scratch(), "/x", "\x0a\xff", "f"), "/x", "failed to read definition /x");
+    build_fails(definition_file(broken, "/x"), "/x", "/nothing");
+}
+
+static void test_build_depth(void **state)
+{
+    struct llb_def *def = marshalled(mkfile(llb_scratch(), "/x", "deep", "inner"));
+
+    for (int depth = 0; depth <= LIMIT_BUILD_DEPTH; depth++) {
+        struct llb_def *outer = built(definition_file(def, "/d"), "/d");
+
+        llb_def_unref(def);
+        def = outer;
+        if (depth < LIMIT_BUILD_DEPTH) {
+            struct outcome o = solve_def_ok(def);
+
+            expect(&o, "/x", "deep");
+            outcome_free(&o);
+        }
+    }
+    solve_def_fails(def, "definitions are nested more than");
+    llb_def_unref(def);
+}
+
+/* A definition that builds itself ends at the limit: it does not wait for itself. */
+static void test_build_cycle(void **state)
+{
+    CLEANUP(snapshot_unrefp) struct snapshot *empty = snapshot_empty(store);
+    struct llb_state source = fixed(empty);
+    CLEANUP(llb_def_unrefp) struct llb_def *self = built(source, "/d");
+    CLEANUP(llb_def_unrefp) struct llb_def *maker = marshalled(definition_file(self, "/d"));
+    struct outcome made = solve_def_ok(maker);
+
+    fixed(made.result); /* now the source holds the definition */
+    solve_def_fails(self, "definitions are nested more than");
+    outcome_free(&made);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_files),       TEST(test_cache),       TEST(test_explain),
-        TEST(test_content_key), TEST(test_copy_errors), TEST(test_copy_owner),
-        TEST(test_merge_diff),  TEST(test_tree),        TEST(test_hostile),
+        TEST(test_build),      TEST(test_build_depth), TEST(test_build_cycle), TEST(test_files),
+        TEST(test_cache),      TEST(test_explain),     TEST(test_content_key), TEST(test_copy_errors),
+        TEST(test_copy_owner), TEST(test_merge_diff),  TEST(test_tree),        TEST(test_hostile),
     };
 
     if (geteuid() != 0)

@@ -79,20 +79,18 @@ void outcome_free(struct outcome *o)
     free(o->output);
 }
 
-struct outcome solve(struct llb_state s)
+struct outcome solve_def(struct llb_def *def)
 {
     static int next;
     CLEANUP(freep) char *ref = xasprintf("job%d", next++);
     struct job_options o = { .ref = ref };
     struct outcome out = { .fd = -1 };
     struct buf output = { 0 };
-    struct llb_def *def;
     struct job *j;
     struct ref *r;
 
-    assert_null(llb_marshal(b, s, NULL, &def));
     assert_null(job_open(solver, &o, &j));
-    out.error = job_ref(j, def, &r);
+    out.error = job_ref(j, llb_def_ref(def), &r);
     if (out.error == NULL)
         out.error = ref_result(r, &out.result);
     out.log = read_log(job_progress(j), &output);
@@ -103,26 +101,50 @@ struct outcome solve(struct llb_state s)
     return out;
 }
 
-struct outcome solve_ok(struct llb_state s)
+struct outcome solve(struct llb_state s)
 {
-    struct outcome o = solve(s);
+    CLEANUP(llb_def_unrefp) struct llb_def *def = NULL;
 
+    assert_null(llb_marshal(b, s, NULL, &def));
+    return solve_def(def);
+}
+
+static struct outcome succeeded(struct outcome o)
+{
     if (o.error != NULL)
         fail_msg("%s", o.error->message);
     assert_non_null(o.result);
     return o;
 }
 
-void solve_fails(struct llb_state s, const char *text)
+struct outcome solve_ok(struct llb_state s)
 {
-    struct outcome o = solve(s);
+    return succeeded(solve(s));
+}
 
+struct outcome solve_def_ok(struct llb_def *def)
+{
+    return succeeded(solve_def(def));
+}
+
+static void failed(struct outcome o, const char *text)
+{
     assert_non_null(o.error);
     if (strstr(o.error->message, text) == NULL)
         fail_msg("%s", o.error->message);
     assert_int_equal(o.error->kind, ERR_UNKNOWN);
     assert_non_null(err_find_detail(o.error, "errdefs.Vertex+json"));
     outcome_free(&o);
+}
+
+void solve_fails(struct llb_state s, const char *text)
+{
+    failed(solve(s), text);
+}
+
+void solve_def_fails(struct llb_def *def, const char *text)
+{
+    failed(solve_def(def), text);
 }
 
 void expect(const struct outcome *o, const char *path, const char *text)

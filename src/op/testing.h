@@ -38,6 +38,10 @@ void outcome_free(struct outcome *o);
 struct outcome solve(struct llb_state s);
 struct outcome solve_ok(struct llb_state s);
 void solve_fails(struct llb_state s, const char *text);
+/* The same of a definition, which is borrowed. */
+struct outcome solve_def(struct llb_def *def);
+struct outcome solve_def_ok(struct llb_def *def);
+void solve_def_fails(struct llb_def *def, const char *text);
 void expect(const struct outcome *o, const char *path, const char *text); /* a file's content */
 bool there(const struct outcome *o, const char *path);
 

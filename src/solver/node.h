@@ -149,6 +149,8 @@ struct node {
     size_t failed_count;
     struct lease *lease;
 
+    unsigned depth; /* of one that nests: in how many nested definitions it stands; constant */
+
     enum node_layers layers;
     struct hashing *hashing; /* under way; borrowed */
 };
@@ -194,8 +196,9 @@ struct ref {
     char id[26];
     struct job *job;
     struct graph_box *box;
-    struct node **nodes; /* as box->graph->vertices, made at the first solve; under solver.lock */
-    bool loaded;         /* on_load has seen it; under solver.lock */
+    struct node **nodes;       /* as box->graph->vertices, made at the first solve; under solver.lock */
+    bool loaded;               /* on_load has seen it; under solver.lock */
+    const struct node *parent; /* the step that solves it; NULL: none */
 };
 
 struct job {
@@ -203,6 +206,10 @@ struct job {
     char *ref;
     struct strv entitlements;
     bool exports_layers;
+    struct error *(*allow)(void *ctx, struct llb_def *def, struct llb_def **ret); /* may be NULL */
+    void *allow_ctx;
+    unsigned nested;               /* definitions of op_solve; under solver.lock */
+    bool closing;                  /* no nodes come to it any more; under solver.lock */
     struct lane lanes[SLOT_KINDS]; /* under solver.lock */
     struct session_group sessions;
     struct progress *progress;
@@ -235,7 +242,8 @@ void node_list_remove(struct node *n); /* from the queue that it stands in, if a
 void slots_queue_locked(struct node *n); /* n->stage says for which kind */
 /* The next one that may begin, with its slot; NULL: none.  Given back by slots_leave_locked. */
 struct node *slots_take_locked(struct solver *s, enum slot_kind kind);
-void slots_leave_locked(struct node *n);
+void slots_leave_locked(struct node *n);                        /* nothing happens when it has none */
+void slots_start_locked(struct solver *s);                      /* those that may begin now */
 void slots_move_locked(struct node *n, const struct job *from); /* `from` is no job of n any more */
 void slots_forget_locked(struct job *j);                        /* no node is in its lanes any more */
 

@@ -104,7 +104,7 @@ static void start_locked(struct solver *s, struct node *n)
         finish_locked(n, e, OUTCOME_MISS);
 }
 
-static void start_queued_locked(struct solver *s)
+void slots_start_locked(struct solver *s)
 {
     for (int kind = 0; kind < SLOT_KINDS; kind++) {
         struct node *n;
@@ -126,7 +126,7 @@ static void enqueue_locked(struct node *n)
     }
     n->state = NODE_QUEUED;
     slots_queue_locked(n);
-    start_queued_locked(s);
+    slots_start_locked(s);
 }
 
 /* ---- joining equal runs
@@ -595,7 +595,7 @@ static struct error *work_main(void *arg)
     struct hashing *h = NULL;
 
     finish_locked(n, e, outcome);
-    start_queued_locked(s);
+    slots_start_locked(s);
     if (orphan)
         unlink_locked(n);
     else if (made)
@@ -761,14 +761,17 @@ static bool all_used(const struct usage *u, size_t i)
     return true;
 }
 
-/* A vertex is another node when it, or one below it, ignores the cache, is used for other outputs, or is
- * looked for in other caches. */
+/* A vertex is another node when it, or one below it, ignores the cache, is used for other outputs, is looked
+ * for in other caches, or nests: such a node is its build's own, and another one in each nested definition,
+ * so that none can come to wait for itself. */
 static char *node_id(const struct llb_vertex *v, struct node **nodes, const struct usage *u,
-                     const struct job *j)
+                     const struct ref *r)
 {
+    const struct job *j = r->job;
     CLEANUP(hasher_freep) struct hasher *h = NULL;
     size_t at = v->position;
-    bool partly = !all_used(u, at), variant = v->meta->ignore_cache || partly || j->caches.len > 0;
+    bool nests = impl_find(j->solver, v)->impl->nests;
+    bool partly = !all_used(u, at), variant = v->meta->ignore_cache || partly || nests || j->caches.len > 0;
 
     for (size_t i = 0; i < v->input_count; i++)
         variant = variant || strchr(nodes[v->inputs[i].vertex->position]->id, '+') != NULL;
@@ -779,6 +782,11 @@ static char *node_id(const struct llb_vertex *v, struct node **nodes, const stru
     if (partly)
         hasher_add(h, u->used[at], u->outputs[at] * sizeof(bool));
     hasher_add(h, j->caches.v, j->caches.len * sizeof(void *));
+    if (nests) {
+        hasher_add(h, j->ref, strlen(j->ref) + 1);
+        if (r->parent != NULL)
+            hasher_add(h, r->parent->id, strlen(r->parent->id) + 1);
+    }
     for (size_t i = 0; i < v->input_count; i++) {
         const char *id = nodes[v->inputs[i].vertex->position]->id;
 
@@ -788,20 +796,22 @@ static char *node_id(const struct llb_vertex *v, struct node **nodes, const stru
     return xasprintf("%s+%.16s", v->digest.s, digest_hex(&d));
 }
 
-static struct node *node_new(struct job *j, char *id, struct graph_box *box, const struct llb_vertex *v,
-                             struct node **nodes, struct usage *u)
+static struct node *node_new(struct ref *r, char *id, const struct llb_vertex *v, struct node **nodes,
+                             struct usage *u)
 {
+    struct job *j = r->job;
     struct solver *s = j->solver;
     const struct impl_entry *m = impl_find(s, v);
     struct node *n = NEW(struct node);
 
     n->solver = s;
     n->id = id;
-    n->box = graph_box_ref(box);
+    n->box = graph_box_ref(r->box);
     n->vertex = v;
     n->impl = m->impl;
     n->op_ctx = m->ctx;
-    n->fresh = v->meta->ignore_cache;
+    n->fresh = v->meta->ignore_cache || m->impl->nests;
+    n->depth = r->parent == NULL ? 0 : r->parent->depth + 1;
     n->reporter = reporter_for_vertex(NULL, v);
     reporter_keep_log(n->reporter, s->log_dir_fd);
     n->output_count = u->outputs[v->position];
@@ -854,11 +864,11 @@ static struct error *nodes_locked(struct ref *r)
     TRY(usage_init(r->job->solver, g, &u));
     for (size_t i = 0; i < g->vertex_count; i++) {
         const struct llb_vertex *v = &g->vertices[i];
-        char *id = node_id(v, nodes, &u, r->job);
+        char *id = node_id(v, nodes, &u, r);
 
         nodes[i] = map_get(&r->job->solver->nodes, id);
         if (nodes[i] == NULL)
-            nodes[i] = node_new(r->job, id, r->box, v, nodes, &u);
+            nodes[i] = node_new(r, id, v, nodes, &u);
         else
             free(id);
         attach_locked(r->job, nodes[i]);
@@ -871,6 +881,8 @@ struct error *demand_enter_locked(struct demand *d, struct ref *r)
 {
     const struct llb_graph *g = r->box->graph;
 
+    if (r->job->closing)
+        return err_new(ERR_CANCELLED, "the build is over");
     if (r->nodes == NULL)
         TRY(nodes_locked(r));
     layers_ask_locked(r);
@@ -904,7 +916,7 @@ void demand_leave_locked(struct demand *d, struct ref *r)
         retire_locked(r->nodes[i]);
     if (s->ready.first != NULL)
         wake_one_locked(s);
-    start_queued_locked(s);
+    slots_start_locked(s);
 }
 
 /* Look up what is ready, whosever it is. */
@@ -1038,6 +1050,7 @@ void job_detach(struct job *j)
 
     shield_begin(&shield, INT64_MAX / 2);
     mutex_lock(&s->lock);
+    j->closing = true;
     while (j->nodes.len > 0) { /* dependents first */
         struct node *n = j->nodes.v[--j->nodes.len];
 
@@ -1050,7 +1063,7 @@ void job_detach(struct job *j)
         ptrv_add(&j->ending, n);
         retire_locked(n);
     }
-    start_queued_locked(s);
+    slots_start_locked(s);
     for (reap_locked(j, &gone); j->ending.len > 0; reap_locked(j, &gone)) {
         int r = cond_wait(&s->settled, &s->lock);
 

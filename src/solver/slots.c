@@ -81,9 +81,10 @@ struct node *slots_take_locked(struct solver *s, enum slot_kind kind)
 
 void slots_leave_locked(struct node *n)
 {
+    if (n->lane == NULL)
+        return;
     n->solver->slots[kind_of(n)].running--;
-    if (n->lane != NULL)
-        n->lane->running--;
+    n->lane->running--;
     n->lane = NULL;
 }
 

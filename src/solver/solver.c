@@ -122,6 +122,8 @@ struct error *job_open(struct solver *s, const struct job_options *o, struct job
 
     j->solver = s;
     j->exports_layers = o->exports_layers;
+    j->allow = o->allow;
+    j->allow_ctx = o->allow_ctx;
     for (int kind = 0; kind < SLOT_KINDS; kind++)
         j->lanes[kind].job = j;
     j->ref = xstrdup(o->ref);

@@ -57,6 +57,11 @@ void op_pin(struct op_context *c, const char *pin);
  * The array and the references in it are taken; entries may be NULL. */
 void op_keep_failed(struct op_context *c, struct snapshot **mounts, size_t count);
 
+/* In run() of an op that `nests`: the result of another definition, in the same build: with its entitlements,
+ * policies, sessions and progress.  *ret is a new reference (NULL = scratch).  Errors: as ref_result(); one
+ * that names the limit when definitions are nested too deep or are too many. */
+struct error *op_solve(struct op_context *c, struct llb_def *def, struct snapshot **ret) MUST_CHECK;
+
 /* Paths of an input that an op reads, as LLB's copy selects them. */
 struct op_selector {
     char *path;                  /* "/" and below */
@@ -97,6 +102,9 @@ struct op_impl {
     struct error *(*check)(void *op_ctx, const struct strv *entitlements, const struct llb_vertex *v);
     /* CPU-heavy and child-running ops are counted against max_parallelism; downloads are not. */
     bool takes_cpu;
+    /* It calls op_solve().  What that gives depends on more than the op and its inputs, so it is never looked
+     * up (what it solves is), and is a build's own: two builds never wait for each other's. */
+    bool nests;
 };
 
 struct solver_config {
@@ -125,6 +133,10 @@ struct job_options {
     const char *session_id; /* "" or NULL: none */
     const struct strv *entitlements; /* granted ones: "network.host", "security.insecure", "device" */
     bool internal;
+    /* A definition that a step brings in (op_solve), as the build's policies leave it: a new reference. NULL:
+     * there are none. */
+    struct error *(*allow)(void *ctx, struct llb_def *def, struct llb_def **ret);
+    void *allow_ctx;
     bool exports_layers; /* digests of the results' layers will be asked for: make them with the layers */
 };
 struct error *job_open(struct solver *s, const struct job_options *o, struct job **ret) MUST_CHECK;

@@ -22,6 +22,7 @@ import (
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/llbbuild"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/frontend/gateway/grpcclient"
 	pb "github.com/moby/buildkit/frontend/gateway/pb"
@@ -29,6 +30,7 @@ import (
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/solver/errdefs"
 	opspb "github.com/moby/buildkit/solver/pb"
+	spb "github.com/moby/buildkit/sourcepolicy/pb"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -122,7 +124,41 @@ func (t *terminal) until(text string) {
 	t.had = ""
 }
 
+// A step that builds the definition which lies in a file.
+func nested(ctx context.Context, st llb.State, opts ...llbbuild.BuildOption) llb.State {
+	def, err := st.Marshal(ctx, llb.LinuxAmd64)
+	must(err)
+	var text bytes.Buffer
+	must(llb.WriteTo(def, &text))
+	return llb.Scratch().File(llb.Mkfile("/"+opspb.LLBDefaultDefinitionFile, 0o644, text.Bytes())).
+		File(llb.Mkfile("/other", 0o644, text.Bytes())).With(llbbuild.Build(opts...))
+}
+
 var cases = map[string]func(context.Context, gateway.Client){
+	"buildop": func(ctx context.Context, g gateway.Client) {
+		file := func(st llb.State) string {
+			r, err := solve(ctx, g, st, true)
+			must(err)
+			ref, err := r.SingleRef()
+			must(err)
+			data, err := ref.ReadFile(ctx, gateway.ReadRequest{Filename: "/out/x"})
+			must(err)
+			return string(data)
+		}
+		fails := func(st llb.State, text string) {
+			_, err := solve(ctx, g, st, true)
+			expect(err != nil && strings.Contains(err.Error(), text), "%v, not %s", err, text)
+		}
+		busybox := llb.Image("docker.io/library/busybox:latest")
+		made := busybox.Run(llb.Shlex("sh -c 'echo made > /out/x'")).AddMount("/out", llb.Scratch())
+		inner := llb.Scratch().File(llb.Copy(made, "/x", "/out/x", &llb.CopyInfo{CreateDestPath: true}))
+		expect(file(nested(ctx, inner)) == "made\n", "the default file")
+		expect(file(nested(ctx, nested(ctx, inner), llbbuild.WithFilename("other"))) == "made\n", "within another")
+		fails(nested(ctx, inner, llbbuild.WithFilename("none")), "open none: no such file or directory")
+		fails(nested(ctx, busybox.Run(llb.Shlex("true"), llb.Network(opspb.NetMode_HOST)).Root()), "network.host is not allowed")
+		fails(nested(ctx, llb.Image("docker.io/denied/image:latest")), "denied by policy")
+		fails(nested(ctx, busybox.Run(llb.Shlex("false")).Root()), "did not complete successfully: exit code: 1")
+	},
 	"exec": func(ctx context.Context, g gateway.Client) {
 		c := container(ctx, g)
 		defer c.Release(ctx)
@@ -312,7 +348,9 @@ func drive(name string) (err error) {
 	}
 	defer c.Close()
 	keys := secretsprovider.FromMap(map[string][]byte{"key": []byte("sesame")})
-	_, err = c.Build(ctx, client.SolveOpt{Session: []session.Attachable{keys}}, "", func(ctx context.Context, g gateway.Client) (r *gateway.Result, err error) {
+	denied := &spb.Policy{Version: 1, Rules: []*spb.Rule{{
+		Action: spb.PolicyAction_DENY, Selector: &spb.Selector{Identifier: "docker-image://docker.io/denied/*"}}}}
+	_, err = c.Build(ctx, client.SolveOpt{Session: []session.Attachable{keys}, SourcePolicy: denied}, "", func(ctx context.Context, g gateway.Client) (r *gateway.Result, err error) {
 		defer func() {
 			if e := recover(); e != nil {
 				err = fmt.Errorf("%s: %v", name, e)
