@@ -95,6 +95,9 @@ func build(ctx context.Context, c *client.Client, dir string, quiet bool) (time.
 		SharedKey:     dir,
 		Session:       []session.Attachable{},
 	}
+	if !*direct { // as docker build does without --pull
+		opt.FrontendAttrs["image-resolve-mode"] = "local"
+	}
 	if *noCache {
 		opt.FrontendAttrs["no-cache"] = ""
 	}

@@ -56,6 +56,7 @@ struct history_record {
     int generation;
     bool pinned, deleted;
     uint64_t changed; /* sequence of the last event */
+    uint64_t ending;  /* != 0: the build has ended, its files are being written; in order of the ends */
     Bk__BuildHistoryEventType event;
 };
 
@@ -64,7 +65,8 @@ struct history {
     struct mutex lock;
     struct cond news;
     struct ptrv records; /* oldest first */
-    uint64_t sequence;
+    uint64_t sequence, endings;
+    struct group writers; /* of builds that have ended */
     int dir_fd;
 };
 
@@ -83,6 +85,7 @@ struct error *history_new(struct builder *b, struct history **ret)
     h->dir_fd = fd;
     mutex_init(&h->lock);
     cond_init(&h->news);
+    group_open(&h->writers, GROUP_DAEMON | GROUP_KEEP_GOING);
     *ret = h;
     return NULL;
 }
@@ -121,6 +124,7 @@ void history_free(struct history *h)
 {
     if (h == NULL)
         return;
+    err_free(group_join(&h->writers)); /* they end by themselves */
     for (size_t i = 0; i < h->records.len; i++)
         record_free(h, h->records.v[i]);
     ptrv_deinit(&h->records);
@@ -255,9 +259,31 @@ static struct error *fill_text(struct log_writer *w, void *arg)
     return write_all(w, text->data, text->len);
 }
 
+/* What is written of a build once it has ended: nobody waits for it but who asks for the record. */
+struct ending {
+    struct history *history;
+    struct history_record *record;
+    struct progress *progress;
+    struct error *failure;
+    int64_t started_ns, ended_ns;
+    struct history_blob log, external_error, trace;
+    struct history_attestation *attestations;
+    struct buf *texts; /* of the attestations */
+    size_t attestation_count;
+};
+
+static void ending_free(struct ending *x)
+{
+    for (size_t i = 0; i < x->attestation_count; i++)
+        buf_deinit(&x->texts[i]);
+    free(x->texts);
+    progress_unref(x->progress);
+    err_free(x->failure);
+    free(x);
+}
+
 /* Provenance of every result with all there is to tell, whatever the client asked for. */
-static struct error *make_provenance(struct history *h, const struct build *u, struct history_attestation *v,
-                                     size_t *ret_count)
+static struct error *make_provenance(const struct build *u, struct ending *x)
 {
     struct provenance_options o = {
         .max = true, .builder_id = u->attest.how.builder_id == NULL ? (char *)"" : u->attest.how.builder_id
@@ -265,24 +291,21 @@ static struct error *make_provenance(struct history *h, const struct build *u, s
 
     for (size_t i = 0; i < u->provenance_count; i++) {
         const struct provenance *p = &u->provenance[i];
-        CLEANUP(buf_deinit) struct buf text = { 0 };
 
         if (p->ref == NULL)
             continue;
-        TRY(provenance_write(p, &o, NULL, &text));
-        TRY(blob_make(h, fill_text, &text, &v[*ret_count].blob));
-        v[(*ret_count)++].key = xstrdup(u->result.refs[i].key);
+        TRY(provenance_write(p, &o, NULL, &x->texts[x->attestation_count]));
+        x->attestations[x->attestation_count++].key = xstrdup(u->result.refs[i].key);
     }
     return NULL;
 }
 
-static struct error *make_trace(struct history *h, const struct build *u, const struct error *failure,
-                                struct history_blob *ret)
+static struct error *make_trace(const struct ending *x, struct history_blob *ret)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
 
-    TRY(trace_write(job_progress(u->job), u->ref, u->started_ns, now_ns(), failure, &text));
-    return blob_make(h, fill_text, &text, ret);
+    TRY(trace_write(x->progress, x->record->ref, x->started_ns, x->ended_ns, x->failure, &text));
+    return blob_make(x->history, fill_text, &text, ret);
 }
 
 static void keep_result(struct history_record *r, const struct map *response)
@@ -320,48 +343,90 @@ static void expire_locked(struct history *h)
     }
 }
 
-void history_end(struct history *h, struct history_record *r, const struct build *u,
-                 const struct error *failure, const struct map *response)
+static void complete(struct ending *x)
 {
-    struct history_attestation *attestations;
-    struct history_blob log = { 0 }, external = { 0 }, trace = { 0 };
-    const struct frontend_result *result = &u->result;
-    struct progress *p = job_progress(u->job);
-    struct deadline shield;
-    size_t attestation_count = 0;
-
-    if (r == NULL)
-        return;
-    attestations = xcalloc(u->provenance_count + 1, sizeof(*attestations));
-    shield_begin(&shield, 10 * NS_PER_SEC);
-    log_err(LOG_WARN, blob_make(h, fill_log, p, &log), "the build's log is not kept");
-    log_err(LOG_WARN, make_trace(h, u, failure, &trace), "the build's trace is not kept");
-    log_err(LOG_WARN, make_provenance(h, u, attestations, &attestation_count),
-            "the build's provenance is not kept");
-    if (failure != NULL)
-        log_err(LOG_WARN, blob_make(h, fill_error, (void *)failure, &external),
-                "the build's error is not kept");
-    shield_end(&shield);
+    struct history *h = x->history;
+    struct history_record *r = x->record;
 
     mutex_lock(&h->lock);
-    r->log = log;
-    r->trace = trace;
-    r->attestations = attestations;
-    r->attestation_count = attestation_count;
-    r->external_error = external;
+    r->ending = 0;
+    r->log = x->log;
+    r->trace = x->trace;
+    r->external_error = x->external_error;
+    r->attestations = x->attestations;
+    r->attestation_count = x->attestation_count;
+    r->completed_ns = x->ended_ns;
+    r->generation++;
+    changed_locked(h, r, BK__BUILD_HISTORY_EVENT_TYPE__COMPLETE);
+    expire_locked(h);
+    mutex_unlock(&h->lock);
+    ending_free(x);
+}
+
+static struct error *write_ending(void *arg)
+{
+    struct ending *x = arg;
+    struct history *h = x->history;
+    struct deadline shield;
+
+    shield_begin(&shield, 10 * NS_PER_SEC);
+    log_err(LOG_WARN, blob_make(h, fill_log, x->progress, &x->log), "the build's log is not kept");
+    log_err(LOG_WARN, make_trace(x, &x->trace), "the build's trace is not kept");
+    for (size_t i = 0; i < x->attestation_count; i++)
+        log_err(LOG_WARN, blob_make(h, fill_text, &x->texts[i], &x->attestations[i].blob),
+                "the build's provenance is not kept");
+    if (x->failure != NULL)
+        log_err(LOG_WARN, blob_make(h, fill_error, x->failure, &x->external_error),
+                "the build's error is not kept");
+    shield_end(&shield);
+    complete(x);
+    return NULL;
+}
+
+static void keep_facts_locked(struct history *h, struct history_record *r, const struct build *u,
+                              const struct error *failure, const struct map *response)
+{
+    const struct frontend_result *result = &u->result;
+
+    r->ending = ++h->endings;
     r->error = err_clone(failure);
-    r->counts = progress_count(p);
+    r->counts = progress_count(job_progress(u->job));
     for (size_t i = 0; i < result->metadata_count; i++) {
         CLEANUP(freep) char *value = xstrndup(result->metadata[i].value, result->metadata[i].len);
         strmap_set(&r->response, result->metadata[i].key, value);
     }
     if (failure == NULL)
         keep_result(r, response);
-    r->completed_ns = now_ns();
-    r->generation++;
-    changed_locked(h, r, BK__BUILD_HISTORY_EVENT_TYPE__COMPLETE);
-    expire_locked(h);
+}
+
+void history_end(struct history *h, struct history_record *r, const struct build *u,
+                 const struct error *failure, const struct map *response)
+{
+    struct deadline shield;
+    struct ending *x;
+
+    if (r == NULL)
+        return;
+    x = NEW(struct ending);
+    *x = (struct ending){ .history = h,
+                          .record = r,
+                          .progress = progress_ref(job_progress(u->job)),
+                          .failure = err_clone(failure),
+                          .started_ns = u->started_ns,
+                          .ended_ns = now_ns(),
+                          .attestations = xcalloc(u->provenance_count + 1, sizeof(*x->attestations)),
+                          .texts = xcalloc(u->provenance_count + 1, sizeof(*x->texts)) };
+    mutex_lock(&h->lock);
+    keep_facts_locked(h, r, u, failure, response);
     mutex_unlock(&h->lock);
+    shield_begin(&shield, 10 * NS_PER_SEC); /* while the build's results are there */
+    log_err(LOG_WARN, make_provenance(u, x), "the build's provenance is not kept");
+    shield_end(&shield);
+    struct error *e = group_spawn(&h->writers, "history", write_ending, x);
+    if (e != NULL) { /* no more tasks, or the daemon ends */
+        err_free(e);
+        err_free(write_ending(x));
+    }
 }
 
 /* ---- reading
@@ -376,6 +441,27 @@ static struct history_record *find_locked(struct history *h, const char *ref)
             return r;
     }
     return NULL;
+}
+
+/* Wait for the records of the builds that have ended by now: their clients know that they did. */
+static struct error *wait_endings(struct history *h)
+{
+    int r = 0;
+
+    mutex_lock(&h->lock);
+    uint64_t last = h->endings;
+    for (size_t i = 0; r == 0 && i < h->records.len;) {
+        const struct history_record *at = h->records.v[i];
+
+        if (at->ending == 0 || at->ending > last) {
+            i++;
+            continue;
+        }
+        r = cond_wait(&h->news, &h->lock);
+        i = 0; /* the list may have changed meanwhile */
+    }
+    mutex_unlock(&h->lock);
+    return r == 0 ? NULL : task_error(r, "wait for build history");
 }
 
 static struct error *blob_open_at(struct history *h, const struct digest *d, int64_t *ret_size,
@@ -400,6 +486,7 @@ struct error *history_open_log(struct history *h, const char *ref, struct stream
     struct digest d = { "" };
     struct history_record *r;
 
+    TRY(wait_endings(h));
     mutex_lock(&h->lock);
     r = find_locked(h, ref);
     if (r != NULL && r->completed_ns != 0)
@@ -647,7 +734,7 @@ static struct error *wait_news(struct history *h, uint64_t seen)
 struct error *history_listen(struct history *h, struct rpc_call *call, const Bk__BuildHistoryRequest *q)
 {
     struct event_list l = { 0 };
-    struct error *e = NULL;
+    struct error *e = wait_endings(h);
 
     for (bool first = true; e == NULL; first = false) {
         e = collect(h, q, first, &l);
@@ -668,6 +755,7 @@ struct error *history_update(struct history *h, const Bk__UpdateBuildHistoryRequ
     struct history_record *r;
     struct error *e = NULL;
 
+    TRY(wait_endings(h));
     mutex_lock(&h->lock);
     r = find_locked(h, q->ref);
     if (r == NULL || (q->remove && r->completed_ns == 0)) {

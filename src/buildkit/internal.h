@@ -146,7 +146,8 @@ void history_free(struct history *h);
 /* A build began; NULL when nothing is recorded. */
 struct history_record *history_begin(struct history *h, const struct build_request *r,
                                      struct exporter *const *exporters);
-/* `u` ended, its progress is closed: keeps its log, trace, provenance, error and response. */
+/* `u` ended, its progress is closed: keeps its log, trace, provenance, error and response.  Files are written
+ * after it returns; the functions below wait for those of builds that have ended. */
 void history_end(struct history *h, struct history_record *r, const struct build *u,
                  const struct error *failure, const struct map *response);
 /* Stream of the kept log frames (LE32 length + StatusResponse); ERR_NOT_FOUND when the ref is unknown or
