@@ -431,28 +431,54 @@ static const char *const prune_filters[] = { "description", "id",     "inuse",  
                                              "label!",      "parent", "private",    "shared",
                                              "type",        "until",  "unused-for", NULL };
 
-/* The old names in new clothes: "id" etc. as containerd filters, "until"/"unused-for" as an age. */
+/* "until", or "unused-for" as it was called: a moment, or how long ago. */
+static struct error *prune_age(const char *key, const char *text, int64_t *ret_keep_ns)
+{
+    int64_t moment;
+
+    if (parse_duration(text, ret_keep_ns) == 0)
+        return NULL;
+    if (parse_time(text, &moment) < 0)
+        return err_new(ERR_INVALID,
+                       "failed to prune build cache: \"%s\" filter expects a duration (e.g., '24h') or a "
+                       "timestamp: invalid value \"%s\"",
+                       key, text);
+    *ret_keep_ns = now_ns() - moment;
+    return NULL;
+}
+
+static void add_prune_filter(const char *key, const struct strv *v, struct buf *all)
+{
+    if (str_has_prefix(key, "label"))
+        return;
+    buf_addf(all, "%s%s", all->len == 0 ? "" : ",", streq(key, "parent") ? "parents" : key);
+    if (!streq(key, "inuse") && !streq(key, "shared") && !streq(key, "private"))
+        buf_addf(all, "%s%s", streq(key, "id") ? "~=" : "==", v->v[0]);
+}
+
+/* The old names in new clothes: "id" etc. as containerd filters. */
 static struct error *prune_options(const struct api_filters *f, struct prune_options *o)
 {
+    const char *age = NULL;
     CLEANUP(buf_deinit) struct buf all = { 0 };
 
     for (size_t i = 0; i < f->keys.len; i++) {
         const char *key = f->keys.entries[i].key;
         const struct strv *v = f->keys.entries[i].value;
-        bool age = streq(key, "until") || streq(key, "unused-for");
-        for (size_t k = 0; k < v->len; k++) {
-            if (age && parse_duration(v->v[k], &o->keep_ns) < 0)
-                return err_new(ERR_INVALID,
-                               "failed to prune build cache: invalid filter '%s=%s': not a duration", key,
-                               v->v[k]);
-            if (age || str_has_prefix(key, "label"))
-                continue;
-            buf_addf(&all, "%s%s", all.len == 0 ? "" : ",", streq(key, "parent") ? "parents" : key);
-            if (!streq(key, "inuse") && !streq(key, "shared") && !streq(key, "private")) {
-                buf_adds(&all, streq(key, "id") ? "~=" : "==");
-                buf_adds(&all, v->v[k]);
-            }
+
+        if (v->len > 1)
+            return err_new(ERR_INVALID, "failed to prune build cache: filters expect only one value");
+        if (v->len == 0)
+            continue;
+        if (!streq(key, "until") && !streq(key, "unused-for")) {
+            add_prune_filter(key, v, &all);
+            continue;
         }
+        if (age != NULL)
+            return err_new(ERR_INVALID,
+                           "failed to prune build cache: conflicting filters: \"until\" and \"unused-for\"");
+        age = key;
+        TRY(prune_age(key, v->v[0], &o->keep_ns));
     }
     if (all.len > 0)
         strv_add(&o->filters, buf_str(&all));

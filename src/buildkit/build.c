@@ -475,6 +475,7 @@ static struct error *build_whole(struct builder *b, const struct build_request *
         log_pop();
     }
     build_free(u);
+    live_note_ended(b);
     return e;
 }
 

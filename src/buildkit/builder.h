@@ -103,6 +103,9 @@ struct error *builder_follow(struct progress *p,
 /* Cancel a live build by its ref; false when there is none. */
 bool builder_cancel(struct builder *b, const char *ref);
 size_t builder_active(struct builder *b);
+/* Wait until more than *seen builds have ended and let go of what they held; *seen: how many those are now.
+ * 0 or -ECANCELED. */
+int builder_await_ended(struct builder *b, uint64_t *seen) MUST_CHECK;
 
 /* One batch of events as an encoded moby.buildkit.v1.StatusResponse, appended (POST /build?version=2 sends
  * these as aux). */

@@ -72,6 +72,7 @@ struct builder {
     struct ptrv live;    /* struct build */
     struct ended_build ended[32];
     size_t ended_at;
+    uint64_t ended_count;       /* builds that hold nothing any more; builder_await_ended() */
     struct producer *producers; /* of the live builds */
     json_t *provenance_env;     /* NULL: none */
     size_t producer_count, producer_cap;
@@ -97,6 +98,7 @@ void live_remove(struct build *u);
  */
 void live_refused(struct builder *b, const char *ref);
 void live_deinit(struct builder *b);
+void live_note_ended(struct builder *b); /* a build holds nothing any more; builder_await_ended() */
 void bridge_init(struct request *r);
 
 /* ---- build caches (cache.c)

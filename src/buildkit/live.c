@@ -189,6 +189,25 @@ size_t builder_active(struct builder *b)
     return n;
 }
 
+int builder_await_ended(struct builder *b, uint64_t *seen)
+{
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&b->lock);
+    int r = 0;
+
+    while (r == 0 && b->ended_count == *seen)
+        r = cond_wait(&b->changed, &b->lock);
+    *seen = b->ended_count;
+    return r;
+}
+
+void live_note_ended(struct builder *b)
+{
+    mutex_lock(&b->lock);
+    b->ended_count++;
+    cond_broadcast(&b->changed);
+    mutex_unlock(&b->lock);
+}
+
 void live_deinit(struct builder *b)
 {
     assert(b->live.len == 0);

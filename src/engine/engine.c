@@ -10,6 +10,7 @@
 
 #include <malloc.h>
 
+#define GC_DELAY_NS NS_PER_SEC           /* BuildKit's, after a build */
 #define GC_INTERVAL_NS (60 * NS_PER_SEC) /* BuildKit's throttle between collections */
 
 /* A build named an image: an event, as dockerd sends one for a tag. */
@@ -150,6 +151,26 @@ static void collect_by_policy(struct engine *e)
     log_err(LOG_WARN, store_collect(e->store, NULL), "garbage collection failed");
 }
 
+/* Soon after the start and after each build, but not often.  Builds go on meanwhile: what they hold is in
+ * use.
+ */
+static void collect_after_builds(struct engine *e)
+{
+    uint64_t seen = 0;
+    bool first = true;
+
+    if (e->builder_config.gc_count == 0)
+        return;
+    while (first || builder_await_ended(e->builder, &seen) == 0) {
+        if (task_sleep(GC_DELAY_NS) < 0)
+            return;
+        collect_by_policy(e);
+        if (!first && task_sleep(GC_INTERVAL_NS) < 0)
+            return;
+        first = false;
+    }
+}
+
 struct error *engine_background(void *engine)
 {
     struct engine *e = engine;
@@ -157,10 +178,7 @@ struct error *engine_background(void *engine)
     log_err(LOG_WARN, runner_warm_up(e->runner), "no runtime is ready");
     if (e->containers != NULL)
         containers_start_wanted(e->containers);
-    while (task_sleep(GC_INTERVAL_NS) == 0) {
-        if (e->builder_config.gc_count > 0 && builder_active(e->builder) == 0)
-            collect_by_policy(e);
-    }
+    collect_after_builds(e);
     return NULL;
 }
 

@@ -64,7 +64,7 @@ void engine_reload(struct engine *e, struct engine_config *c, const struct map *
 struct error *engine_background(void *engine);
 /* Stops containers, ends builds, closes the store. */
 void engine_close(struct engine *e);
-/* A short build or prune just ended: give memory back, run the gc policies when due. */
+/* A short build or prune just ended: give memory back. */
 void engine_settle(struct engine *e);
 
 #endif

@@ -3,7 +3,7 @@
 import json
 import re
 
-from harness import check, contains, equal
+from harness import check, contains, equal, own, wait_for
 
 DOCKERFILE = """\
 FROM busybox AS base
@@ -309,3 +309,68 @@ def test_hostile(w):
         w.registry._call("PUT", f"/v2/cache/hostile/manifests/h{i}", doc, {"Content-Type": m["mediaType"]})
         build(d, context, "--cache-from", f"{w.registry.host}/cache/hostile:h{i}", "-o", w.folder("out"))
         d.alive()
+
+
+BIG = "FROM busybox\nRUN head -c 3000000 /dev/zero | tr '\\0' {0} > /{0}\n"
+
+
+def usage(d):
+    """Cache records by the last part of their description."""
+    return {r["Description"]: r for r in d.json("GET", "/system/df?type=build-cache")["BuildCache"] or []}
+
+
+def made(d, name):
+    return [r for text, r in usage(d).items() if f"> /{name}" in text]
+
+
+def test_prune_filters(w):
+    d = w.daemon()
+    for name in "ab":
+        d.docker("build", w.context(BIG.format(name))).ok()
+    contains(d.docker("buildx", "du", "--verbose").ok().out, "Mutable:")
+    (a,), (b,) = made(d, "a"), made(d, "b")
+    prune = lambda *args: d.docker("builder", "prune", "-f", *args).ok()
+    prune("--filter", "until=1h")
+    prune("--filter", "until=2020-01-01T00:00:00Z")
+    prune("--filter", "type=exec.cachemount")
+    prune("--keep-storage", "1GB")
+    check(made(d, "a") and made(d, "b"), "what no filter meets stays")
+    prune("--filter", f"id={a['ID']}")
+    check(not made(d, "a") and made(d, "b"), "one by its id")
+    d.docker("builder", "prune", "-f", "--filter", "until=soon").fails("expects a duration")
+    d.docker("builder", "prune", "-f", "--filter", "until=1h", "--filter", "unused-for=1h").fails("conflicting filters")
+    prune("-a")
+    equal(usage(d), {}, "after all")
+
+
+def test_buildctl_prune(w):
+    d = w.daemon(name="buildkitd")
+    c = w.context(BIG.format("a"))
+    build = ["build", "--frontend", "dockerfile.v0", "--local", f"context={c}", "--local", f"dockerfile={c}"]
+    d.buildctl(*build).ok()
+    contains(d.buildctl("du", "--verbose").ok().out, "> /a")
+    d.buildctl("prune", "--keep-duration", "1h").ok()
+    d.buildctl("prune", "--filter", "type==exec.cachemount").ok()
+    contains(d.buildctl("du", "--verbose").ok().out, "> /a")
+    contains(d.buildctl("prune", "--all").ok().out, "Total:")
+    check("> /a" not in d.buildctl("du", "--verbose").ok().out, "pruned")
+
+
+@own
+def test_automatic_collection(w):
+    """By policy, soon after a build, without anybody asking."""
+    mirrors = {"registry-mirrors": [f"http://{w.registry.host}"]}
+    d = w.daemon(config={**mirrors, "builder": {"gc": {"enabled": True, "policy": [{"all": True, "maxUsedSpace": "1MB"}]}}})
+    d.docker("build", w.context(BIG.format("a"))).ok()
+    wait_for(lambda: not made(d, "a"), "the collection", 60)
+
+
+def test_prune_beside_a_build(w):
+    """What a build that runs holds is not dropped under it."""
+    d = w.daemon()
+    steps = "".join(f"RUN --mount=type=cache,target=/c date > /c/{i}; head -c 300000 /dev/urandom > /{i}\n" for i in range(12))
+    p = d.spawn(w.clients / "bin/docker", "build", "-t", "whole", w.context("FROM busybox\n" + steps))
+    while p.poll() is None:
+        d.docker("builder", "prune", "-af").ok()
+    equal(p.returncode, 0, p.stdout.read())
+    equal(d.docker("run", "--rm", "whole", "sh", "-c", "cat /0 /11 | wc -c").ok().out.strip(), "600000", "its layers")
