@@ -253,6 +253,7 @@ struct error *stage_lookup(struct node *n, enum node_outcome *ret) MUST_CHECK;
 struct error *stage_content(struct node *n, enum node_outcome *ret) MUST_CHECK;
 struct error *stage_fetch(struct node *n) MUST_CHECK; /* the layers of the hits */
 struct error *stage_run(struct node *n) MUST_CHECK;
+void node_clear_failed(struct node *n);                      /* what the mounts held */
 void node_clear_stage(struct node *n);                       /* forget what stages left, to begin anew */
 struct snapshot *node_input(const struct node *n, size_t i); /* borrowed; NULL: scratch, or not there yet */
 /* What a source that is keyed has turned out to be; NULL: no source.  Borrowed from the node: the stage's. */

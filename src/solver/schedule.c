@@ -216,6 +216,19 @@ static void leave_running_locked(struct node *n)
         map_remove(&n->solver->running, run_key(n));
 }
 
+/* Nobody works on it any more.  What it was keyed by stays: whatever stands above it may be reading that. */
+static void let_go_locked(struct node *n)
+{
+    if (n->keyed) {
+        n->state = NODE_PROMISED;
+        n->stage = STAGE_LOOKUP;
+        node_clear_failed(n);
+    } else {
+        n->state = NODE_IDLE;
+        node_clear_stage(n);
+    }
+}
+
 /* ---- settling
  * ----------------------------------------------------------------------------------------------------------------
  */
@@ -531,6 +544,17 @@ static void go_on_locked(struct node *n, enum node_outcome outcome)
     }
 }
 
+/* One that was let go of, though somebody has come meanwhile. */
+static void resume_locked(struct node *n)
+{
+    if (n->demand == 0)
+        return;
+    if (n->state == NODE_IDLE)
+        activate_locked(n);
+    else if (n->forced)
+        force_locked(n);
+}
+
 /* The stage is over: one more, or settled.  `e` taken. */
 static void finish_locked(struct node *n, struct error *e, enum node_outcome outcome)
 {
@@ -544,11 +568,9 @@ static void finish_locked(struct node *n, struct error *e, enum node_outcome out
     leave_running_locked(n);
     if (e != NULL && (cancelled || !wanted(n))) {
         err_free(e);
-        n->state = NODE_IDLE;
         release_followers_locked(n, NULL, true);
-        node_clear_stage(n);
-        if (n->demand > 0)
-            activate_locked(n);
+        let_go_locked(n);
+        resume_locked(n);
     } else if (lost_locked(n, e)) {
         ; /* goes on */
     } else if (e != NULL) {
@@ -563,8 +585,7 @@ static void finish_locked(struct node *n, struct error *e, enum node_outcome out
         done_locked(n);
         release_followers_locked(n, NULL, false);
     } else if (!wanted(n)) {
-        n->state = NODE_IDLE;
-        node_clear_stage(n);
+        let_go_locked(n);
     } else {
         go_on_locked(n, outcome);
     }
@@ -647,15 +668,13 @@ static void retire_locked(struct node *n)
     case NODE_QUEUED:
         node_list_remove(n);
         leave_running_locked(n);
-        n->state = NODE_IDLE;
-        node_clear_stage(n);
+        let_go_locked(n);
         break;
     case NODE_JOINED: {
         struct node *leader = TAKE(n->leader);
 
         ptrv_drop(&leader->followers, n);
-        n->state = NODE_IDLE;
-        node_clear_stage(n);
+        let_go_locked(n);
         retire_locked(leader); /* depth 1: a leader follows nobody */
         break;
     }
@@ -849,8 +868,7 @@ static void attach_locked(struct job *j, struct node *n)
         reporter_add(n->leader->reporter, j->progress);
     if (n->state == NODE_FAILED) { /* a job that was not there when it failed tries again */
         err_free(TAKE(n->error));
-        n->state = NODE_IDLE;
-        node_clear_stage(n);
+        let_go_locked(n);
     }
 }
 
@@ -935,10 +953,8 @@ static void work_ready_locked(struct solver *s)
     mutex_lock(&s->lock);
     if (err_is(e, ERR_CANCELLED)) { /* ours, not the node's: somebody else will look it up */
         err_free(TAKE(e));
-        node_clear_stage(n);
-        n->state = NODE_IDLE;
-        if (n->demand > 0)
-            activate_locked(n);
+        let_go_locked(n);
+        resume_locked(n);
         cond_broadcast(&s->settled);
         return;
     }

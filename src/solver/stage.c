@@ -20,15 +20,20 @@ struct snapshot *node_input(const struct node *n, size_t i)
     return n->inputs[i]->outputs[n->vertex->inputs[i].index];
 }
 
+void node_clear_failed(struct node *n)
+{
+    for (size_t i = 0; i < n->failed_count; i++)
+        snapshot_unref(n->failed[i]);
+    free(TAKE(n->failed));
+    n->failed_count = 0;
+}
+
 void node_clear_stage(struct node *n)
 {
     for (size_t i = 0; n->run_inputs != NULL && i < n->vertex->input_count; i++)
         snapshot_unref(n->run_inputs[i]);
     free(TAKE(n->run_inputs));
-    for (size_t i = 0; i < n->failed_count; i++)
-        snapshot_unref(n->failed[i]);
-    free(TAKE(n->failed));
-    n->failed_count = 0;
+    node_clear_failed(n);
     free(TAKE(n->source_text));
     free(TAKE(n->pin));
     n->key[0] = n->content_key[0] = n->chain_key[0] = n->chain_content_key[0] = '\0';
