@@ -17,6 +17,7 @@
 #include "oci/digest.h"
 
 #include <errno.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -495,6 +496,34 @@ struct error *history_open_log(struct history *h, const char *ref, struct stream
     if (d.s[0] == '\0')
         return err_new(ERR_NOT_FOUND, "no such job %s", ref);
     return blob_open_at(h, &d, NULL, ret);
+}
+
+struct error *history_blob_list(struct history *h, struct blob_list *ret)
+{
+    int fd = openat(h->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *entry;
+
+    if (dir == NULL) {
+        struct error *e = err_sys(errno, "list the history's blobs");
+
+        closep(&fd);
+        return e;
+    }
+    while ((entry = readdir(dir)) != NULL) {
+        CLEANUP(freep) char *text = xasprintf("sha256:%s", entry->d_name);
+        struct blob_info i = { 0 };
+        struct stat st;
+
+        if (digest_parse(text, &i.digest) < 0 || fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            continue; /* not a blob, or just deleted */
+        i.size = st.st_size;
+        i.created_ns = st.st_mtim.tv_sec * NS_PER_SEC + st.st_mtim.tv_nsec;
+        ret->list = xreallocarray(ret->list, ret->count + 1, sizeof(*ret->list));
+        ret->list[ret->count++] = i;
+    }
+    closedir(dir);
+    return NULL;
 }
 
 struct error *history_blob_open(struct history *h, const char *digest, int64_t *ret_size, struct stream **ret)

@@ -158,6 +158,8 @@ struct error *history_open_log(struct history *h, const char *ref, struct stream
 /* Blobs named by records (logs, errors), for the Content service. */
 struct error *history_blob_open(struct history *h, const char *digest, int64_t *ret_size,
                                 struct stream **ret) MUST_CHECK;
+/* Digest and size of each, to the end of `ret`. */
+struct error *history_blob_list(struct history *h, struct blob_list *ret) MUST_CHECK;
 struct error *history_listen(struct history *h, struct rpc_call *call,
                              const Bk__BuildHistoryRequest *r) MUST_CHECK;
 struct error *history_update(struct history *h, const Bk__UpdateBuildHistoryRequest *r) MUST_CHECK;

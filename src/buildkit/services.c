@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* services.c - the table of gRPC services, and the three small ones: health, trace, content */
+/* services.c - the table of gRPC services, and the two small ones: health, trace */
 #include "buildkit/internal.h"
-
-#include "base/limits.h"
-
-#define CONTENT_CHUNK MIB
 
 /* ---- grpc.health.v1
  * ----------------------------------------------------------------------------------------------------------
@@ -78,92 +74,6 @@ static struct error *trace_export(struct rpc_call *call, void *ctx)
 
 const struct rpc_method trace_methods[] = { { "Export", trace_export } };
 const size_t trace_method_count = ARRAY_LEN(trace_methods);
-
-/* ---- containerd content, read only: the blobs that history records name, and what the store holds
- * ------------------------------- */
-
-static struct error *content_find(struct builder *b, const char *text, int64_t *ret_size, struct stream **ret)
-{
-    struct blob_info info;
-    struct digest d;
-    struct error *e = history_blob_open(b->history, text, ret_size, ret);
-
-    if (e == NULL || !err_is(e, ERR_NOT_FOUND))
-        return e;
-    err_free(e);
-    if (digest_parse(text, &d) < 0)
-        return err_new(ERR_INVALID, "invalid digest \"%s\"", text);
-    TRY(blob_stat(b->config->store, &d, &info));
-    *ret_size = info.size;
-    return ret == NULL ? NULL : blob_open(b->config->store, &d, ret);
-}
-
-static struct error *content_info(struct rpc_call *call, void *ctx)
-{
-    CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
-    Content__InfoResponse m = CONTENT__INFO_RESPONSE__INIT;
-    Content__Info info = CONTENT__INFO__INIT;
-    Content__InfoRequest *q;
-
-    TRY(rpc_recv_one(call, &content__info_request__descriptor, &a, &q));
-    TRY(content_find(ctx, q->digest, &info.size, NULL));
-    info.digest = q->digest;
-    m.info = &info;
-    return rpc_send(call, &m.base);
-}
-
-static struct error *skip(struct stream *s, int64_t n)
-{
-    char chunk[16384];
-
-    while (n > 0) {
-        ssize_t r = stream_read(s, chunk, (size_t)MIN(n, (int64_t)sizeof(chunk)));
-        if (r < 0)
-            return task_error((int)r, "read content");
-        if (r == 0)
-            break;
-        n -= r;
-    }
-    return NULL;
-}
-
-static struct error *content_send(struct rpc_call *call, struct stream *s, int64_t offset, int64_t left)
-{
-    CLEANUP(freep) char *chunk = xmalloc(CONTENT_CHUNK);
-
-    while (left > 0) {
-        Content__ReadContentResponse m = CONTENT__READ_CONTENT_RESPONSE__INIT;
-        ssize_t n = stream_read(s, chunk, (size_t)MIN(left, (int64_t)CONTENT_CHUNK));
-        if (n < 0)
-            return task_error((int)n, "read content");
-        if (n == 0)
-            break;
-        m.offset = offset;
-        m.data = pb_bytes(chunk, (size_t)n);
-        TRY(rpc_send(call, &m.base));
-        offset += n;
-        left -= n;
-    }
-    return NULL;
-}
-
-static struct error *content_read(struct rpc_call *call, void *ctx)
-{
-    CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
-    CLEANUP(stream_closep) struct stream *s = NULL;
-    Content__ReadContentRequest *q;
-    int64_t size = 0;
-
-    TRY(rpc_recv_one(call, &content__read_content_request__descriptor, &a, &q));
-    TRY(content_find(ctx, q->digest, &size, &s));
-    if (q->offset < 0 || q->offset > size || q->size < 0)
-        return err_new(ERR_RANGE, "read past object length %lld bytes", (long long)size);
-    TRY(skip(s, q->offset));
-    return content_send(call, s, q->offset, q->size > 0 ? MIN(q->size, size - q->offset) : size - q->offset);
-}
-
-const struct rpc_method content_methods[] = { { "Info", content_info }, { "Read", content_read } };
-const size_t content_method_count = ARRAY_LEN(content_methods);
 
 /* ---- the table
  * ------------------------------------------------------------------------------------------------------------------

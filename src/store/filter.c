@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * containerd's filter syntax for usage records: `field`, `field==value`, `field!=value`, `field~=regexp`; a
+ * containerd's filter syntax: `field`, `field==value`, `field!=value`, `field~=regexp`; a
  * comma is AND, list entries are OR.  Values may be quoted.
  */
 #include <regex.h>
@@ -18,8 +18,13 @@ struct clause {
 };
 
 struct filter {
-    struct clause *clauses;
+    struct clause *clauses; /* none: all pass */
     size_t count;
+};
+
+struct filters {
+    struct filter *v; /* none: all pass */
+    size_t len;
 };
 
 static void filter_deinit(struct filter *f)
@@ -41,7 +46,7 @@ static bool is_field_char(char c)
 
 static struct error *syntax(const char *text)
 {
-    return err_new(ERR_INVALID, "failed to parse prune filters [%s]: invalid argument", text);
+    return err_new(ERR_INVALID, "parse error: [%s]: invalid argument", text);
 }
 
 /* A bare word up to the next comma, or a quoted string. */
@@ -115,9 +120,74 @@ static struct error *filter_parse(const char *text, struct filter *f)
     return NULL;
 }
 
-/* The field's text, or NULL when the record does not have it. `joined` keeps a made one. */
-static const char *field_of(const struct usage_record *r, const char *field, char **joined)
+static bool clause_passes(const struct clause *c, filter_field_fn field, const void *record)
 {
+    CLEANUP(freep) char *made = NULL;
+    const char *value = field(record, c->field, &made);
+
+    switch (c->op) {
+    case PRESENT:
+        return value != NULL;
+    case EQUAL:
+        return value != NULL && streq(value, c->value);
+    case NOT_EQUAL:
+        return value == NULL || !streq(value, c->value);
+    case MATCHES:
+        return value != NULL && regexec(&c->regex, value, 0, NULL, 0) == 0;
+    }
+    return false;
+}
+
+static bool filter_passes(const struct filter *f, filter_field_fn field, const void *record)
+{
+    for (size_t i = 0; i < f->count; i++) {
+        if (!clause_passes(&f->clauses[i], field, record))
+            return false;
+    }
+    return true;
+}
+
+void filters_free(struct filters *f)
+{
+    for (size_t i = 0; f != NULL && i < f->len; i++)
+        filter_deinit(&f->v[i]);
+    if (f != NULL)
+        free(f->v);
+    free(f);
+}
+
+void filters_freep(struct filters **f)
+{
+    filters_free(*f);
+}
+
+struct error *filters_parse(const struct strv *list, struct filters **ret)
+{
+    CLEANUP(filters_freep) struct filters *f = NEW(struct filters);
+
+    f->v = xcalloc((list == NULL ? 0 : list->len) + 1, sizeof(*f->v));
+    for (size_t i = 0; list != NULL && i < list->len; i++)
+        TRY(filter_parse(list->v[i], &f->v[f->len++]));
+    *ret = TAKE(f);
+    return NULL;
+}
+
+bool filters_pass(const struct filters *f, filter_field_fn field, const void *record)
+{
+    for (size_t i = 0; i < f->len; i++) {
+        if (filter_passes(&f->v[i], field, record))
+            return true;
+    }
+    return f->len == 0;
+}
+
+/* ---- usage records ---------------------------------------------------------------------------------------
+ */
+
+static const char *usage_field(const void *record, const char *field, char **joined)
+{
+    const struct usage_record *r = record;
+
     if (streq(field, "id"))
         return *r->id != '\0' ? r->id : NULL;
     if (streq(field, "parents")) {
@@ -134,52 +204,15 @@ static const char *field_of(const struct usage_record *r, const char *field, cha
     return flag ? "" : NULL;
 }
 
-static bool clause_passes(const struct clause *c, const struct usage_record *r)
-{
-    CLEANUP(freep) char *joined = NULL;
-    const char *value = field_of(r, c->field, &joined);
-    switch (c->op) {
-    case PRESENT:
-        return value != NULL;
-    case EQUAL:
-        return value != NULL && streq(value, c->value);
-    case NOT_EQUAL:
-        return value == NULL || !streq(value, c->value);
-    case MATCHES:
-        return value != NULL && regexec(&c->regex, value, 0, NULL, 0) == 0;
-    }
-    return false;
-}
-
-static bool filter_passes(const struct filter *f, const struct usage_record *r)
-{
-    for (size_t i = 0; i < f->count; i++) {
-        if (!clause_passes(&f->clauses[i], r))
-            return false;
-    }
-    return true;
-}
-
 struct error *usage_filter(struct usage_record *list, size_t count, const struct strv *filters,
                            bool *ret_pass)
 {
-    bool any = false;
-    memset(ret_pass, 0, count);
-    for (size_t k = 0; filters != NULL && k < filters->len; k++) {
-        struct filter f = { 0 };
-        struct error *e = filter_parse(filters->v[k], &f);
-        if (e == NULL && f.count > 0) { /* "" is no filter */
-            any = true;
-            for (size_t i = 0; i < count; i++)
-                ret_pass[i] = ret_pass[i] || filter_passes(&f, &list[i]);
-        } else if (e == NULL) {
-            memset(ret_pass, 1, count);
-            any = true;
-        }
-        filter_deinit(&f);
-        TRY(e);
-    }
-    if (!any)
-        memset(ret_pass, 1, count);
+    CLEANUP(filters_freep) struct filters *f = NULL;
+
+    CLEANUP(freep) char *all = filters == NULL ? NULL : strv_join(filters, " ");
+
+    TRY(err_wrap(filters_parse(filters, &f), "failed to parse prune filters [%s]", all == NULL ? "" : all));
+    for (size_t i = 0; i < count; i++)
+        ret_pass[i] = filters_pass(f, usage_field, &list[i]);
     return NULL;
 }

@@ -143,3 +143,52 @@ void ingest_close(struct ingest *i, bool keep_partial)
         unlinkat(i->store->ingest_fd, i->name, 0);
     ingest_free(i);
 }
+
+/* ---- what is under way -----------------------------------------------------------------------------------
+ */
+
+void ingest_list_deinit(struct ingest_list *l)
+{
+    for (size_t i = 0; i < l->count; i++)
+        free(l->list[i].key);
+    free(l->list);
+    *l = (struct ingest_list){ 0 };
+}
+
+static int64_t statx_ns(const struct statx_timestamp *t)
+{
+    return t->tv_sec * NS_PER_SEC + t->tv_nsec;
+}
+
+/* False: it has just ended, or has not begun. */
+static bool ingest_stat(const struct store *s, const char *key, struct ingest_info *ret)
+{
+    struct digest name = digest_of(key, strlen(key));
+    struct statx st;
+
+    if (statx(s->ingest_fd, digest_hex(&name), AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &st) < 0)
+        return false;
+    ret->size = (int64_t)st.stx_size;
+    ret->updated_ns = statx_ns(&st.stx_mtime);
+    ret->started_ns = (st.stx_mask & STATX_BTIME) != 0 ? statx_ns(&st.stx_btime) : ret->updated_ns;
+    return true;
+}
+
+void ingest_list(struct store *s, struct ingest_list *ret)
+{
+    CLEANUP(strv_deinit) struct strv keys = { 0 };
+
+    mutex_lock(&s->lock);
+    for (size_t i = 0; i < s->ingesting.len; i++)
+        strv_add(&keys, s->ingesting.entries[i].key);
+    mutex_unlock(&s->lock);
+    ret->list = xcalloc(keys.len + 1, sizeof(*ret->list));
+    for (size_t i = 0; i < keys.len; i++) {
+        struct ingest_info *info = &ret->list[ret->count];
+
+        if (!ingest_stat(s, keys.v[i], info))
+            continue;
+        info->key = xstrdup(keys.v[i]);
+        ret->count++;
+    }
+}

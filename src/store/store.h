@@ -100,6 +100,18 @@ struct digest ingest_digest(const struct ingest *i);     /* of what came so far 
 struct error *ingest_commit(struct ingest *i, const struct digest *expected, int64_t size,
                             struct digest *ret) MUST_CHECK;
 void ingest_close(struct ingest *i, bool keep_partial); /* after commit, or to abandon */
+/* Those under way, by key; a zeroed list to begin with. */
+struct ingest_info {
+    char *key;
+    int64_t size; /* so far */
+    int64_t started_ns, updated_ns;
+};
+struct ingest_list {
+    struct ingest_info *list;
+    size_t count;
+};
+void ingest_list_deinit(struct ingest_list *l);
+void ingest_list(struct store *s, struct ingest_list *ret);
 
 /* ---- images by name --------------------------------------------------------------------------------------
  */
@@ -161,6 +173,19 @@ struct error *fact_put(struct store *s, const char *key,
                        const char *value) MUST_CHECK; /* value NULL: forget it */
 /* All whose key begins with `prefix`, added to a string map. */
 struct error *fact_list(struct store *s, const char *prefix, struct map *ret) MUST_CHECK;
+
+/* ---- filters in containerd's syntax ----------------------------------------------------------------------
+ */
+
+struct filters;
+/* A record's text of that field, NULL when it has none; what had to be made for it is left in *made. */
+typedef const char *(*filter_field_fn)(const void *record, const char *field, char **made);
+/* `list` may be NULL; an entry "" passes everything.  ERR_INVALID "parse error: ...". */
+struct error *filters_parse(const struct strv *list, struct filters **ret) MUST_CHECK;
+/* Does the record pass one of them?  True when there are none. */
+bool filters_pass(const struct filters *f, filter_field_fn field, const void *record);
+void filters_free(struct filters *f); /* NULL is fine */
+void filters_freep(struct filters **f);
 
 /* ---- the disk ledger and garbage collection --------------------------------------------------------------
  */
