@@ -91,6 +91,7 @@ struct error *bridge_call_enter(struct rpc_call *call, const struct gateway_door
     TRY(build_find(door->builder, id, BRIDGE_WAIT_NS, &c->build));
     if (c->build == NULL)
         return err_new(ERR_NOT_FOUND, "forwarding %s: no such job %s", method, id);
+    c->own = scope_current();
     scope_enter(job_scope(c->build->job));
     c->gateway = &c->build->gateway;
     return NULL;
@@ -363,11 +364,47 @@ static struct error *solve_any(const struct bridge_call *c, const Gw__SolveReque
     return b->ops->solve_frontend(b, q->frontend, &opts, &inputs, r);
 }
 
-static struct error *evaluate_ref(const struct bridge_call *c, struct ref *ref)
+static struct error *evaluate_now(const struct bridge_call *c, struct ref *ref)
 {
     struct bridge *b = bridge_call_bridge(c);
 
     return bridge_call_failure(ref, b->ops->evaluate(b, ref));
+}
+
+/* Until the call's client gives it up, or the evaluation has ended. */
+static struct error *watch_call(void *arg)
+{
+    struct scope *evaluation = arg;
+    int r = 0;
+
+    while (r == 0)
+        r = task_sleep(3600 * NS_PER_SEC);
+    scope_cancel(evaluation, task_check());
+    return NULL;
+}
+
+/* Under both scopes, the build's and the call's: what only this call waits for ends with either. */
+static struct error *evaluate_ref(const struct bridge_call *c, struct ref *ref)
+{
+    struct scope *evaluation;
+    struct group watch;
+    struct error *e;
+
+    if (c->own == NULL)
+        return evaluate_now(c, ref);
+    evaluation = scope_new(NULL);
+    scope_enter(c->own);
+    group_open(&watch, GROUP_KEEP_GOING);
+    e = group_spawn(&watch, "call watch", watch_call, evaluation);
+    scope_leave(c->own);
+    if (e == NULL) {
+        scope_enter(evaluation);
+        e = evaluate_now(c, ref);
+        scope_leave(evaluation);
+    }
+    group_deinit(&watch);
+    scope_unref(evaluation);
+    return e;
 }
 
 static struct error *solve(struct rpc_call *call, void *ctx)

@@ -49,6 +49,7 @@ struct bridge_call {
     struct pb_arena arena;
     struct gateway *gateway;
     struct build *build; /* held while a client's call is under way; NULL for a frontend image */
+    struct scope *own;   /* the call's, which ends when its client gives it up; with `build`, borrowed */
 };
 struct error *bridge_call_enter(struct rpc_call *call, const struct gateway_door *door,
                                 struct bridge_call *c) MUST_CHECK;

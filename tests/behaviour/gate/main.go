@@ -15,11 +15,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sort"
 	"strings"
 	"syscall"
 	"time"
 
+	content "github.com/containerd/containerd/api/services/content/v1"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/llbbuild"
@@ -32,7 +34,11 @@ import (
 	opspb "github.com/moby/buildkit/solver/pb"
 	spb "github.com/moby/buildkit/sourcepolicy/pb"
 	"github.com/opencontainers/go-digest"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
+
+var engine *client.Client
 
 var socket = flag.String("socket", "", "the engine's socket")
 
@@ -318,6 +324,85 @@ var cases = map[string]func(context.Context, gateway.Client){
 		expect(err != nil && strings.Contains(err.Error(), "no such file or directory"), "%v", err)
 		must(g.Warn(ctx, digest.Digest("sha256:"+strings.Repeat("0", 64)), "a warning from the gate", gateway.WarnOpts{Level: 1}))
 	},
+	// one call that is given up ends what only it waits for; the build goes on
+	"cancel": func(ctx context.Context, g gateway.Client) {
+		step := func(marker string) llb.State {
+			return llb.Image("busybox").Run(llb.Args([]string{"sleep", marker}), llb.IgnoreCache).Root()
+		}
+		for i, ask := range []func(context.Context, llb.State) error{
+			func(ctx context.Context, st llb.State) error {
+				_, err := solve(ctx, g, st, true)
+				return err
+			},
+			func(ctx context.Context, st llb.State) error {
+				r, err := solve(ctx, g, st, false)
+				must(err)
+				return r.Ref.Evaluate(ctx)
+			},
+		} {
+			marker := fmt.Sprintf("9%d%d", os.Getpid(), i)
+			given, giveUp := context.WithCancel(ctx)
+			ended := make(chan error)
+			go func() { ended <- ask(given, step(marker)) }()
+			waitFor(marker, true)
+			giveUp()
+			err := <-ended
+			expect(errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "context canceled"), "%v", err)
+			waitFor(marker, false)
+			marker += "8"
+			given, giveUp = context.WithTimeout(ctx, 2*time.Second)
+			expect(ask(given, step(marker)) != nil, "the deadline was not kept")
+			giveUp()
+			waitFor(marker, false)
+		}
+		_, err := solve(ctx, g, llb.Image("busybox").Run(llb.Shlex("true"), llb.IgnoreCache).Root(), true)
+		must(err)
+	},
+	"content": func(ctx context.Context, g gateway.Client) {
+		_, err := solve(ctx, g, llb.Image("busybox"), true)
+		must(err)
+		list := func(filters ...string) map[string]int64 {
+			found := map[string]int64{}
+			s, err := engine.ContentClient().List(ctx, &content.ListContentRequest{Filters: filters})
+			must(err)
+			for {
+				m, err := s.Recv()
+				if err == io.EOF {
+					return found
+				}
+				must(err)
+				for _, i := range m.Info {
+					_, twice := found[i.Digest]
+					expect(!twice && i.CreatedAt.AsTime().Year() > 2000, "%v", i)
+					found[i.Digest] = i.Size
+				}
+			}
+		}
+		all := list()
+		expect(len(all) > 0, "nothing is listed")
+		for d, size := range all {
+			one := list("digest==" + d)
+			expect(len(one) == 1 && one[d] == size, "%s: %v", d, one)
+			i, err := engine.ContentClient().Info(ctx, &content.InfoRequest{Digest: d})
+			must(err)
+			expect(i.Info.Size == size, "%v, listed as %d", i, size)
+			_, err = engine.ContentClient().Delete(ctx, &content.DeleteContentRequest{Digest: d})
+			expect(err != nil && strings.Contains(err.Error(), "read-only content store"), "%v", err)
+			break
+		}
+		s, err := engine.ContentClient().List(ctx, &content.ListContentRequest{Filters: []string{"digest=="}})
+		must(err)
+		_, err = s.Recv()
+		expect(err == io.EOF, "%v", err)
+		s, err = engine.ContentClient().List(ctx, &content.ListContentRequest{Filters: []string{"=="}})
+		must(err)
+		_, err = s.Recv()
+		expect(status.Code(err) == codes.InvalidArgument, "%v", err)
+		_, err = engine.ContentClient().Status(ctx, &content.StatusRequest{Ref: "none"})
+		expect(status.Code(err) == codes.NotFound && strings.Contains(err.Error(), `could not get status for ref "none"`), "%v", err)
+		_, err = engine.ContentClient().ListStatuses(ctx, &content.ListStatusesRequest{})
+		must(err)
+	},
 	// what a failed step left can be looked at, and what it began with
 	"failed": func(ctx context.Context, g gateway.Client) {
 		st := llb.Image("busybox").Run(llb.Shlex(`sh -c "echo left > /left; exit 9"`)).Root()
@@ -338,6 +423,29 @@ var cases = map[string]func(context.Context, gateway.Client){
 	},
 }
 
+// processes whose command line holds the text
+func processes(text string) int {
+	n := 0
+	found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range found {
+		line, err := os.ReadFile(f)
+		if err == nil && strings.Contains(string(line), text) && !strings.Contains(string(line), "gate") {
+			n++
+		}
+	}
+	return n
+}
+
+func waitFor(text string, want bool) {
+	for range 3000 {
+		if processes(text) > 0 == want {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	panic(fmt.Errorf("processes with %q: not %v", text, want))
+}
+
 // a client -----------------------------------------------------------------------------------------------------------------
 
 func drive(name string) (err error) {
@@ -347,6 +455,7 @@ func drive(name string) (err error) {
 		return err
 	}
 	defer c.Close()
+	engine = c
 	keys := secretsprovider.FromMap(map[string][]byte{"key": []byte("sesame")})
 	denied := &spb.Policy{Version: 1, Rules: []*spb.Rule{{
 		Action: spb.PolicyAction_DENY, Selector: &spb.Selector{Identifier: "docker-image://docker.io/denied/*"}}}}
