@@ -274,6 +274,41 @@ static void buildkitd_reads_its_own(void **state)
                    "invalid value \"x\" for flag -allow-insecure-entitlement: invalid entitlement : x");
 }
 
+static void frontends_are_allowed_by_repository(void **state)
+{
+    struct config c = accepted("buildkitd", "", NO_ARGS);
+
+    assert_true(c.dockerfile_frontend && c.gateway_frontend);
+    assert_int_equal(c.frontend_repositories.len, 0);
+    config_deinit(&c);
+    c = accepted("buildkitd",
+                 "[frontend.\"dockerfile.v0\"]\nenabled = false\n[frontend.\"gateway.v0\"]\nenabled = true\n"
+                 "allowedRepositories = [\"docker.io/a/b\", 'c']\n",
+                 NO_ARGS);
+    assert_false(c.dockerfile_frontend);
+    assert_true(c.gateway_frontend);
+    assert_int_equal(c.frontend_repositories.len, 2);
+    assert_string_equal(c.frontend_repositories.v[0], "docker.io/a/b");
+    assert_string_equal(c.frontend_repositories.v[1], "c");
+    config_deinit(&c);
+    /* a list that was misread must not come to allow everything */
+    static const char *const wrong[] = { "\"docker.io/a/b\"", "[1]", "[\"a\", true]", "true",
+                                         "{ a = \"b\" }" };
+
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        CLEANUP(freep)
+        char *file = xasprintf("[frontend.\"gateway.v0\"]\nallowedRepositories = %s\n", wrong[i]);
+        struct config bad = { 0 };
+        bool done = false;
+        struct error *e = load("buildkitd", file, NO_ARGS, &bad, &done);
+
+        assert_non_null(e);
+        assert_non_null(strstr(e->message, "frontend.gateway.v0.allowedRepositories"));
+        err_free(e);
+        config_deinit(&bad);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +320,7 @@ int main(void)
         cmocka_unit_test(defaults),
         cmocka_unit_test(tls_turns_itself_on),
         cmocka_unit_test(buildkitd_reads_its_own),
+        cmocka_unit_test(frontends_are_allowed_by_repository),
     };
 
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
