@@ -115,7 +115,7 @@ static struct error *find_state(struct image_run *i, struct dockerui *ui, struct
     if (r.digest == NULL && image.digest[0] != '\0')
         r.digest = xstrdup(image.digest);
     pinned = reference_string(&r);
-    *ret = llb_image(b, pinned, ui->resolve_mode, &(struct llb_options){ 0 });
+    *ret = llb_frontend_image(b, pinned, ui->resolve_mode, &(struct llb_options){ 0 });
     return NULL;
 }
 

@@ -47,8 +47,8 @@ const char *llb_resolve_mode_name(enum llb_resolve_mode mode)
     return "default";
 }
 
-struct llb_state llb_image(struct llb_builder *b, const char *ref, enum llb_resolve_mode mode,
-                           const struct llb_options *o)
+static struct llb_node *image_new(struct llb_builder *b, const char *ref, enum llb_resolve_mode mode,
+                                  const struct llb_options *o)
 {
     CLEANUP(reference_deinit) struct reference r = { 0 };
     CLEANUP(freep) char *normal = NULL, *id = NULL;
@@ -68,6 +68,21 @@ struct llb_state llb_image(struct llb_builder *b, const char *ref, enum llb_reso
         set_attr(n, "image.resolvemode", llb_resolve_mode_name(mode),
                  mode == LLB_RESOLVE_PULL ? "source.image.resolvemode" : NULL);
     }
+    return n;
+}
+
+struct llb_state llb_image(struct llb_builder *b, const char *ref, enum llb_resolve_mode mode,
+                           const struct llb_options *o)
+{
+    return source_state(b, image_new(b, ref, mode, o));
+}
+
+struct llb_state llb_frontend_image(struct llb_builder *b, const char *ref, enum llb_resolve_mode mode,
+                                    const struct llb_options *o)
+{
+    struct llb_node *n = image_new(b, ref, mode, o);
+
+    set_attr(n, "image.recordtype", "frontend", NULL);
     return source_state(b, n);
 }
 

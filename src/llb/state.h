@@ -128,6 +128,10 @@ const char *llb_resolve_mode_name(enum llb_resolve_mode mode); /* "default", "pu
 struct llb_state llb_image(struct llb_builder *b, const char *ref, enum llb_resolve_mode mode,
                            const struct llb_options *o);
 
+/* The same of an image that is a frontend: what it takes on disk is listed as such. */
+struct llb_state llb_frontend_image(struct llb_builder *b, const char *ref, enum llb_resolve_mode mode,
+                                    const struct llb_options *o);
+
 struct llb_local_options {
     const char *session_id, *shared_key_hint;
     const struct strv *follow_paths, *include_patterns, *exclude_patterns;

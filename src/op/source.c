@@ -6,6 +6,7 @@
 #include "oci/image.h"
 #include "op/image.h"
 #include "op/impl.h"
+#include "store/layer.h"
 #include "task/task.h"
 
 #include <errno.h>
@@ -54,6 +55,18 @@ static struct error *layer_limit(const struct llb_vertex *v, const char *key, in
     return NULL;
 }
 
+/* "": none asked for. */
+static struct error *record_type(const struct llb_vertex *v, const char **ret)
+{
+    static const char *const types[] = { "", "regular", "internal", "frontend" };
+
+    *ret = attr(v, "image.recordtype");
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        if (streq(*ret, types[i]))
+            return NULL;
+    return err_new(ERR_INVALID, "invalid record type %s", *ret);
+}
+
 /* What resolve() found is what run() pulls: by the digest, never by the tag again. */
 static struct error *limit_layers(struct snapshot *all, int64_t limit, struct snapshot **ret)
 {
@@ -98,9 +111,11 @@ static struct error *resolve_image(struct op_context *c, struct resolved_manifes
 static struct error *image_resolve(struct op_context *c, char **ret_text, struct snapshot **ret_result)
 {
     struct resolved_manifest m = { 0 };
+    const char *type;
     int64_t limit;
 
     TRY(layer_limit(c->vertex, "image.layerlimit", &limit));
+    TRY(record_type(c->vertex, &type));
     TRY(resolve_image(c, &m));
     *ret_text = key_text("docker-image", &m, limit);
     op_pin(c, m.target.digest.s);
@@ -114,6 +129,16 @@ static char *pinned_name(const struct op_context *c)
     const char *name = name_of(c->vertex), *digest = strchr(c->resolved, ':') + 1;
 
     return xasprintf("%.*s@%.*s", (int)strcspn(name, "@"), name, DIGEST_LEN, digest);
+}
+
+static struct error *set_record_type(struct op_context *c, const struct snapshot *s)
+{
+    const char *type;
+
+    TRY(record_type(c->vertex, &type));
+    for (size_t i = 0; type[0] != '\0' && s != NULL && i < snapshot_layer_count(s); i++)
+        TRY(layer_set_type(c->store, snapshot_layer_id(s, i), type));
+    return NULL;
 }
 
 static struct error *image_run(struct op_context *c, struct snapshot **inputs, struct snapshot **outputs,
@@ -133,7 +158,12 @@ static struct error *image_run(struct op_context *c, struct snapshot **inputs, s
     TRY(op_image_resolve(c->op_ctx, pinned, &o, &access, lease, &m));
     e = op_image_pull(c->op_ctx, name_of(c->vertex), &m, &access, lease, c->reporter, &all);
     resolved_manifest_deinit(&m);
-    return e != NULL ? e : limit_layers(all, limit, &outputs[0]);
+    if (e == NULL)
+        e = set_record_type(c, all);
+    if (e == NULL)
+        return limit_layers(all, limit, &outputs[0]);
+    snapshot_unref(all);
+    return e;
 }
 
 const struct op_impl image_source = { .name = "source", .resolve = image_resolve, .run = image_run };

@@ -118,6 +118,15 @@ struct error *layer_set_diff_id(struct store *s, const char *id, const struct di
     return db_end(&s->db, e);
 }
 
+struct error *layer_set_type(struct store *s, const char *id, const char *type)
+{
+    TRY(db_lock(&s->db));
+    struct error *e =
+        db_exec(&s->db, "UPDATE layers SET type = ? WHERE id = ? AND type = 'regular'", "ss", type, id);
+    db_unlock(&s->db);
+    return e;
+}
+
 struct error *layer_make_record(struct store *s, const char *id, const char *description)
 {
     TRY(db_lock(&s->db));

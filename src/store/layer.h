@@ -40,6 +40,8 @@ struct error *layer_set_diff_id(struct store *s, const char *id, const struct di
                                 int64_t tar_size, bool canonical) MUST_CHECK;
 /* Into the ledger, when it is not there yet. */
 struct error *layer_make_record(struct store *s, const char *id, const char *description) MUST_CHECK;
+/* The ledger's type of a layer whose type nobody named yet. */
+struct error *layer_set_type(struct store *s, const char *id, const char *type) MUST_CHECK;
 /* The blob that a layer came as or was compressed to: kept, so that it goes out the same way.  Several may be
  * known for a diff ID. */
 struct error *diff_id_blob_put(struct store *s, const struct digest *diff_id,

@@ -62,6 +62,18 @@ def test_frontend_image(w):
         equal((out / name).read_text(), text, mode)
 
 
+@own
+def test_frontend_usage(w):
+    """What a frontend's image takes is listed as a frontend's, and a plain prune leaves it."""
+    d = w.daemon(name="buildkitd")
+    frontend(w, d, "facts").ok()
+    equal(len(d.buildctl("du", "--filter", "type==frontend").ok().out.splitlines()) > 1, True, "records of the frontend")
+    before = d.buildctl("du", "--filter", "type==frontend", "--format", "{{range .}}{{.ID}} {{end}}").ok().out
+    check(before.strip(), "no record is a frontend's")
+    d.buildctl("prune").ok()
+    equal(d.buildctl("du", "--filter", "type==frontend", "--format", "{{range .}}{{.ID}} {{end}}").ok().out, before, "after a prune")
+
+
 def test_frontend_without_network(w):
     d = w.face("buildkitd")
     push_program(w, "library/quiet", gate(w), "/program", Labels={**CAPS, "moby.buildkit.frontend.network.none": "true"})
