@@ -21,17 +21,9 @@ static bool is_left_out(const char *key)
            streq(key, "cache-imports") || str_has_prefix(key, "attest:");
 }
 
-static const char *set_arg(const struct map *args, const char *key)
-{
-    const char *v = strmap_get(args, key);
-
-    return v == NULL || v[0] == '\0' ? NULL : v;
-}
-
 json_t *request_args_json(const struct request *r)
 {
     CLEANUP(map_deinit) struct map sorted = { 0 };
-    const char *context = set_arg(&r->args, "contextkey");
     json_t *j = json_object();
 
     strmap_init(&sorted);
@@ -39,10 +31,8 @@ json_t *request_args_json(const struct request *r)
     map_sort(&sorted);
     for (size_t i = 0; i < sorted.len; i++) {
         const char *key = sorted.entries[i].key;
-        bool url = streq(key, context == NULL ? "context" : context) || str_has_prefix(key, "context:") ||
-                   streq(key, "vcs:source");
-        CLEANUP(freep)
-        char *value = url ? url_redact(sorted.entries[i].value) : xstrdup(sorted.entries[i].value);
+        /* Any may be an address with a password, as those of build arguments that ADD or a proxy take. */
+        CLEANUP(freep) char *value = url_redact(sorted.entries[i].value);
 
         if (!is_left_out(key))
             json_object_set_new_nocheck(j, key, json_string_nocheck(value));

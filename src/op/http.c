@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "io/copy.h"
 #include "io/path.h"
+#include "oci/compress.h"
 #include "op/attrs.h"
 #include "op/op.h"
 #include "op/signature.h"
@@ -165,6 +166,7 @@ static struct error *send(const struct op_context *c, const char *method, const 
             strv_add(&headers, "User-Agent: " USER_AGENT);
         if (authorization != NULL && streq(origin, home))
             strv_add(&headers, authorization);
+        strv_add(&headers, "Accept-Encoding: gzip"); /* to both: a server's ETags may depend on it */
         if (etag != NULL)
             strv_addf(&headers, "If-None-Match: %s", etag);
         TRY(exchange_open(config->registry->client,
@@ -186,18 +188,63 @@ static struct error *send(const struct op_context *c, const char *method, const 
     return err_new(ERR_UNKNOWN, "stopped after %d redirects", LIMIT_REGISTRY_REDIRECTS);
 }
 
+/* The body of an exchange, which is borrowed. */
+struct body {
+    struct stream stream;
+    struct exchange *exchange;
+};
+
+static ssize_t body_read(struct stream *s, void *buf, size_t cap)
+{
+    return exchange_read(CONTAINER_OF(s, struct body, stream)->exchange, buf, cap);
+}
+
+static void body_close(struct stream *s)
+{
+    free(CONTAINER_OF(s, struct body, stream));
+}
+
+/* What was asked for, without the compression that the server made for the way only. */
+static struct error *open_body(struct exchange *x, bool *ret_packed, struct stream **ret)
+{
+    static const struct stream_ops ops = { .read = body_read, .close = body_close };
+    const char *encoding = exchange_header(x, "Content-Encoding");
+    struct body *b = NEW(struct body);
+    enum compression kind;
+
+    b->stream.ops = &ops;
+    b->exchange = x;
+    *ret = &b->stream;
+    *ret_packed = encoding != NULL && strcasecmp(encoding, "gzip") == 0;
+    if (!*ret_packed)
+        return NULL;
+    TRY(compression_peek(TAKE(*ret), &kind, ret));
+    if (kind == COMPRESSION_GZIP)
+        return decompress_stream(TAKE(*ret), ret);
+    stream_closep(ret);
+    return err_new(ERR_UNAVAILABLE, "the server's gzip encoding is none");
+}
+
 static struct error *receive(const struct op_context *c, struct exchange *x, struct answer *a)
 {
     CLEANUP(hasher_freep) struct hasher *h = hasher_new();
     CLEANUP(freep) char *chunk = xmalloc(65536);
+    CLEANUP(stream_closep) struct stream *body = NULL;
     int64_t total = 0, size = exchange_content_length(x);
+    bool packed;
+
+    TRY(open_body(x, &packed, &body));
+    if (packed)
+        size = 0; /* of what is made of it: unknown */
 
     a->fd = openat(store_work_fd(c->store), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (a->fd < 0)
         return err_sys(errno, "keep a download");
-    for (ssize_t n; (n = exchange_read(x, chunk, 65536)) != 0;) {
+    for (ssize_t n; (n = stream_read(body, chunk, 65536)) != 0;) {
         if (n == -ECANCELED)
             return task_error((int)n, "download");
+        if (n == -EBADMSG)
+            return err_new(ERR_UNAVAILABLE, "download broke off: its gzip encoding is damaged");
         if (n < 0)
             return err_new(ERR_UNAVAILABLE, "download broke off: %s", exchange_failure(x));
         if ((total += n) > LIMIT_HTTP_SOURCE)

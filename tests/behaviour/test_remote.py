@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sources from a web server on the loopback."""
 import functools
+import gzip
 import hashlib
 import http.server
 import threading
@@ -17,6 +18,44 @@ def serve(folder):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server, f"http://127.0.0.1:{server.server_address[1]}"
+
+
+def test_add_url_encoded(w):
+    """A server may compress a file on its way; what it says of the file then holds for that form."""
+    d, asked = w.shared(), []
+    text = b"remote\n" * 20000
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((self.command, self.headers.get("Accept-Encoding")))
+            body = gzip.compress(text) if self.path == "/f" else text
+            same = self.headers.get("If-None-Match") == '"packed"'
+            self.send_response(304 if same else 200)
+            self.send_header("ETag", '"packed"')
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", "0" if same else str(len(body)))
+            self.end_headers()
+            if self.command == "GET" and not same:
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        for _ in range(2):
+            out = w.folder("out")
+            d.docker("build", "-o", f"type=local,dest={out}", w.context(f"FROM scratch\nADD {url}/f /\n")).ok()
+            equal((out / "f").read_bytes(), text, "file")
+        equal(asked, [("GET", "gzip"), ("HEAD", "gzip")], "requests")
+        d.docker("build", w.context(f"FROM scratch\nADD {url}/liar /\n")).fails("gzip encoding is none")
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_add_url(w):
