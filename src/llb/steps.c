@@ -2,6 +2,7 @@
 #include "llb/steps.h"
 
 #include "llb/json.h"
+#include "oci/purl.h"
 
 struct steps {
     const struct llb_def *def;
@@ -36,6 +37,21 @@ static void drop_session_attrs(Pb__Op *op)
         s->n_attrs = kept;
 }
 
+/* A source's address may hold a password, which is nothing for those who look at the steps. */
+static void hide_passwords(struct pb_arena *a, const Pb__Op *op)
+{
+    if (op->op_case != PB__OP__OP_SOURCE || op->source == NULL)
+        return;
+    CLEANUP(freep) char *shown = url_redact(op->source->identifier);
+
+    op->source->identifier = pb_str(a, shown);
+    for (size_t i = 0; i < op->source->n_attrs; i++) {
+        CLEANUP(freep) char *value = url_redact(op->source->attrs[i]->value);
+
+        op->source->attrs[i]->value = pb_str(a, value);
+    }
+}
+
 static struct error *decode(struct steps *s)
 {
     size_t n = s->def->op_count;
@@ -49,6 +65,7 @@ static struct error *decode(struct steps *s)
         TRY(err_wrap(pb_unpack(&pb__op__descriptor, op->bytes, op->len, &s->arena, &s->ops[i]),
                      "failed to parse llb proto op"));
         drop_session_attrs(s->ops[i]);
+        hide_passwords(&s->arena, s->ops[i]);
         map_set(&s->at, op->digest.s, (void *)(i + 1));
     }
     return NULL;
