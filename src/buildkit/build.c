@@ -517,6 +517,8 @@ struct error *builder_new(const struct builder_config *c, struct builder **ret)
     mutex_init(&b->lock);
     cond_init(&b->changed);
     e = c->provenance_env_dir == NULL ? NULL : provenance_env_load(c->provenance_env_dir, &b->provenance_env);
+    if (e == NULL && c->source_policy_file != NULL)
+        e = policy_load(b, c->source_policy_file);
     if (e == NULL)
         e = make_worker_id(b);
     if (e == NULL)
@@ -540,6 +542,7 @@ void builder_free(struct builder *b)
     free(b->producers);
     json_decref(b->provenance_env);
     pb_arena_deinit(&b->worker_arena);
+    pb_arena_deinit(&b->policy_arena);
     free(b->worker_id);
     cond_deinit(&b->changed);
     mutex_deinit(&b->lock);

@@ -44,6 +44,7 @@ struct builder_config {
     size_t gc_count;
     int history_max_entries;        /* -1: default 50; 0: nothing is recorded */
     int64_t history_max_age_ns;     /* 0: default 48 h */
+    const char *source_policy_file; /* rules that hold for every build, before its own (JSON); NULL: none */
     const char *provenance_env_dir; /* JSON files for the environment part of provenance; NULL: none */
     /* A name was pointed at an image (for /events). May be NULL. */
     void (*image_named)(void *ctx, const char *name, const struct descriptor *target);

@@ -75,6 +75,8 @@ struct builder {
     uint64_t ended_count;       /* builds that hold nothing any more; builder_await_ended() */
     struct producer *producers; /* of the live builds */
     json_t *provenance_env;     /* NULL: none */
+    Pol__Policy *policy;        /* of the configuration; NULL: none.  In policy_arena */
+    struct pb_arena policy_arena;
     size_t producer_count, producer_cap;
     struct history *history;
     char *worker_id;

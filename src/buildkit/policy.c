@@ -6,6 +6,9 @@
 #include "io/path.h"
 #include "op/blob.h"
 
+#include <errno.h>
+#include <fcntl.h>
+
 #define CHECK_POLICY "/moby.buildkit.v1.sourcepolicy.policysession.PolicyVerifier/CheckPolicy"
 #define DECISION_TYPE "github.com/moby/buildkit/policysession.DecisionResponse+json"
 
@@ -25,8 +28,10 @@ static void evaluation_deinit(struct evaluation *v)
 static struct error *evaluation_init(struct evaluation *v, struct build *u, struct policy_rules extra,
                                      bool own_first, bool verify)
 {
-    *v = (struct evaluation){ .build = u, .rules = xcalloc(extra.len + 1, sizeof(*v->rules)) };
+    *v = (struct evaluation){ .build = u, .rules = xcalloc(extra.len + 2, sizeof(*v->rules)) };
     v->verify = verify && u->policy_session != NULL && *u->policy_session != '\0';
+    if (u->builder->policy != NULL)
+        v->rules[v->count++] = u->builder->policy;
     if (u->policy != NULL && own_first)
         v->rules[v->count++] = u->policy;
     for (size_t i = 0; i < extra.len; i++) {
@@ -36,6 +41,22 @@ static struct error *evaluation_init(struct evaluation *v, struct build *u, stru
     if (u->policy != NULL && !own_first)
         v->rules[v->count++] = u->policy;
     return NULL;
+}
+
+struct error *policy_load(struct builder *b, const char *path)
+{
+    CLEANUP(stream_closep) struct stream *s = NULL;
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    int fd = open(path, O_RDONLY | O_CLOEXEC), r;
+
+    if (fd < 0)
+        return err_sys(errno, "open source policy %s", path);
+    s = stream_from_fd(fd);
+    r = stream_read_all(s, &text, LIMIT_CONTROL_FILE);
+    if (r < 0)
+        return task_error(r, "read source policy %s", path);
+    return err_wrap(policy_from_json(text.data, text.len, &b->policy_arena, &b->policy), "source policy %s",
+                    path);
 }
 
 /* ---- the client's verifier

@@ -14,12 +14,15 @@
 #include "oci/platform.h"
 
 struct build;
+struct builder;
 
 /* Rules of one request over the gateway, besides the build's. */
 struct policy_rules {
     Pol__Policy *const *v;
     size_t len;
 };
+/* The rules of the configuration's file. */
+struct error *policy_load(struct builder *b, const char *path) MUST_CHECK;
 /* The definition as the policies leave it; a reference to `def` itself when nothing changes.
  * Errors: "error evaluating the source policy: source "X" denied by policy ...". */
 struct error *policy_apply(struct build *u, struct policy_rules extra, struct llb_def *def,

@@ -171,7 +171,7 @@ static struct error *apply_history(const json_t *object, struct config *c)
 struct error *builder_json_apply(json_t *builder, struct config *c)
 {
     const json_t *gc = get(builder, "GC"), *entitlements = get(builder, "Entitlements"),
-                 *history = get(builder, "History");
+                 *history = get(builder, "History"), *policy = get(builder, "SourcePolicy");
 
     if (!json_is_object(builder))
         return err_new(ERR_INVALID, "invalid JSON: json: cannot unmarshal the value of \"builder\" into Go "
@@ -185,5 +185,11 @@ struct error *builder_json_apply(json_t *builder, struct config *c)
     }
     if (json_is_object(history))
         TRY(err_wrap(apply_history(history, c), "builder.history"));
+    if (policy != NULL) {
+        if (!json_is_string(policy))
+            return err_new(ERR_INVALID, "builder.sourcePolicy must be the path of a file");
+        free(c->source_policy);
+        c->source_policy = xstrdup(json_string_value(policy));
+    }
     return NULL;
 }

@@ -40,7 +40,8 @@ static void set_defaults(struct config *c)
     char **empty[] = { &c->http_proxy,      &c->https_proxy, &c->no_proxy,
                        &c->cgroup_parent,   &c->bridge,      &c->bip,
                        &c->worker_binary,   &c->otel_socket, &c->provenance_env_dir,
-                       &c->min_api_version, &c->publish_ip,  &c->seccomp_profile };
+                       &c->min_api_version, &c->publish_ip,  &c->seccomp_profile,
+                       &c->source_policy };
 
     for (size_t i = 0; i < ARRAY_LEN(empty); i++)
         *empty[i] = xstrdup("");
@@ -114,7 +115,8 @@ void config_deinit(struct config *c)
                         c->provenance_env_dir,
                         c->min_api_version,
                         c->publish_ip,
-                        c->seccomp_profile };
+                        c->seccomp_profile,
+                        c->source_policy };
     struct strv *lists[] = {
         &c->hosts,         &c->registry_mirrors, &c->insecure_registries,   &c->dns,
         &c->dns_options,   &c->dns_search,       &c->host_gateway_ips,      &c->address_pools,

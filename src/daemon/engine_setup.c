@@ -221,6 +221,7 @@ static void set_builder(struct engine_setup *s, const struct config *c)
     if (c->face == FACE_BUILDKITD)
         b->provenance_env_dir =
             c->provenance_env_dir[0] != '\0' ? c->provenance_env_dir : "/etc/buildkit/provenance.d";
+    b->source_policy_file = null_if_empty(c->source_policy);
     b->history_max_entries = (int)MIN(c->history_max_entries, (int64_t)INT32_MAX);
     b->history_max_age_ns = c->history_max_age_ns;
     set_gc(s, c);

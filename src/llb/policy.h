@@ -15,6 +15,10 @@
 
 /* Is it whole?  ERR_INVALID "invalid nil selector in policy". */
 struct error *policy_check(const Pol__Policy *p) MUST_CHECK;
+/* The JSON form that buildctl --source-policy-file and buildx read, with memory of `a`.  ERR_INVALID for keys
+ * and words that it does not know ("rule 2: selector: unknown key "x""), and as policy_check. */
+struct error *policy_from_json(const void *data, size_t len, struct pb_arena *a,
+                               Pol__Policy **ret) MUST_CHECK;
 /* `op` changes in place, with memory of `a`.  Errors: ERR_UNKNOWN `source "X" denied by policy: ...`, and for
  * rules that cannot be applied. */
 struct error *policy_evaluate(const Pol__Policy *const *policies, size_t count, struct pb_arena *a,

@@ -202,13 +202,50 @@ static void test_names(void **state)
     }
 }
 
+static void json(const char *text, const char *expected)
+{
+    CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
+    Pol__Policy *p = NULL;
+    struct error *e = policy_from_json(text, strlen(text), &a, &p);
+
+    assert_string_equal(e == NULL ? "" : e->message, expected);
+    err_free(e);
+}
+
+static void test_json(void **state)
+{
+    CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
+    const char *text =
+        "{\"version\":1,\"rules\":[{\"action\":\"CONVERT\",\"selector\":{\"identifier\":\"docker-image://*\","
+        "\"match_type\":\"REGEX\",\"constraints\":[{\"key\":\"k\",\"value\":\"v\",\"condition\":\"MATCHES\"}]"
+        "},"
+        "\"updates\":{\"identifier\":\"new\",\"attrs\":{\"a\":\"b\"}}},"
+        "{\"action\":1,\"selector\":{\"matchType\":\"EXACT\"}}]}";
+    Pol__Policy *p = NULL;
+
+    assert_null(policy_from_json(text, strlen(text), &a, &p));
+    assert_int_equal(p->n_rules, 2);
+    assert_int_equal(p->rules[0]->action, POL__ACTION__CONVERT);
+    assert_int_equal(p->rules[0]->selector->match_type, POL__MATCH_TYPE__REGEX);
+    assert_int_equal(p->rules[0]->selector->constraints[0]->condition, POL__ATTR_MATCH__MATCHES);
+    assert_string_equal(p->rules[0]->updates->attrs[0]->value, "b");
+    assert_int_equal(p->rules[1]->action, POL__ACTION__DENY);
+    assert_int_equal(p->rules[1]->selector->match_type, POL__MATCH_TYPE__EXACT);
+    json("{}", "");
+    json("[]", "policy is not an object");
+    json("{\"rules\":[{\"action\":\"DENIED\",\"selector\":{}}]}",
+         "rule 1: action: none of ALLOW, DENY, CONVERT");
+    json("{\"rules\":[{\"selector\":{}},{\"selector\":{\"identifer\":\"x\"}}]}",
+         "rule 2: selector: unknown key \"identifer\"");
+    json("{\"rules\":[{\"action\":\"DENY\"}]}", "invalid nil selector in policy");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_decisions),
-        cmocka_unit_test(test_conversions),
-        cmocka_unit_test(test_definition),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_decisions),  cmocka_unit_test(test_conversions),
+        cmocka_unit_test(test_definition), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_json),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from harness import equal
+from harness import equal, own
 from test_remote import serve
 
 BUSYBOX = "docker-image://docker.io/library/busybox:latest"
@@ -119,3 +119,22 @@ def test_policy_rego(w):
     finally:
         server.shutdown()
         server.server_close()
+
+
+@own
+def test_policy_of_the_configuration(w):
+    """It holds for every build, whatever the build's own rules allow; a file that is not understood stops the start."""
+    f = rules(w, rule("DENY", "docker-image://docker.io/library/alpine*"))
+    config = w.folder("config")
+    (config / "daemon.json").write_text(json.dumps({"builder": {"sourcePolicy": str(f)}}))
+    (config / "buildkitd.toml").write_text(f'sourcePolicy = "{f}"\n')
+    for face, d in (("dockerd", w.daemon("--config-file", config / "daemon.json")),
+                    ("buildkitd", w.daemon("--config", config / "buildkitd.toml", name="buildkitd"))):
+        for image in ("alpine", "scratch"):
+            c = w.context(f"FROM {image}\nCOPY Dockerfile /\n")
+            r = d.buildctl("build", "--frontend", "dockerfile.v0", "--local", f"context={c}", "--local", f"dockerfile={c}",
+                           "--source-policy-file", rules(w, rule("ALLOW", "*")))
+            if image == "alpine":
+                r.fails("docker.io/library/alpine:latest\" denied by policy")
+            else:
+                r.ok()
