@@ -300,7 +300,7 @@ static struct error *make_key(const struct node *n, enum key_kind kind, bool *re
 static struct error *make_chain_key(const struct node *n, enum key_kind kind, node_key ret)
 {
     CLEANUP(buf_deinit) struct buf preimage = { 0 };
-    bool imported, unused;
+    bool imported, unused = false;
 
     TRY(solver_imported(n->solver, &imported));
     if (!imported && n->caches.len == 0)
