@@ -9,6 +9,7 @@
 #include "base/rune.h"
 #include "buildkit/builder.h"
 #include "engine/engine.h"
+#include "engine/uploads.h"
 #include "op/upload.h"
 #include "oci/reference.h"
 #include "task/task.h"
@@ -224,17 +225,19 @@ static struct error *exporter_query(const struct api_request *r, struct build_qu
  */
 static struct error *context_query(struct api_request *r, struct build_query *b)
 {
-    const char *remote = api_query(r, "remote");
+    const char *remote = api_query(r, "remote"), *id = api_query(r, "buildid");
+    bool separate = remote != NULL && streq(remote, "upload-request") && id != NULL && id[0] != '\0';
 
     if (remote != NULL && streq(remote, "client-session"))
         return NULL;
-    if (remote != NULL && str_has_prefix(remote, "upload-request"))
-        return err_new(ERR_UNIMPLEMENTED, "upload-request contexts are not supported yet");
-    if (remote != NULL && remote[0] != '\0') {
+    if (remote != NULL && remote[0] != '\0' && !separate) {
         strmap_set(&b->attrs, "context", remote);
         return NULL;
     }
-    TRY(upload_receive(r->engine->store, r->http->body, &b->upload));
+    if (separate)
+        TRY(uploads_take(r->engine->uploads, id, &b->upload));
+    else
+        TRY(upload_receive(r->engine->store, r->http->body, &b->upload));
     strmap_set(&b->attrs, "context", upload_url(b->upload));
     return NULL;
 }
@@ -373,12 +376,17 @@ static struct error *build_v2(struct api_request *r)
     CLEANUP(build_query_deinit) struct build_query b = { 0 };
     CLEANUP(map_deinit) struct map response = { 0 };
     const char *session = api_query(r, "session"), *id = api_query(r, "buildid");
+    const char *for_build = id == NULL ? NULL : str_skip_prefix(id, "upload-request:");
     struct build_exporter exporter, inline_cache;
     struct map no_attrs = { 0 };
     struct error *e;
     char ref[26];
 
     strmap_init(&response);
+    if (for_build != NULL) {
+        TRY(uploads_bring(r->engine->uploads, for_build, r->engine->store, r->http->body));
+        return api_reply_empty(r, 200);
+    }
     TRY(parse_build_query(r, &b));
     random_id(ref, 25);
     exporter = (struct build_exporter){ .type = b.exporter, .attrs = &b.exporter_attrs };

@@ -101,20 +101,21 @@ static void cache_imports_of(const Bk__CacheOptions *c, struct cache_imports *l)
 }
 
 /* With its caches; they live as long as the call. */
-static struct error *build_cached(struct builder *b, const Bk__CacheOptions *c, struct build_request *r,
-                                  struct map *response)
+static struct error *build_cached(struct builder *b, const Bk__CacheOptions *c,
+                                  const struct build_request *request, struct map *response)
 {
+    struct build_request r = *request;
     CLEANUP(freep) struct build_exporter *exports = xcalloc(c->n_exports + 1, sizeof(*exports));
     CLEANUP(freep) struct map *attrs = xcalloc(c->n_exports + 1, sizeof(*attrs));
     CLEANUP(cache_imports_deinit) struct cache_imports imports = { 0 };
 
-    r->cache_exports = exports;
-    r->cache_export_count = cache_exports_of(c, exports, attrs);
+    r.cache_exports = exports;
+    r.cache_export_count = cache_exports_of(c, exports, attrs);
     cache_imports_of(c, &imports);
-    r->cache_imports = &imports;
-    struct error *e = builder_build(b, r, response);
+    r.cache_imports = &imports;
+    struct error *e = builder_build(b, &r, response);
 
-    for (size_t i = 0; i < r->cache_export_count; i++)
+    for (size_t i = 0; i < r.cache_export_count; i++)
         map_deinit(&attrs[i]);
     return e;
 }

@@ -2,6 +2,8 @@
 /* engine.c - opens the rooms in order, closes them in reverse */
 #include "engine/engine.h"
 
+#include "engine/uploads.h"
+
 #include "base/bytes.h"
 #include "base/log.h"
 #include "container/container.h"
@@ -74,6 +76,7 @@ static struct error *open_rooms(struct engine *e)
     e->sessions = session_manager_new();
     e->registry = registry_new(&c->registry);
     e->events = events_new();
+    e->uploads = uploads_new();
     TRY(open_builder(e));
     return c->buildkitd ? NULL : engine_open_containers(e);
 }
@@ -126,6 +129,7 @@ void engine_close(struct engine *e)
     if (e->runner != NULL)
         runner_free(e->runner);
     events_free(e->events);
+    uploads_free(e->uploads);
     if (e->store != NULL)
         store_close(e->store);
     free(e->id);

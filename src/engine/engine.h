@@ -46,6 +46,7 @@ struct engine {
     struct builder_config builder_config;
     struct builder *builder;
     struct events *events;
+    struct uploads *uploads;               /* contexts on their way to POST /build */
     struct containers *containers;         /* NULL as buildkitd */
     struct container_room *container_room; /* what `containers` borrows */
     char *id;                              /* of the daemon, kept in the store */

@@ -235,8 +235,8 @@ static void test_json(void **state)
     json("[]", "policy is not an object");
     json("{\"rules\":[{\"action\":\"DENIED\",\"selector\":{}}]}",
          "rule 1: action: none of ALLOW, DENY, CONVERT");
-    json("{\"rules\":[{\"selector\":{}},{\"selector\":{\"identifer\":\"x\"}}]}",
-         "rule 2: selector: unknown key \"identifer\"");
+    json("{\"rules\":[{\"selector\":{}},{\"selector\":{\"name\":\"x\"}}]}",
+         "rule 2: selector: unknown key \"name\"");
     json("{\"rules\":[{\"action\":\"DENY\"}]}", "invalid nil selector in policy");
 }
 

@@ -2,7 +2,7 @@
 """docker build, end to end, through every door."""
 import json
 
-from harness import TOP, check, contains, equal, go_program, run
+from harness import TOP, check, contains, equal, go_program, run, tar_of
 
 
 def test_first_build(w):
@@ -15,6 +15,16 @@ def test_first_build(w):
     r = d.docker("build", "--progress=plain", "-t", "t1", c).ok()
     contains(r.err, "CACHED")
     check("DONE" in r.err and "RUN echo hello" in r.err, r.err)
+
+
+def test_docker20_stdin(w):
+    """It sends what comes on standard input by a request of its own."""
+    d = w.shared()
+    archive = tar_of([("Dockerfile", "f", 0o644, 0, 0, b"FROM busybox\nCOPY a /b\n"), ("a", "f", 0o644, 0, 0, b"from a tar\n")])
+    d.docker20("build", "-t", "piped", "-", stdin=archive).ok()
+    equal(d.docker20("run", "--rm", "piped", "cat", "/b").ok().out, "from a tar\n", "output")
+    d.docker20("build", "-t", "text", "-", stdin=b"FROM busybox\nRUN echo text > /t\n").ok()
+    equal(d.docker20("run", "--rm", "text", "cat", "/t").ok().out, "text\n", "output")
 
 
 def test_docker20(w):

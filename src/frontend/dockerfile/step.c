@@ -122,7 +122,7 @@ char *step_text(const struct words_options *words, const char *code, const struc
     len = strcspn(text, " ");
     keyword = xstrndup(text, len);
     upper = str_upper(keyword);
-    return streq(upper, keyword) ? TAKE(text) : xasprintf("%s%s", upper, text + len);
+    return xasprintf("%s%s", upper, text + len);
 }
 
 void options_locate(struct convert *c, struct llb_options *o, struct df_lines lines)

@@ -121,7 +121,7 @@ static void dump_number(const char *before, bool set, uint32_t n)
         p("%s-", before);
 }
 
-static void dump_mount(const struct run_mount *m, bool full)
+static void dump_mount(const struct mount_flag *m, bool full)
 {
     static const char *const types[] = { "bind", "cache", "tmpfs", "secret", "ssh" };
     static const char *const sharings[] = { "", "shared", "private", "locked" };
