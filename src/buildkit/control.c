@@ -222,11 +222,14 @@ static struct error *status(struct rpc_call *call, void *ctx)
 
     TRY(rpc_recv_one(call, &bk__status_request__descriptor, &a, &q));
     TRY(send_timestamp(call));
-    e = history_open_log(b->history, q->ref, &log);
-    if (e == NULL)
-        return replay(call, log);
-    err_free(e);
-    TRY(builder_progress(b, q->ref, &p));
+    p = live_progress(b, q->ref); /* first: nothing of it waits for other builds */
+    if (p == NULL) {
+        e = history_open_log(b->history, q->ref, &log);
+        if (e == NULL)
+            return replay(call, log);
+        err_free(e);
+        TRY(builder_progress(b, q->ref, &p));
+    }
     e = builder_follow(p, send_batch, call);
     progress_unref(p);
     return e;

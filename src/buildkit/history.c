@@ -486,13 +486,16 @@ struct error *history_open_log(struct history *h, const char *ref, struct stream
 {
     struct digest d = { "" };
     struct history_record *r;
+    int waited = 0;
 
-    TRY(wait_endings(h));
     mutex_lock(&h->lock);
-    r = find_locked(h, ref);
+    while ((r = find_locked(h, ref)) != NULL && r->ending != 0 && waited == 0)
+        waited = cond_wait(&h->news, &h->lock);
     if (r != NULL && r->completed_ns != 0)
         d = r->log.digest;
     mutex_unlock(&h->lock);
+    if (waited < 0)
+        return task_error(waited, "wait for the record of build %s", ref);
     if (d.s[0] == '\0')
         return err_new(ERR_NOT_FOUND, "no such job %s", ref);
     return blob_open_at(h, &d, NULL, ret);

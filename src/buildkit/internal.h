@@ -68,9 +68,9 @@ struct ended_build {
 struct builder {
     const struct builder_config *config;
     struct mutex lock;
-    struct cond changed; /* a build came or went */
-    struct ptrv live;    /* struct build */
-    struct ended_build ended[32];
+    struct cond changed;           /* a build came or went */
+    struct ptrv live;              /* struct build */
+    struct ended_build ended[256]; /* as many as one connection has calls under way */
     size_t ended_at;
     uint64_t ended_count;       /* builds that hold nothing any more; builder_await_ended() */
     struct producer *producers; /* of the live builds */
@@ -93,6 +93,8 @@ struct error *build_find(struct builder *b, const char *ref, int64_t timeout_ns,
                          struct build **ret) MUST_CHECK;
 void build_put(struct build *u);
 void build_putp(struct build **u);
+/* The events of a build that runs or has just ended, a reference; NULL: there is none. */
+struct progress *live_progress(struct builder *b, const char *ref);
 void live_add(struct build *u);
 /* Take it off the list, cancel calls that still use it, and wait for them; its events stay for a while. */
 void live_remove(struct build *u);

@@ -85,6 +85,7 @@ static void keep_ended_locked(struct builder *b, const char *ref, struct progres
 {
     struct ended_build *slot = &b->ended[b->ended_at++ % ARRAY_LEN(b->ended)];
 
+    (void)find_ended_locked(b, ""); /* forgets the old ones on its way */
     drop_ended(slot);
     *slot = (struct ended_build){ xstrdup(ref), p, monotonic_ns() };
 }
@@ -117,7 +118,6 @@ void live_remove(struct build *u)
     shield_end(&shield);
 }
 
-/* The events of a build that runs or has just ended; NULL: there is none. */
 static struct progress *events_locked(struct builder *b, const char *ref)
 {
     struct build *u = find_locked(b, ref);
@@ -141,6 +141,16 @@ void live_refused(struct builder *b, const char *ref)
     mutex_unlock(&b->lock);
     progress_unref(known);
     progress_unref(p);
+}
+
+struct progress *live_progress(struct builder *b, const char *ref)
+{
+    struct progress *p;
+
+    mutex_lock(&b->lock);
+    p = events_locked(b, ref);
+    mutex_unlock(&b->lock);
+    return p;
 }
 
 struct error *builder_progress(struct builder *b, const char *ref, struct progress **ret)
