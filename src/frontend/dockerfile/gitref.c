@@ -340,22 +340,18 @@ static bool all_of(const char *s, size_t len, const char *extra)
 /* user@host:path[?query][#fragment] */
 static struct error *from_scp(const char *s, struct git_ref *g, bool *ret_is_git)
 {
-    CLEANUP(freep) char *fragment = NULL, *query = NULL, *head = NULL, *path = NULL;
-    const char *at = strchr(s, '@'), *colon = at != NULL ? strchr(at, ':') : NULL;
+    CLEANUP(freep) char *fragment = NULL, *query = NULL, *path = NULL;
+    const char *at = strchr(s, '@'), *colon = at != NULL ? strchr(at, ':') : NULL, *end;
 
     if (colon == NULL || strchr(s, '\n') != NULL || !all_of(s, (size_t)(at - s), "-_") ||
         !all_of(at + 1, (size_t)(colon - at - 1), "-."))
         return NULL;
-    head = cut(colon + 1, '?', &query);
-    if (query != NULL) {
-        char *whole = TAKE(query);
-
-        query = cut(whole, '#', &fragment);
-        free(whole);
-        path = TAKE(head);
-    } else {
-        path = cut(head, '#', &fragment);
-    }
+    end = colon + 1 + strcspn(colon + 1, "?#"); /* the first of the two ends the path */
+    path = xstrndup(colon + 1, (size_t)(end - colon - 1));
+    if (*end == '?')
+        query = cut(end + 1, '#', &fragment);
+    else if (*end == '#')
+        fragment = xstrdup(end + 1);
     init(g);
     g->scheme = xstrdup("ssh");
     g->host = xstrndup(at + 1, (size_t)(colon - at - 1));
