@@ -242,13 +242,7 @@ static struct error *run_exports(struct build *u, const struct build_request *r,
         else if (e == NULL)
             e = group_spawn(&g, "export", export_run, &tasks[i]);
     }
-    if (e != NULL)
-        group_cancel(&g);
-    struct error *joined = group_join(&g);
-    if (e == NULL)
-        e = joined;
-    else
-        err_free(joined);
+    e = group_finish(&g, e);
     for (size_t i = 0; i < l->len; i++) {
         if (e == NULL)
             strmap_copy(response, &tasks[i].response);

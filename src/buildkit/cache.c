@@ -245,14 +245,7 @@ static struct error *run_all(struct cache_task *tasks, size_t count)
     group_open(&g, 0);
     for (size_t i = 0; e == NULL && i < count; i++)
         e = group_spawn(&g, "export-cache", cache_main, &tasks[i]);
-    if (e != NULL)
-        group_cancel(&g);
-    struct error *joined = group_join(&g);
-
-    if (e == NULL)
-        return joined;
-    err_free(joined);
-    return e;
+    return group_finish(&g, e);
 }
 
 struct error *export_caches(const struct cache_exporter_list *l, const struct frontend_result *res,

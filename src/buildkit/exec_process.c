@@ -11,6 +11,7 @@
 
 #include "base/limits.h"
 #include "run/signals.h"
+#include "io/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -290,22 +291,6 @@ static ssize_t take_input(struct exec_process *p, char *chunk)
     return r < 0 ? r : n;
 }
 
-static int write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        int r = n < 0 && errno == EAGAIN ? task_wait_fd(fd, POLLOUT) : 0;
-
-        if (r < 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-            return r < 0 ? r : -errno;
-        if (n > 0) {
-            data += n;
-            len -= (size_t)n;
-        }
-    }
-    return 0;
-}
-
 struct input {
     struct exec_process *process;
     int fd; /* owned */
@@ -319,7 +304,7 @@ static struct error *forward_input(void *arg)
     CLEANUP(freep) char *chunk = xmalloc(CHUNK);
     ssize_t n;
 
-    while ((n = take_input(p, chunk)) > 0 && write_all(in->fd, chunk, (size_t)n) == 0)
+    while ((n = take_input(p, chunk)) > 0 && fd_write_all(in->fd, chunk, (size_t)n) == 0)
         continue;
     close(in->fd);
     free(in);

@@ -16,6 +16,7 @@
 #include "container/detach.h"
 #include "container/internal.h"
 #include "container/shape.h"
+#include "io/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -560,21 +561,6 @@ static void leave(struct exec *x)
     mutex_unlock(&x->lock);
 }
 
-static int write_all(int fd, const struct buf *data)
-{
-    for (size_t done = 0; done < data->len;) {
-        int r = task_wait_fd(fd, POLLOUT);
-        ssize_t n = r < 0 ? r : write(fd, data->data + done, data->len - done);
-
-        if (r < 0)
-            return r;
-        if (n < 0 && errno != EINTR && errno != EAGAIN)
-            return -errno;
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return 0;
-}
-
 static int borrow_stdin(struct exec *x)
 {
     mutex_lock(&x->lock);
@@ -606,7 +592,7 @@ static struct error *receive_input(void *arg)
             in->detached = detach_keys_filter(&in->keys, (const uint8_t *)chunk, (size_t)n, &data);
         else
             buf_add(&data, chunk, (size_t)n);
-        r = write_all(fd, &data);
+        r = fd_write_all(fd, data.data, data.len);
     }
     if (in->detached)
         leave(x);

@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "container/shape.h"
+#include "io/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -195,28 +196,13 @@ static void return_stdin(struct container *ct, int fd)
     mutex_unlock(&ct->lock);
 }
 
-static int write_all(int fd, const struct buf *data)
-{
-    for (size_t done = 0; done < data->len;) {
-        int r = task_wait_fd(fd, POLLOUT);
-        ssize_t n = r < 0 ? r : write(fd, data->data + done, data->len - done);
-
-        if (r < 0)
-            return r;
-        if (n < 0 && errno != EINTR && errno != EAGAIN)
-            return -errno;
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return 0;
-}
-
 static int write_stdin(struct container *ct, const struct attachment *a, const struct buf *data)
 {
     int fd = borrow_stdin(ct, a);
 
     if (fd < 0)
         return fd;
-    int r = write_all(fd, data);
+    int r = fd_write_all(fd, data->data, data->len);
     return_stdin(ct, fd);
     return r;
 }

@@ -170,17 +170,6 @@ static struct error *add_download(struct copy *x, const char *url)
  * -----------------------------------------------------------------------------------------------------------------
  */
 
-static bool has_wildcards(const char *s)
-{
-    for (; *s != '\0'; s++) {
-        if (strchr("*?[", *s) != NULL)
-            return true;
-        if (*s == '\\' && *++s == '\0')
-            break;
-    }
-    return false;
-}
-
 static struct error *not_found(const struct copy *x, const char *path)
 {
     bool from = *x->args->from != '\0';
@@ -215,7 +204,7 @@ static struct error *add_path(struct copy *x, const char *given)
     TRY(ospath_normalize("/", given, "linux", false, &path));
     s = add_source(x);
     s->path = llb_strdup(x->b, path);
-    if (!has_wildcards(path))
+    if (!path_has_wildcard(path, strlen(path)))
         return hash_one(x, path, shown);
     TRY(copy_matches(x->root, path, true, &matches));
     for (size_t i = 0; i < matches.len; i++)

@@ -52,14 +52,8 @@ static struct error *for_each_layer(size_t count, struct error *(*fn)(void *ctx,
     group_open(&g, 0);
     for (size_t i = 0; e == NULL && i < MIN(count, (size_t)LIMIT_COMPRESS_TASKS); i++)
         e = group_spawn(&g, "export layers", work_task, &w);
-    if (e != NULL)
-        group_cancel(&g);
-    struct error *joined = group_join(&g);
-
+    e = group_finish(&g, e);
     mutex_deinit(&w.lock);
-    if (e == NULL)
-        return joined;
-    err_free(joined);
     return e;
 }
 

@@ -98,14 +98,7 @@ static struct error *compress_layers(struct one_layer *layers, size_t n)
             if (media_type_is_layer(layers[i].have.media_type) &&
                 compression_of_media_type(layers[i].have.media_type) == COMPRESSION_NONE)
                 e = group_spawn(&g, "compress layer", compress_layer, &layers[i]);
-        if (e != NULL)
-            group_cancel(&g);
-        struct error *joined = group_join(&g);
-
-        if (e == NULL)
-            e = joined;
-        else
-            err_free(joined);
+        e = group_finish(&g, e);
     }
     return e;
 }

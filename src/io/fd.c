@@ -19,6 +19,19 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+int fd_write_all(int fd, const void *data, size_t len)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t n = write(fd, (const char *)data + done, len - done);
+        int r = n < 0 && errno == EAGAIN ? task_wait_fd(fd, POLLOUT) : 0;
+
+        if (r < 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+            return r < 0 ? r : -errno;
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
 struct fd_stream {
     struct stream base;
     int read_fd, write_fd; /* may be the same */

@@ -239,6 +239,17 @@ static int match_pattern(const char *pattern, const char *name, bool check_rest)
     return match && *name == '\0';
 }
 
+bool path_has_wildcard(const char *s, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (s[i] == '\\')
+            i++;
+        else if (s[i] == '*' || s[i] == '?' || s[i] == '[')
+            return true;
+    }
+    return false;
+}
+
 int path_match(const char *pattern, const char *name)
 {
     return match_pattern(pattern, name, true);

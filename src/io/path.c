@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "base/vec.h"
+#include "io/stream.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -271,21 +272,6 @@ int file_read(const char *path, struct buf *out, size_t limit)
     return fd < 0 ? -errno : read_to_end(fd, out, limit);
 }
 
-static int write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        if (n > 0) {
-            data += n;
-            len -= (size_t)n;
-        }
-    }
-    return 0;
-}
-
 static int sync_dir(int dir_fd)
 {
     CLEANUP(closep)
@@ -304,7 +290,7 @@ int file_write_atomic(int dir_fd, const char *name, const void *data, size_t len
 
     if (fd < 0)
         return -errno;
-    int r = write_all(fd, data, len);
+    int r = fd_write_all(fd, data, len);
 
     if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0 || renameat(dir_fd, temporary, dir_fd, name) < 0))
         r = -errno;

@@ -42,6 +42,8 @@ char *path_base(const char *path);
 char *path_dir(const char *path);
 /* Go's path.Match on one pattern: 1 match, 0 none, -EINVAL malformed pattern. */
 int path_match(const char *pattern, const char *name);
+/* Do the first `len` bytes have a *, ? or [ that no backslash stands before? */
+bool path_has_wildcard(const char *s, size_t len);
 /* Go's filepath.Match: the same, but what follows the part that does not match is not checked. */
 int path_match_lazy(const char *pattern, const char *name);
 

@@ -68,4 +68,8 @@ struct tls_server_config {
 struct error *stream_tls_server(struct stream *s, const struct tls_server_config *config,
                                 struct stream **ret) MUST_CHECK;
 
+/* Write all of it to a descriptor; where it would block, the task waits.  0 or -errno, -ECANCELED,
+ * -ETIMEDOUT. */
+int fd_write_all(int fd, const void *data, size_t len) MUST_CHECK;
+
 #endif

@@ -826,17 +826,6 @@ struct error *copy_path(int src_root, const char *src, int dst_root, const char 
  * ---------------------------------------------------------------------------------------------------------------
  */
 
-static bool has_wildcard(const char *name, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        if (name[i] == '\\')
-            i++;
-        else if (name[i] == '*' || name[i] == '?' || name[i] == '[')
-            return true;
-    }
-    return false;
-}
-
 static int match_in(int fd, const char *pattern, const char *prefix, struct strv *ret);
 
 /* One name against the pattern's first component; with more components left, what is below it against those.
@@ -893,7 +882,7 @@ struct error *copy_matches(int root, const char *src, bool follow, struct strv *
             strv_add(ret, src);
             return NULL;
         }
-        if (has_wildcard(p, n))
+        if (path_has_wildcard(p, n))
             break;
         p += n;
     }

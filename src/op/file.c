@@ -593,17 +593,6 @@ static struct error *file_text(const struct llb_vertex *v, struct buf *out)
     return NULL;
 }
 
-static bool has_wildcard(const char *s)
-{
-    for (; *s != '\0'; s++) {
-        if (*s == '\\' && s[1] != '\0')
-            s++;
-        else if (*s == '*' || *s == '?' || *s == '[')
-            return true;
-    }
-    return false;
-}
-
 static void select_owner(struct op_input_key *k, const Pb__UserOpt *u, const char *path, size_t input)
 {
     const Pb__NamedUserOpt *n = named(u);
@@ -625,7 +614,7 @@ static struct error *file_input(const struct llb_vertex *v, size_t input, struct
         if (a->action_case == PB__FILE_ACTION__ACTION_COPY && a->secondary_input == (int64_t)input) {
             struct op_selector *s = op_input_key_add(ret, a->copy->src);
 
-            s->wildcard = a->copy->allow_wildcard && has_wildcard(a->copy->src);
+            s->wildcard = a->copy->allow_wildcard && path_has_wildcard(a->copy->src, strlen(a->copy->src));
             s->follow_links = a->copy->follow_symlink;
             pb_to_strv(a->copy->include_patterns, a->copy->n_include_patterns, &s->include);
             pb_to_strv(a->copy->exclude_patterns, a->copy->n_exclude_patterns, &s->exclude);

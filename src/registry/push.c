@@ -424,14 +424,7 @@ struct error *registry_push_blobs(struct registry_push *p)
     group_open(&g, 0);
     for (size_t i = 0; e == NULL && i < workers; i++)
         e = group_spawn(&g, "push blobs", push_worker, p);
-    if (e != NULL)
-        group_cancel(&g);
-    struct error *joined = group_join(&g);
-
-    if (e == NULL)
-        return joined;
-    err_free(joined);
-    return e;
+    return group_finish(&g, e);
 }
 
 /* ---- documents ---- */

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "session/receiver.h"
 #include "task/task.h"
+#include "io/stream.h"
 
 /* ---- packets of ours ---- */
 
@@ -117,26 +118,14 @@ static struct error *make_links(struct receiver *r)
     return NULL;
 }
 
-static struct error *write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-
-        if (n < 0)
-            return err_sys(errno, "failed to write %s", SYNC_METADATA_FILE);
-        data += n;
-        len -= (size_t)n;
-    }
-    return NULL;
-}
-
 static struct error *write_metadata_file(struct receiver *r, struct sync_entry *e)
 {
     TRY_DISK(place_remove(&r->place, e->path), "remove", e->path);
     CLEANUP(closep) int fd = place_create(&r->place, e);
 
     TRY_DISK(fd, "create", e->path);
-    TRY(write_all(fd, buf_str(&r->metadata), r->metadata.len));
+    TRY_SYS(fd_write_all(fd, buf_str(&r->metadata), r->metadata.len), "failed to write %s",
+            SYNC_METADATA_FILE);
     TRY_DISK(place_finish(&r->place, fd, e), "set the metadata of", e->path);
     struct hasher *h = hasher_new();
 

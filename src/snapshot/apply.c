@@ -11,6 +11,7 @@
 #include "io/path.h"
 #include "oci/tar.h"
 #include "task/task.h"
+#include "io/stream.h"
 
 #define CHUNK (256 * KIB)
 #define WHITEOUT ".wh."
@@ -193,20 +194,6 @@ static int set_metadata(int dir_fd, const char *base, const struct tar_entry *e,
 /* ---- entries ---------------------------------------------------------------------------------------------
  */
 
-static int write_all(int fd, const char *p, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, p, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        p += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 static int write_content(struct apply *a, int fd, const struct tar_entry *e)
 {
     bool holes = false;
@@ -220,7 +207,7 @@ static int write_content(struct apply *a, int fd, const struct tar_entry *e)
         ssize_t n = tar_reader_read(a->tar, a->chunk, CHUNK);
         if (n <= 0)
             return n < 0 ? (int)n : holes && ftruncate(fd, e->size) < 0 ? -errno : 0;
-        int r = write_all(fd, a->chunk, (size_t)n);
+        int r = fd_write_all(fd, a->chunk, (size_t)n);
         if (r == 0)
             r = task_check_sys();
         if (r < 0)

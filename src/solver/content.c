@@ -277,17 +277,6 @@ static struct error *visit(void *ctx, const struct content_entry *e, bool *skip)
     return selected(s, e);
 }
 
-static bool has_wildcard(const char *name, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        if (name[i] == '\\')
-            i++;
-        else if (name[i] == '*' || name[i] == '?' || name[i] == '[')
-            return true;
-    }
-    return false;
-}
-
 /* Split before the first component with a wildcard: "/a/b" and "*.c/d"; "" when there is none. */
 static char *split_wildcard(const char *path, const char **ret_wild)
 {
@@ -298,7 +287,7 @@ static char *split_wildcard(const char *path, const char **ret_wild)
 
         p += strspn(p, "/");
         n = strcspn(p, "/");
-        if (*p == '\0' || has_wildcard(p, n))
+        if (*p == '\0' || path_has_wildcard(p, n))
             break;
         p += n;
     }

@@ -312,6 +312,19 @@ struct error *group_join(struct group *g)
     return TAKE(g->first_error);
 }
 
+struct error *group_finish(struct group *g, struct error *e)
+{
+    struct error *joined;
+
+    if (e != NULL)
+        group_cancel(g);
+    joined = group_join(g);
+    if (e == NULL)
+        return joined;
+    err_free(joined);
+    return e;
+}
+
 void group_deinit(struct group *g)
 {
     if (!g->open)

@@ -100,6 +100,9 @@ void group_cancel(struct group *g);
 /* Wait for all children (not cut short by cancellation: children see it and end).  Returns the first error.
  * Closes the group. */
 struct error *group_join(struct group *g) MUST_CHECK;
+/* End it with what the opener itself met (taken; NULL: nothing): an error cancels the children and is what is
+ * returned. */
+struct error *group_finish(struct group *g, struct error *e) MUST_CHECK;
 /* Cleanup attribute: cancels, joins, drops errors; nothing on a joined group. */
 void group_deinit(struct group *g);
 size_t group_live(struct group *g);

@@ -7,6 +7,7 @@
 #include "frontend/dockerfile/ospath.h"
 #include "frontend/dockerfile/remote_context.h"
 #include "llb/gopath.h"
+#include "io/path.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -229,17 +230,6 @@ static struct error *add_url(struct copy *x, const char *src)
     return NULL;
 }
 
-static bool has_wildcards(const char *s)
-{
-    for (; *s != '\0'; s++) {
-        if (strchr("*?[", *s) != NULL)
-            return true;
-        if (*s == '\\' && *++s == '\0')
-            break;
-    }
-    return false;
-}
-
 /* --parents: "a/./b/c" copies b/c from a; without the pivot everything from the root. */
 static struct error *split_parents(const struct copy *x, const char *src, char **ret_src,
                                    struct strv *include, struct strv *required)
@@ -252,7 +242,7 @@ static struct error *split_parents(const struct copy *x, const char *src, char *
                  "removing drive letter"));
     strv_add(include, *pattern == '/' ? pattern + 1 : pattern);
     /* A plain path must exist; a pattern may match nothing. */
-    if (!has_wildcards(dir) && !has_wildcards(pattern)) {
+    if (!path_has_wildcard(dir, strlen(dir)) && !path_has_wildcard(pattern, strlen(pattern))) {
         char *normal;
 
         path = gopath_join(dir, pattern);
