@@ -367,13 +367,7 @@ struct error *sync_send(struct rpc_call *c, const struct sync_tree *trees, size_
 
     if (e == NULL)
         e = group_spawn(&g, "sync writer", writer, &s);
-    if (e != NULL)
-        group_cancel(&g);
-    struct error *why = group_join(&g);
-
+    e = group_finish(&g, e);
     sender_deinit(&s);
-    if (e == NULL)
-        return why;
-    err_free(why);
     return e;
 }

@@ -319,8 +319,11 @@ struct error *group_finish(struct group *g, struct error *e)
     if (e != NULL)
         group_cancel(g);
     joined = group_join(g);
-    if (e == NULL)
+    if (e == NULL ||
+        (joined != NULL && err_is(e, ERR_CANCELLED))) { /* a child's failure cancelled the opener's spawn */
+        err_free(e);
         return joined;
+    }
     err_free(joined);
     return e;
 }

@@ -101,7 +101,7 @@ void group_cancel(struct group *g);
  * Closes the group. */
 struct error *group_join(struct group *g) MUST_CHECK;
 /* End it with what the opener itself met (taken; NULL: nothing): an error cancels the children and is what is
- * returned. */
+ * returned, but for a cancellation that a failing child brought about: then it is the child's. */
 struct error *group_finish(struct group *g, struct error *e) MUST_CHECK;
 /* Cleanup attribute: cancels, joins, drops errors; nothing on a joined group. */
 void group_deinit(struct group *g);
