@@ -110,8 +110,10 @@ static struct error *run_frontend(struct build *u, const struct build_request *r
         frontend_result_add_ref(&u->result, NULL, ref);
         return NULL;
     }
-    if (r->frontend == NULL || r->frontend[0] == '\0')
+    if (u->driven)
         return gateway_wait(&u->gateway, &u->result);
+    if (r->frontend == NULL || r->frontend[0] == '\0')
+        return NULL; /* scratch: a result of nothing */
     return u->root.bridge.ops->solve_frontend(&u->root.bridge, r->frontend, r->frontend_attrs,
                                               r->frontend_inputs, &u->result);
 }
@@ -376,7 +378,7 @@ static struct error *open_build(struct builder *b, const struct build_request *r
 
     TRY(lease_open(b->config->store, &u->lease));
     TRY(job_open(b->config->solver, &o, &u->job));
-    u->driven = (r->frontend == NULL || r->frontend[0] == '\0') && llb_def_is_scratch(r->definition);
+    u->driven = (r->frontend == NULL || r->frontend[0] == '\0') && r->definition == NULL;
     return NULL;
 }
 

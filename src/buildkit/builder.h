@@ -75,7 +75,7 @@ struct build_request {
     const char *session_id;
     const char *frontend; /* "" and no definition: the client drives the build through the bridge and ends it
                              with Return */
-    struct llb_def *definition;        /* borrowed; NULL: none */
+    struct llb_def *definition;        /* borrowed; NULL: none, which is not an empty one: that is scratch */
     const struct map *frontend_attrs;  /* string map */
     const struct map *frontend_inputs; /* name -> struct llb_def * */
     const struct build_exporter *exporters;

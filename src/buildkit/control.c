@@ -140,7 +140,8 @@ static struct error *solve_request(struct builder *b, const Bk__SolveRequest *q,
     TRY(inputs_from_entries(q->frontend_inputs, q->n_frontend_inputs, &inputs));
     strmap_from_entries(q->frontend_attrs, q->n_frontend_attrs, &attrs);
     pb_to_strv(q->entitlements, q->n_entitlements, &entitlements);
-    r.definition = def;
+    r.definition =
+        q->definition == NULL ? NULL : def; /* an empty one is scratch, none leaves the build to a client */
     r.frontend_attrs = &attrs;
     r.frontend_inputs = &inputs;
     r.entitlements = &entitlements;
