@@ -131,6 +131,16 @@ void ptrv_remove(struct ptrv *p, size_t index)
     p->len--;
 }
 
+void ptrv_drop(struct ptrv *p, const void *item)
+{
+    for (size_t i = p->len; i-- > 0;) {
+        if (p->v[i] == item) {
+            ptrv_remove(p, i);
+            return;
+        }
+    }
+}
+
 /*
  * ---- maps ----
  *

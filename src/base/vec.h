@@ -39,6 +39,7 @@ struct ptrv {
 void ptrv_deinit(struct ptrv *p); /* frees the vector, not what it points to */
 void ptrv_add(struct ptrv *p, void *item);
 void ptrv_remove(struct ptrv *p, size_t index);
+void ptrv_drop(struct ptrv *p, const void *item); /* the last entry that is `item`, if any */
 
 /* Map from string to pointer, in insertion order: entries[0..len). A removed entry closes the gap. */
 struct map_entry {

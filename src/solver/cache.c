@@ -53,16 +53,6 @@ struct remote_cache *remote_cache_ref(struct remote_cache *c)
     return c;
 }
 
-static void drop(struct ptrv *p, const void *item)
-{
-    for (size_t i = 0; i < p->len; i++) {
-        if (p->v[i] == item) {
-            ptrv_remove(p, i);
-            return;
-        }
-    }
-}
-
 /* The last reference of one that others may find goes under the lock. */
 static bool last_reference(struct remote_cache *c)
 {
@@ -74,7 +64,7 @@ static bool last_reference(struct remote_cache *c)
     bool last = atomic_fetch_sub(&c->refs, 1) == 1;
 
     if (last)
-        drop(&s->caches, c);
+        ptrv_drop(&s->caches, c);
     mutex_unlock(&s->lock);
     return last;
 }

@@ -223,7 +223,47 @@ struct job {
     struct ptrv ending; /* nodes that only this job, now closing, holds */
 };
 
+/* ---- node.c ---- */
+/* Find or make the nodes of r's graph, inputs first, and attach them to r's job. */
+struct error *ref_make_nodes_locked(struct ref *r) MUST_CHECK;
+/* Out of all tables; the memory is freed later (node_free), without the lock. */
+void node_unlink_locked(struct node *n);
+void node_free(struct node *n);
+
 /* ---- schedule.c ---- */
+void node_list_push(struct node_list *l, struct node *n);
+void node_list_remove(struct node *n);     /* from the queue that it stands in, if any */
+bool node_wanted(const struct node *n);    /* by a solve, or by those that joined its run */
+void node_activate_locked(struct node *n); /* an idle one that somebody wants: begin */
+void node_enqueue_locked(
+    struct node *n); /* its stage can begin: as soon as somebody has time, or a slot is free */
+void node_retire_locked(struct node *n); /* nothing happens when somebody still wants it */
+/* Nobody works on it any more.  What it was keyed by stays: whatever stands above it may be reading that. */
+void node_let_go_locked(struct node *n);
+void node_show_inputs_locked(struct node *n); /* as cached: they are about to be used */
+/* Look up the first node that is ready, whosever it is.  There is one. */
+void solver_look_up_locked(struct solver *s);
+
+/* ---- inputs.c ---- */
+void node_done_locked(struct node *n);    /* it has its results: so it is told to those that wait */
+void node_promise_locked(struct node *n); /* it is keyed; its result is in another cache */
+/* It and all that need it have failed, for the error of `vertex`; n->error is set. */
+void node_fail_locked(struct node *n, struct digest vertex);
+void node_force_locked(struct node *n); /* somebody needs its result */
+/* A miss: on to the stage after this one, when the results that it reads are here. */
+void node_advance_locked(struct node *n);
+enum node_stage node_stage_after(const struct node *n); /* a miss */
+
+/* ---- join.c ---- */
+/* A node that missed and has its inputs: it runs, joins an equal run, or looks again for one that just ended.
+ */
+void run_begin_locked(struct node *n);
+void run_leave_locked(struct node *n); /* nobody can join it any more; nothing happens when it does not run */
+void run_note_finished_locked(const struct node *n);
+/* Those that joined it get its result or its error `e`; `again`: they run themselves. */
+void run_release_followers_locked(struct node *n, const struct error *e, bool again);
+
+/* ---- demand.c ---- */
 /* Attach r's nodes to its job and ask for all of them; leave takes it back. */
 struct error *demand_enter_locked(struct demand *d, struct ref *r) MUST_CHECK;
 void demand_leave_locked(struct demand *d, struct ref *r);
@@ -231,12 +271,13 @@ void demand_leave_locked(struct demand *d, struct ref *r);
 int demand_wait_locked(struct demand *d) MUST_CHECK;
 /* A lazy one: until all nodes of r are keyed, at one moment. */
 struct error *demand_wait_keyed_locked(struct demand *d, struct ref *r) MUST_CHECK;
+void demand_wake_one_locked(struct solver *s); /* one that sleeps: something is ready */
+void demand_wake_locked(struct node *n);       /* those whose head it is */
+
+/* ---- detach.c ---- */
 /* Let go of the job's nodes; those that nobody else holds are freed when this returns (what is at work is
  * waited for). */
 void job_detach(struct job *j);
-
-void node_list_push(struct node_list *l, struct node *n);
-void node_list_remove(struct node *n); /* from the queue that it stands in, if any */
 
 /* ---- slots.c ---- */
 void slots_queue_locked(struct node *n); /* n->stage says for which kind */
