@@ -101,6 +101,8 @@ static struct error *run_frontend(struct build *u, const struct build_request *r
         if (r->frontend != NULL && r->frontend[0] != '\0')
             return err_new(ERR_INVALID, "invalid request: Definition %s with Frontend %s", u->ref,
                            r->frontend);
+        if (r->cache_imports != NULL)
+            u->root.bridge.ops->import_caches(&u->root.bridge, r->cache_imports);
         struct error *e = u->root.bridge.ops->solve(&u->root.bridge, llb_def_ref(r->definition), &ref);
 
         if (e != NULL) {
