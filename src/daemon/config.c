@@ -422,6 +422,13 @@ static void settle_exec_root(struct config *c)
                                                             : path_join(c->data_root, "exec");
 }
 
+/* buildkitd allows devices wherever CDI is on, whatever else its list of entitlements says. */
+static void settle_devices(struct config *c)
+{
+    if (c->face == FACE_BUILDKITD && !c->cdi_disabled && !strv_has(&c->entitlements, "device"))
+        strv_add(&c->entitlements, "device");
+}
+
 /* buildkitd replaces its default list by what is given, dockerd has none to replace. */
 static struct error *settle(struct config *c, const struct flag_state *states, bool from_file)
 {
@@ -433,6 +440,7 @@ static struct error *settle(struct config *c, const struct flag_state *states, b
     if (c->face == FACE_BUILDKITD)
         TRY(settle_keepstorage(c, states));
     settle_exec_root(c);
+    settle_devices(c);
     if (c->data_root[0] == '\0' || c->exec_root[0] == '\0')
         return err_new(ERR_INVALID, "the data root and the exec root must not be empty");
     normalise_hosts(c);

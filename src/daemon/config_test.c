@@ -222,6 +222,10 @@ static void defaults(void **state)
     assert_int_equal(c.face, FACE_BUILDKITD);
     assert_string_equal(c.hosts.v[0], "unix:///run/buildkit/buildkitd.sock");
     assert_string_equal(c.data_root, "/var/lib/buildkit");
+    assert_int_equal(c.entitlements.len, 1);
+    assert_string_equal(c.entitlements.v[0], "device");
+    config_deinit(&c);
+    c = accepted("/usr/bin/buildkitd", NULL, ARGS("--config", "/nonexistent", "--cdi-disabled"));
     assert_int_equal(c.entitlements.len, 0);
     config_deinit(&c);
 }
@@ -255,7 +259,7 @@ static void buildkitd_reads_its_own(void **state)
     assert_true(c.debug);
     assert_string_equal(c.data_root, "/flag");
     assert_string_equal(c.exec_root, "/flag/exec");
-    assert_int_equal(c.entitlements.len, 1);
+    assert_int_equal(c.entitlements.len, 2);
     assert_string_equal(c.entitlements.v[0], "security.insecure");
     assert_int_equal(c.hosts.len, 2);
     assert_int_equal(c.registry_count, 1);

@@ -159,6 +159,15 @@ static void test_shapes(void **state)
     pbw_message(&body, 1, &sub);
     load_one(2, &body, 1, text);
     assert_string_equal(text, "invalid exec op with no mounts");
+    for (uint32_t field = 3; field <= 4; field++) { /* network, security: one more than is known */
+        pbw_str(&sub, 1, "true");
+        pbw_message(&body, 1, &sub);
+        pbw_str(&sub, 3, "/");
+        pbw_message(&body, 2, &sub);
+        pbw_int(&body, field, field == 3 ? 3 : 2);
+        load_one(2, &body, 1, text);
+        assert_string_equal(text, field == 3 ? "unknown network mode 3" : "invalid security mode 2");
+    }
     load_one(4, &body, 1, text);
     assert_string_equal(text, "invalid file op with no actions");
     pbw_int(&sub, 1, 0);

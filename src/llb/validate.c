@@ -26,6 +26,11 @@ static struct error *check_exec(const Pb__Op *op)
         return err_new(ERR_INVALID, "invalid exec op with no args");
     if (x->n_mounts == 0)
         return err_new(ERR_INVALID, "invalid exec op with no mounts");
+    /* What is no known mode must not pass for a harmless one. */
+    if (x->security > PB__SECURITY_MODE__INSECURE)
+        return err_new(ERR_INVALID, "invalid security mode %d", (int)x->security);
+    if (x->network > PB__NET_MODE__NONE)
+        return err_new(ERR_INVALID, "unknown network mode %d", (int)x->network);
     for (size_t i = 0; i < x->n_mounts; i++) {
         TRY(check_mount(x->mounts[i], op->n_inputs));
         root |= streq(x->mounts[i]->dest, "/");
