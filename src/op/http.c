@@ -283,8 +283,11 @@ static struct error *get(const struct op_context *c, struct answer *a)
 
 /* ---- what is known from before: "digest mtime etag" by address and request ---- */
 
-static char *fact_key(const struct op_context *c)
+/* `file`: of the file that is made of the answer, too. A file of another name or mode has to be fetched
+ * anyway, and should not first be told that it has not changed. */
+static char *fact_key(const struct op_context *c, bool file)
 {
+    static const char *const file_attrs[] = { "http.filename", "http.perm", "http.uid", "http.gid" };
     CLEANUP(buf_deinit) struct buf b = { 0 };
 
     for (size_t i = 0; i < c->vertex->op->source->n_attrs; i++) {
@@ -292,6 +295,10 @@ static char *fact_key(const struct op_context *c)
 
         if (str_has_prefix(key, "http.header.") || streq(key, "http.authheadersecret"))
             buf_addf(&b, "%s=%s\n", key, attr(c, key));
+    }
+    for (size_t i = 0; file && i < ARRAY_LEN(file_attrs); i++) {
+        if (*attr(c, file_attrs[i]) != '\0')
+            buf_addf(&b, "%s=%s\n", file_attrs[i], attr(c, file_attrs[i]));
     }
     buf_adds(&b, c->vertex->op->source->identifier);
     struct digest d = digest_of(b.data, b.len);
@@ -301,7 +308,7 @@ static char *fact_key(const struct op_context *c)
 
 static struct error *recall(const struct op_context *c, struct answer *a)
 {
-    CLEANUP(freep) char *key = fact_key(c);
+    CLEANUP(freep) char *key = fact_key(c, true);
     CLEANUP(freep) char *fact = NULL;
     CLEANUP(exchange_closep) struct exchange *x = NULL;
     long long mtime;
@@ -334,7 +341,7 @@ static struct error *recall(const struct op_context *c, struct answer *a)
 
 static struct error *remember(const struct op_context *c, const struct answer *a)
 {
-    CLEANUP(freep) char *key = fact_key(c);
+    CLEANUP(freep) char *key = fact_key(c, true);
     CLEANUP(freep) char *fact = NULL;
 
     if (a->etag == NULL || *a->etag == '\0')
@@ -487,7 +494,7 @@ static struct error *resolve_again_or_known(const struct op_context *c, bool con
 /* The same, once in a build: what a policy or a frontend was told is what the build gets. */
 static struct error *resolve_in_build(const struct op_context *c, bool content, struct answer *a)
 {
-    CLEANUP(freep) char *key = fact_key(c);
+    CLEANUP(freep) char *key = fact_key(c, false);
     CLEANUP(freep) char *noted = op_recall(c, key);
     CLEANUP(freep) char *note = NULL;
     char hex[80];
@@ -623,7 +630,7 @@ static struct error *content(struct op_context *c, const struct file_meta *m, st
     CLEANUP(freep) char *text = describe(c, a, m);
 
     if (c->resolved != NULL && !streq(text, c->resolved)) {
-        CLEANUP(freep) char *key = fact_key(c);
+        CLEANUP(freep) char *key = fact_key(c, true);
 
         TRY(fact_put(c->store, key, NULL));
         return err_new(ERR_UNKNOWN, "digest mismatch: what the server sends has changed to %s", a->digest.s);
