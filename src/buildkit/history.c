@@ -91,21 +91,47 @@ struct error *history_new(struct builder *b, struct history **ret)
     return NULL;
 }
 
-static void blob_drop(struct history *h, const struct history_blob *b)
+static bool record_has(const struct history_record *r, const struct digest *d)
 {
-    if (b->digest.s[0] != '\0')
+    bool has = digest_eq(&r->log.digest, d) || digest_eq(&r->external_error.digest, d) ||
+               digest_eq(&r->trace.digest, d);
+
+    for (size_t i = 0; i < r->attestation_count && !has; i++)
+        has = digest_eq(&r->attestations[i].blob.digest, d);
+    return has;
+}
+
+/* Equal texts are one file: it goes with the last of its records, and while one is being written nobody knows
+ * whether it will have it. */
+static void blob_drop(struct history *h, const struct history_record *of, struct history_blob *b)
+{
+    bool shared = b->digest.s[0] == '\0';
+
+    for (size_t i = 0; i < h->records.len && !shared; i++) {
+        const struct history_record *r = h->records.v[i];
+
+        shared = r != of && (r->ending != 0 || record_has(r, &b->digest));
+    }
+    if (!shared)
         unlinkat(h->dir_fd, digest_hex(&b->digest), 0);
+    *b = (struct history_blob){ 0 };
+}
+
+static void drop_blobs(struct history *h, struct history_record *r)
+{
+    blob_drop(h, r, &r->log);
+    blob_drop(h, r, &r->external_error);
+    blob_drop(h, r, &r->trace);
+    for (size_t i = 0; i < r->attestation_count; i++) {
+        blob_drop(h, r, &r->attestations[i].blob);
+        free(r->attestations[i].key);
+    }
+    r->attestation_count = 0;
 }
 
 static void record_free(struct history *h, struct history_record *r)
 {
-    blob_drop(h, &r->log);
-    blob_drop(h, &r->external_error);
-    blob_drop(h, &r->trace);
-    for (size_t i = 0; i < r->attestation_count; i++) {
-        blob_drop(h, &r->attestations[i].blob);
-        free(r->attestations[i].key);
-    }
+    drop_blobs(h, r);
     free(r->attestations);
     for (size_t i = 0; i < r->exporter_count; i++) {
         free(r->exporters[i].type);
@@ -126,8 +152,12 @@ void history_free(struct history *h)
     if (h == NULL)
         return;
     err_free(group_join(&h->writers)); /* they end by themselves */
-    for (size_t i = 0; i < h->records.len; i++)
-        record_free(h, h->records.v[i]);
+    while (h->records.len > 0) {
+        struct history_record *r = h->records.v[h->records.len - 1];
+
+        ptrv_remove(&h->records, h->records.len - 1);
+        record_free(h, r);
+    }
     ptrv_deinit(&h->records);
     close(h->dir_fd);
     cond_deinit(&h->news);
@@ -794,6 +824,7 @@ struct error *history_update(struct history *h, const Bk__UpdateBuildHistoryRequ
         e = err_new(ERR_NOT_FOUND, "lease \"ref_%s\": not found", q->ref);
     } else if (q->remove) {
         r->deleted = true;
+        drop_blobs(h, r);
         changed_locked(h, r, BK__BUILD_HISTORY_EVENT_TYPE__DELETED);
     } else {
         r->pinned = q->finalize ? r->pinned : q->pinned;
