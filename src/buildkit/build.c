@@ -223,8 +223,23 @@ static struct export_context export_context(struct build *u, const struct build_
                                     .hostname = c->hostname,
                                     .version = c->version,
                                     .compatibility = u->compatibility,
+                                    .names_images = c->engine,
                                     .named = c->image_named,
                                     .ctx = c->ctx };
+}
+
+/* For the record: which image an exporter made. */
+static void note_exported(struct build *u, size_t i, const struct map *response)
+{
+    const char *text = strmap_get(response, "containerimage.descriptor");
+    CLEANUP(buf_deinit) struct buf json = { 0 };
+    json_t *j;
+
+    if (text == NULL || base64_decode(&json, text, strlen(text)) < 0)
+        return;
+    j = json_loadb(json.data, json.len, 0, NULL);
+    err_free(descriptor_from_json(j, &u->exported[i]));
+    json_decref(j);
 }
 
 static struct error *run_exports(struct build *u, const struct build_request *r,
@@ -247,9 +262,15 @@ static struct error *run_exports(struct build *u, const struct build_request *r,
             e = group_spawn(&g, "export", export_run, &tasks[i]);
     }
     e = group_finish(&g, e);
+    if (e == NULL) {
+        u->exported = xcalloc(l->len + 1, sizeof(*u->exported));
+        u->exported_count = l->len;
+    }
     for (size_t i = 0; i < l->len; i++) {
-        if (e == NULL)
+        if (e == NULL) {
             strmap_copy(response, &tasks[i].response);
+            note_exported(u, i, &tasks[i].response);
+        }
         map_deinit(&tasks[i].response);
     }
     return e;
@@ -285,12 +306,23 @@ static struct error *finish_results(struct build *u, const struct build_request 
     return export_results(u, r, &l->results, &source, response);
 }
 
-static struct error *finish_refs(struct build *u, const struct build_request *r, const struct exporters *l,
+static struct error *add_exporter(void *ctx, struct exporter *x)
+{
+    struct exporter_list *l = ctx;
+
+    l->v = xreallocarray(l->v, l->len + 1, sizeof(*l->v));
+    l->v[l->len++] = x;
+    return NULL;
+}
+
+static struct error *finish_refs(struct build *u, const struct build_request *r, struct exporters *l,
                                  struct export_ref *refs, size_t count, struct map *response)
 {
     struct export_context c = export_context(u, r, 0);
     struct cache_source *inside = NULL;
 
+    if (r->session_exporters)
+        TRY(session_exporters_ask(u, r->session_id, add_exporter, &l->results));
     TRY(attest_capture(u));
     TRY(attest_scan(u, &u->attest));
     TRY(inline_caches(&l->caches, &u->result, count, &inside));
@@ -300,11 +332,12 @@ static struct error *finish_refs(struct build *u, const struct build_request *r,
 
     inline_caches_free(inside, count);
     TRY(e);
-    return export_caches(&l->caches, &u->result, &c, response);
+    TRY(export_caches(&l->caches, &u->result, &c, response));
+    return r->session_exporters ? session_exporters_tell(u, r->session_id, response) : NULL;
 }
 
 /* Check what came back (protocol.md 11.2), run it, export it. */
-static struct error *finish(struct build *u, const struct build_request *r, const struct exporters *l,
+static struct error *finish(struct build *u, const struct build_request *r, struct exporters *l,
                             struct map *response)
 {
     struct frontend_result *res = &u->result;
@@ -316,7 +349,7 @@ static struct error *finish(struct build *u, const struct build_request *r, cons
 
     for (size_t i = 0; i < res->ref_count; i++) {
         v[i].ref = res->refs[i].ref;
-        v[i].find_only = l->results.len == 0;
+        v[i].find_only = l->results.len == 0 && !r->session_exporters;
         refs[i].key = res->refs[i].key;
     }
     for (size_t i = 0; i < res->attestation_count; i++)
@@ -340,7 +373,7 @@ static struct error *finish(struct build *u, const struct build_request *r, cons
  * -----------------------------------------------------------------------------------------------------------------
  */
 
-static struct error *build_run(struct build *u, const struct build_request *r, const struct exporters *l,
+static struct error *build_run(struct build *u, const struct build_request *r, struct exporters *l,
                                struct map *response)
 {
     struct error *e;
@@ -376,7 +409,7 @@ static struct error *open_build(struct builder *b, const struct build_request *r
                              .internal = r->internal,
                              .allow = allow_nested,
                              .allow_ctx = u,
-                             .exports_layers = need_layers(exporters) };
+                             .exports_layers = r->session_exporters || need_layers(exporters) };
 
     TRY(lease_open(b->config->store, &u->lease));
     TRY(job_open(b->config->solver, &o, &u->job));
@@ -391,6 +424,9 @@ static void build_free(struct build *u)
     if (u->job != NULL)
         job_close(u->job);
     lease_close(u->lease);
+    for (size_t i = 0; i < u->exported_count; i++)
+        descriptor_deinit(&u->exported[i]);
+    free(u->exported);
     for (size_t i = 0; i < u->provenance_count; i++)
         provenance_deinit(&u->provenance[i]);
     free(u->provenance);

@@ -146,6 +146,7 @@ static struct error *solve_request(struct builder *b, const Bk__SolveRequest *q,
     r.frontend_inputs = &inputs;
     r.entitlements = &entitlements;
     r.source_policy = q->source_policy;
+    r.session_exporters = q->enable_session_exporter && *q->session != '\0';
     r.policy_session = q->source_policy_session;
     r.exporters = exporters;
     r.exporter_count = exporters_of(q, exporters, exporter_attrs);

@@ -52,7 +52,8 @@ struct history_record {
     struct history_blob log, external_error, trace;
     struct history_attestation *attestations; /* provenance */
     size_t attestation_count;
-    struct descriptor result; /* media_type NULL: none */
+    struct descriptor *results; /* of each exporter; media_type NULL: no image */
+    size_t result_count;
     struct progress_counts counts;
     int generation;
     bool pinned, deleted;
@@ -140,7 +141,9 @@ static void record_free(struct history *h, struct history_record *r)
     free(r->exporters);
     map_deinit(&r->attrs);
     map_deinit(&r->response);
-    descriptor_deinit(&r->result);
+    for (size_t i = 0; i < r->result_count; i++)
+        descriptor_deinit(&r->results[i]);
+    free(r->results);
     err_free(r->error);
     free(r->ref);
     free(r->frontend);
@@ -339,17 +342,11 @@ static struct error *make_trace(const struct ending *x, struct history_blob *ret
     return blob_make(x->history, fill_text, &text, ret);
 }
 
-static void keep_result(struct history_record *r, const struct map *response)
+static void keep_results(struct history_record *r, const struct build *u)
 {
-    const char *text = strmap_get(response, "containerimage.descriptor");
-    CLEANUP(buf_deinit) struct buf json = { 0 };
-    json_t *j;
-
-    if (text == NULL || base64_decode(&json, text, strlen(text)) < 0)
-        return;
-    j = json_loadb(json.data, json.len, 0, NULL);
-    err_free(descriptor_from_json(j, &r->result));
-    json_decref(j);
+    r->results = xcalloc(u->exported_count + 1, sizeof(*r->results));
+    for (size_t i = 0; i < u->exported_count; i++)
+        descriptor_copy(&r->results[r->result_count++], &u->exported[i]);
 }
 
 /* Oldest records go when there are too many and they are too old, or simply too many while none may be kept
@@ -427,7 +424,7 @@ static void keep_facts_locked(struct history *h, struct history_record *r, const
         strmap_set(&r->response, result->metadata[i].key, value);
     }
     if (failure == NULL)
-        keep_result(r, response);
+        keep_results(r, u);
 }
 
 void history_end(struct history *h, struct history_record *r, const struct build *u,
@@ -636,6 +633,24 @@ static void add_attestations(struct pb_arena *a, const struct history_record *r,
     }
 }
 
+/* By exporter; the first also where older clients look. */
+static void add_results(struct pb_arena *a, const struct history_record *r, Bk__BuildResultInfo *to)
+{
+    to->results = pb_array(a, r->result_count);
+    for (size_t i = 0; i < r->result_count; i++) {
+        const struct descriptor *d = &r->results[i];
+        Bk__DescriptorEntry *entry;
+
+        if (d->media_type == NULL)
+            continue;
+        entry = to->results[to->n_results++] = PB_NEW(a, bk__descriptor_entry);
+        entry->key = (int64_t)i;
+        entry->value = descriptor(a, d->media_type, d->digest.s, d->size);
+        if (to->result_deprecated == NULL)
+            to->result_deprecated = entry->value;
+    }
+}
+
 static Bk__BuildHistoryRecord *message_locked(struct pb_arena *a, const struct history_record *r)
 {
     Bk__BuildHistoryRecord *m = PB_NEW(a, bk__build_history_record);
@@ -670,13 +685,8 @@ static Bk__BuildHistoryRecord *message_locked(struct pb_arena *a, const struct h
     if (r->trace.digest.s[0] != '\0')
         m->trace = descriptor(a, TRACE_MEDIA_TYPE, r->trace.digest.s, r->trace.size);
     add_attestations(a, r, m);
-    if (r->result.media_type != NULL && m->result != NULL) {
-        m->result->result_deprecated =
-            descriptor(a, r->result.media_type, r->result.digest.s, r->result.size);
-        m->result->results = pb_array(a, 1);
-        m->result->results[m->result->n_results++] = PB_NEW(a, bk__descriptor_entry);
-        m->result->results[0]->value = m->result->result_deprecated;
-    }
+    if (m->result != NULL)
+        add_results(a, r, m->result);
     return m;
 }
 

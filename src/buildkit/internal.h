@@ -55,6 +55,8 @@ struct build {
     struct attest_options attest;
     struct provenance *provenance; /* of result.refs; made before the exports */
     size_t provenance_count;
+    struct descriptor *exported; /* what each exporter made, by its index; media_type NULL: no image */
+    size_t exported_count;
     struct request *scanner; /* through which SBOM scanners are solved; NULL: none */
 };
 
@@ -119,6 +121,13 @@ struct error *resolve_cache_exporters(const struct build_request *r,
                                       struct cache_exporter_list *ret) MUST_CHECK;
 void import_set_init(struct import_set *s);
 void import_set_deinit(struct import_set *s);
+/* Exporters that the client's session names now that there is a result; `add` takes each. */
+struct error *session_exporters_ask(const struct build *u, const char *session_id,
+                                    struct error *(*add)(void *ctx, struct exporter *x),
+                                    void *ctx) MUST_CHECK;
+/* And what all exporters answered: the client may fail the build yet. */
+struct error *session_exporters_tell(const struct build *u, const char *session_id,
+                                     const struct map *response) MUST_CHECK;
 /* As bridge_ops.import_caches; all at once. */
 void build_import_caches(struct build *u, const struct cache_imports *l);
 /* What each result was made of, for the image that is made of it; *ret (malloc'd, of `count`) is NULL when

@@ -135,6 +135,22 @@ static struct error *inline_cache(struct commit *c, const struct export_ref *ref
     return e;
 }
 
+/* The exporter's attribute stands before what the frontend says. */
+static struct export_ref with_own_config(const struct commit *c, const struct export_ref *ref)
+{
+    CLEANUP(freep) char *key = xasprintf("containerimage.config/%s", ref->id == NULL ? "" : ref->id);
+    const char *own = strmap_get(&c->exporter->attrs, key);
+    struct export_ref r = *ref;
+
+    if (own == NULL)
+        own = strmap_get(&c->exporter->attrs, "containerimage.config");
+    if (own != NULL) {
+        r.config = own;
+        r.config_len = strlen(own);
+    }
+    return r;
+}
+
 static struct error *put_config(struct commit *c, const struct export_ref *ref, const struct layer_list *l,
                                 const int64_t *epoch_s, struct digest *ret, size_t *ret_len)
 {
@@ -143,7 +159,9 @@ static struct error *put_config(struct commit *c, const struct export_ref *ref, 
     CLEANUP(freep) char *id = NULL;
 
     TRY(inline_cache(c, ref, l, &cache));
-    TRY(image_config_finish(epoch_s, ref, base_config(c, ref), l->diff_ids, l->count, &cache, &text));
+    const struct export_ref as = with_own_config(c, ref);
+
+    TRY(image_config_finish(epoch_s, &as, base_config(c, ref), l->diff_ids, l->count, &cache, &text));
     TRY(blob_put(c->context->store, c->lease, text.data, text.len, ret));
     id = xasprintf("exporting config %s", ret->s);
     reporter_status(c->reporter, id, "", 0, 0, true);
@@ -350,7 +368,8 @@ void image_response(const struct committed_image *i, int64_t created_ns, struct 
 
     descriptor_copy(&d, &i->target);
     format_rfc3339(now, created_ns / NS_PER_SEC * NS_PER_SEC);
-    descriptor_annotate(&d, "org.opencontainers.image.created", now);
+    if (descriptor_annotation(&d, "org.opencontainers.image.created") == NULL) /* not asked for */
+        descriptor_annotate(&d, "org.opencontainers.image.created", now);
     if (i->config.s[0] != '\0') {
         descriptor_annotate(&d, "containerimage.config.digest", i->config.s);
         strmap_set(response, "containerimage.config.digest", i->config.s);

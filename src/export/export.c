@@ -150,9 +150,6 @@ static struct error *parse_attrs(struct exporter *e)
         e, "attestation-inline",
         streq(e->type, "image") && (!streq(e->kind->type, "moby") || exporter_flag(e, "push", false)));
     if (!exporter_flag(e, "oci-mediatypes", true)) {
-        if (e->format.kind == COMPRESSION_ZSTD)
-            return err_new(ERR_INVALID,
-                           "exporter option \"compression=zstd\" conflicts with \"oci-mediatypes=false\"");
         if (exporter_flag(e, "oci-artifact", false))
             return err_new(ERR_INVALID,
                            "exporter option \"oci-artifact=true\" conflicts with \"oci-mediatypes=false\"");

@@ -112,7 +112,7 @@ static struct error *export_image(struct exporter *e, const struct export_contex
 
     TRY(result_names(e, src, &names));
     TRY(image_commit(e, c, src, &names, lease, r, &image));
-    if (exporter_flag(e, "store", true))
+    if (c->names_images && exporter_flag(e, "store", true))
         TRY(name_result(e, c, &names, &image, r));
     if (names.len > 0) {
         CLEANUP(freep) char *joined = strv_join(&names, ",");

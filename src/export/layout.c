@@ -117,7 +117,8 @@ static json_t *index_entry(const struct committed_image *i, int64_t created_ns, 
         descriptor_annotate(&d, "io.containerd.image.name", name);
         descriptor_annotate(&d, "org.opencontainers.image.ref.name", tag == NULL ? name : tag + 1);
     }
-    descriptor_annotate(&d, "org.opencontainers.image.created", now);
+    if (descriptor_annotation(&d, "org.opencontainers.image.created") == NULL) /* not asked for */
+        descriptor_annotate(&d, "org.opencontainers.image.created", now);
     return descriptor_to_json(&d);
 }
 
