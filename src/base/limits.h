@@ -78,10 +78,11 @@
 #define LIMIT_REGISTRY_TOKENS 256      /* tokens and passwords kept */
 #define LIMIT_TOKEN_RESPONSE (1 * MIB) /* a token server's answer */
 #define LIMIT_REGISTRY_REDIRECTS 10
-#define LIMIT_INDEX_DEPTH 4            /* indexes within indexes */
-#define LIMIT_PUSH_TASKS 5             /* blobs of one push at once */
-#define LIMIT_COMPRESS_TASKS 4         /* layers of one image hashed or compressed at once */
-#define LIMIT_REGISTRY_CONNECTIONS 100 /* connections that one blob may take */
+#define LIMIT_ATTESTATION_CHAIN (12 * MIB) /* documents of one image, in one answer */
+#define LIMIT_INDEX_DEPTH 4                /* indexes within indexes */
+#define LIMIT_PUSH_TASKS 5                 /* blobs of one push at once */
+#define LIMIT_COMPRESS_TASKS 4             /* layers of one image hashed or compressed at once */
+#define LIMIT_REGISTRY_CONNECTIONS 100     /* connections that one blob may take */
 
 /* session */
 #define LIMIT_SECRET (500 * KIB)

@@ -87,7 +87,7 @@ struct build_request {
     const struct strv *entitlements;
     const Pol__Policy *source_policy; /* NULL: none */
     const char *policy_session;       /* of the client's PolicyVerifier; NULL or "": none */
-    bool session_exporters; /* the session is asked for more exporters, and told what came of all */
+    bool session_exporters;           /* the session is asked for more exporters, and told what came of all */
     bool internal;                    /* not recorded in history */
     int compatibility;                /* version of behaviour: 10, 20, 30; 0: the newest */
 };

@@ -70,13 +70,7 @@ struct error *session_exporters_tell(const struct build *u, const char *session_
     Sess__FinalizeExportResponse *r;
 
     TRY(session_get(u->builder->config->sessions, session_id, &s));
-    q.exporter_response = pb_array(&a, response->len);
-    for (size_t i = 0; i < response->len; i++) {
-        Kv__Str *entry = q.exporter_response[q.n_exporter_response++] = PB_NEW(&a, kv__str);
-
-        entry->key = response->entries[i].key;
-        entry->value = response->entries[i].value;
-    }
+    q.exporter_response = pb_from_strmap(&a, response, &q.n_exporter_response);
     return none_if_unknown(rpc_unary(session_conn(s), SERVICE "FinalizeExport", NULL, &q.base,
                                      &sess__finalize_export_response__descriptor, &a, &r));
 }

@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "buildkit/internal.h"
 #include "buildkit/policy.h"
+#include "op/attestation_chain.h"
 #include "op/git.h"
 #include "op/http.h"
 
@@ -53,6 +54,66 @@ Pb__Platform *platform_to_pb(struct pb_arena *a, const struct platform *p)
     return m;
 }
 
+static Gw__BlobEntry *blob_entry(struct pb_arena *a, const struct descriptor *d, const struct buf *data)
+{
+    Gw__BlobEntry *entry = PB_NEW(a, gw__blob_entry);
+    Bk__Descriptor *m = PB_NEW(a, bk__descriptor);
+
+    m->media_type = pb_str(a, d->media_type);
+    m->digest = pb_str(a, d->digest.s);
+    m->size = d->size;
+    m->annotations = pb_array(a, d->annotations.len);
+    for (size_t i = 0; i < d->annotations.len; i++) {
+        Kv__Str *note = m->annotations[m->n_annotations++] = PB_NEW(a, kv__str);
+
+        note->key = pb_str(a, d->annotations.entries[i].key);
+        note->value = pb_str(a, d->annotations.entries[i].value);
+    }
+    entry->key = m->digest;
+    entry->value = PB_NEW(a, gw__blob);
+    entry->value->descriptor = m;
+    entry->value->data = bytes_of(a, data);
+    return entry;
+}
+
+static struct error *chain_message(struct question *q, const struct attestation_chain *c,
+                                   Gw__AttestationChain *m)
+{
+    m->root = pb_str(q->arena, c->root.s);
+    m->image_manifest = pb_str(q->arena, c->image.s);
+    m->attestation_manifest = pb_str(q->arena, c->attestation.s);
+    if (c->signature.s[0] != '\0') {
+        m->signature_manifests = pb_array(q->arena, 1);
+        m->signature_manifests[m->n_signature_manifests++] = pb_str(q->arena, c->signature.s);
+    }
+    m->blobs = pb_array(q->arena, c->count);
+    for (size_t i = 0; i < c->count; i++) {
+        CLEANUP(buf_deinit) struct buf data = { 0 };
+
+        TRY(blob_read(q->build->builder->config->store, &c->blobs[i].digest, LIMIT_MANIFEST, &data));
+        m->blobs[m->n_blobs++] = blob_entry(q->arena, &c->blobs[i], &data);
+    }
+    return NULL;
+}
+
+/* The documents that a policy judges an image by, if it is one that has such. */
+static struct error *attestations(struct question *q, const char *ref, const struct descriptor *target,
+                                  const struct platform *platform, const struct image_access *access,
+                                  Gw__ResolveSourceImageResponse *im)
+{
+    CLEANUP(attestation_chain_deinit) struct attestation_chain chain = { 0 };
+    CLEANUP(strv_deinit) struct strv predicates = { 0 };
+
+    pb_to_strv(q->request->image->resolve_attestations, q->request->image->n_resolve_attestations,
+               &predicates);
+    TRY(op_attestation_chain(q->build->builder->config->ops, ref, target, platform, &predicates, access,
+                             q->build->lease, &chain));
+    if (chain.root.s[0] == '\0')
+        return NULL;
+    im->attestation_chain = PB_NEW(q->arena, gw__attestation_chain);
+    return chain_message(q, &chain, im->attestation_chain);
+}
+
 static struct error *image_meta(struct question *q, const char *ref, bool layout)
 {
     CLEANUP(platform_deinit) struct platform p = { 0 };
@@ -75,7 +136,11 @@ static struct error *image_meta(struct question *q, const char *ref, bool layout
     if (q->request->image == NULL || !q->request->image->no_config)
         im->config = bytes_of(q->arena, &m.config);
     q->answer->image = im;
-    return NULL;
+    const Gw__ResolveSourceImageRequest *asked = q->request->image;
+
+    if (layout || asked == NULL || (!asked->attestation_chain && asked->n_resolve_attestations == 0))
+        return NULL;
+    return attestations(q, ref, &m.target, o.platform, &access, im);
 }
 
 /* ---- git and http

@@ -33,6 +33,8 @@ static const struct {
     { "solve.base", false },
     { "solve.inlinereturn", true },
     { "source.metaresolver", false },
+    { "source.metaresolver.http.checksumrequest", false },
+    { "source.metaresolver.image.attestations", false },
     { "statfile", false },
 };
 

@@ -59,7 +59,7 @@ struct export_context {
     const char *hostname;
     const char *version; /* of the builder, for SBOMs */
     int compatibility;   /* version asked for */
-    bool names_images; /* there is a list of images: without one nobody could remove what a name keeps */
+    bool names_images;   /* there is a list of images: without one nobody could remove what a name keeps */
     /* Called when an image name was pointed at something (events). May be NULL. */
     void (*named)(void *ctx, const char *name, const struct descriptor *target);
     void *ctx;
