@@ -3,6 +3,8 @@
 #include "engine/changes.h"
 
 #include "frontend/dockerfile/instruction.h"
+#include "frontend/dockerfile/ospath.h"
+#include "frontend/dockerfile/words.h"
 
 static json_t *strings(const struct strv *s)
 {
@@ -87,7 +89,43 @@ static void add_trigger(json_t *config, const char *text)
     json_array_append_new(list, json_string(text));
 }
 
-static struct error *apply(json_t *config, const struct instruction *i)
+static struct error *expose(json_t *config, const struct instruction *i, const struct words_expansion *x)
+{
+    CLEANUP(strv_deinit) struct strv words = { 0 }, ports = { 0 };
+
+    for (size_t k = 0; k < i->words.len; k++)
+        TRY(words_split(x->options, i->words.v[k], x->env, &words));
+    for (size_t k = 0; k < words.len; k++)
+        TRY(instruction_ports(words.v[k], i->lines, NULL, &ports));
+    for (size_t k = 0; k < ports.len; k++)
+        json_object_set_new(object_of(config, "ExposedPorts"), ports.v[k], json_object());
+    return NULL;
+}
+
+static struct error *add_volumes(json_t *config, const struct strv *paths)
+{
+    for (size_t k = 0; k < paths->len; k++) {
+        if (*paths->v[k] == '\0')
+            return err_new(ERR_INVALID, "VOLUME specified can not be an empty string");
+        json_object_set_new(object_of(config, "Volumes"), paths->v[k], json_object());
+    }
+    return NULL;
+}
+
+/* Seen from the one that stands there. */
+static struct error *set_workdir(json_t *config, const char *path)
+{
+    const char *now = json_string_value(json_object_get(config, "WorkingDir"));
+    CLEANUP(freep) char *dir = NULL;
+
+    if (*path == '\0')
+        return err_new(ERR_INVALID, "cannot normalize nothing");
+    TRY(ospath_workdir(now == NULL ? "" : now, path, "linux", &dir));
+    json_object_set_new(config, "WorkingDir", json_string(dir));
+    return NULL;
+}
+
+static struct error *apply(json_t *config, const struct instruction *i, const struct words_expansion *x)
 {
     switch (i->kind) {
     case INSTR_CMD:
@@ -105,26 +143,19 @@ static struct error *apply(json_t *config, const struct instruction *i)
             json_object_set_new(object_of(config, "Labels"), i->kv.v[k].key, json_string(i->kv.v[k].value));
         return NULL;
     case INSTR_EXPOSE:
-        for (size_t k = 0; k < i->words.len; k++) {
-            CLEANUP(freep)
-            char *port = strchr(i->words.v[k], '/') != NULL ? xstrdup(i->words.v[k])
-                                                            : xasprintf("%s/tcp", i->words.v[k]);
-            json_object_set_new(object_of(config, "ExposedPorts"), port, json_object());
-        }
-        return NULL;
+        return expose(config, i, x);
     case INSTR_VOLUME:
-        for (size_t k = 0; k < i->words.len; k++)
-            json_object_set_new(object_of(config, "Volumes"), i->words.v[k], json_object());
-        return NULL;
+        return add_volumes(config, &i->words);
     case INSTR_STOPSIGNAL:
+        if (!instruction_signal_is_known(i->text))
+            return err_new(ERR_INVALID, "invalid signal: %s", i->text);
         json_object_set_new(config, "StopSignal", json_string(i->text));
         return NULL;
     case INSTR_USER:
         json_object_set_new(config, "User", json_string(i->text));
         return NULL;
     case INSTR_WORKDIR:
-        json_object_set_new(config, "WorkingDir", json_string(i->text));
-        return NULL;
+        return set_workdir(config, i->text);
     case INSTR_ONBUILD:
         add_trigger(config, i->text);
         return NULL;
@@ -143,22 +174,44 @@ static struct error *apply(json_t *config, const struct instruction *i)
     return err_new(ERR_INVALID, "%s is not a valid change command", instruction_kind_name(i->kind));
 }
 
+/* Variables are those of the config as it is by then. */
+static struct error *expand_and_apply(json_t *config, struct instruction *i,
+                                      const struct words_options *words)
+{
+    CLEANUP(strv_deinit) struct strv vars = { 0 };
+    struct words_env env;
+    struct words_expansion x = { words, &env };
+    const json_t *v;
+    size_t k;
+
+    json_array_foreach(json_object_get(config, "Env"), k, v)
+    {
+        if (json_is_string(v))
+            strv_add(&vars, json_string_value(v));
+    }
+    env = words_env_strv(&vars);
+    TRY(instruction_expand(i, words_expand_in, &x));
+    return apply(config, i, &x);
+}
+
 struct error *changes_apply(json_t *config, const struct strv *changes)
 {
     CLEANUP(freep) char *text = strv_join(changes, "\n");
     struct df_ast ast = { 0 };
+    struct words_options words = { 0 };
     bool cmd_set = false;
     struct error *e;
 
     if (changes->len == 0)
         return NULL;
     TRY(df_ast_parse(text, strlen(text), &ast));
+    words.escape = ast.escape;
     e = NULL;
     for (size_t i = 0; e == NULL && i < ast.count; i++) {
         CLEANUP(instruction_freep) struct instruction *in = NULL;
         e = instruction_parse_command(ast.nodes[i], &in);
         if (e == NULL)
-            e = apply(config, in);
+            e = expand_and_apply(config, in, &words);
         if (e == NULL && in->kind == INSTR_ENTRYPOINT && !cmd_set)
             json_object_set_new(config, "Cmd", json_null()); /* the old one belongs to the old entrypoint */
         cmd_set = cmd_set || (e == NULL && in->kind == INSTR_CMD);

@@ -9,7 +9,8 @@
 #include <jansson.h>
 
 /* Lines among CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR;
- * `config` is changed in place. ERR_INVALID "<X> is not a valid change command" for others. */
+ * `config` is changed in place; its
+ * variables are expanded. ERR_INVALID "<X> is not a valid change command" for others. */
 struct error *changes_apply(json_t *config, const struct strv *changes) MUST_CHECK;
 
 #endif

@@ -241,18 +241,6 @@ static struct error *stop_signal(struct classic *c, struct classic_stage *s, con
  * --------------------------------------------------------------------------------------------------------------------
  */
 
-struct expansion {
-    const struct words_options *words;
-    const struct words_env *env;
-};
-
-static struct error *expand_word(void *ctx, const char *word, char **ret)
-{
-    const struct expansion *x = ctx;
-
-    return words_expand(x->words, word, x->env, ret);
-}
-
 static struct error *dispatch(struct classic *c, struct classic_stage *s, struct instruction *ins,
                               const struct words_env *env_now)
 {
@@ -316,13 +304,13 @@ struct error *classic_dispatch(struct classic *c, struct classic_stage *s, struc
 {
     CLEANUP(strv_deinit) struct strv vars = { 0 };
     struct words_env env_now;
-    struct expansion x = { &c->words, &env_now };
+    struct words_expansion x = { &c->words, &env_now };
     struct error *e, *said;
 
     strv_copy(&vars, &s->image.config.env);
     classic_args_env(&c->args, &s->image.config.env, &vars);
     env_now = words_env_strv(&vars);
-    TRY(instruction_expand(ins, expand_word, &x));
+    TRY(instruction_expand(ins, words_expand_in, &x));
     e = dispatch(c, s, ins, &env_now);
     said = say_removed(c, e != NULL);
     if (e == NULL)

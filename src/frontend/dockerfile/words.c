@@ -659,6 +659,13 @@ struct error *words_expand(const struct words_options *o, const char *word, cons
     return e;
 }
 
+struct error *words_expand_in(void *expansion, const char *word, char **ret)
+{
+    const struct words_expansion *x = expansion;
+
+    return words_expand(x->options, word, x->env, ret);
+}
+
 struct error *words_split(const struct words_options *o, const char *word, const struct words_env *env,
                           struct strv *ret)
 {

@@ -47,6 +47,12 @@ struct error *words_process(const struct words_options *o, const char *word, con
 /* Only the text. */
 struct error *words_expand(const struct words_options *o, const char *word, const struct words_env *env,
                            char **ret) MUST_CHECK;
+/* The same as a callback: a word_expander (instruction.h) whose ctx is a words_expansion. */
+struct words_expansion {
+    const struct words_options *options;
+    const struct words_env *env;
+};
+struct error *words_expand_in(void *expansion, const char *word, char **ret) MUST_CHECK;
 /* Only the split words, appended to *ret. */
 struct error *words_split(const struct words_options *o, const char *word, const struct words_env *env,
                           struct strv *ret) MUST_CHECK;
