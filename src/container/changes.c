@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "container/internal.h"
 #include "io/path.h"
+#include "oci/gojson.h"
 #include "oci/tar.h"
 #include "store/layer_tar.h"
 
@@ -24,13 +25,11 @@
 enum change_kind { CHANGE_MODIFIED, CHANGE_ADDED, CHANGE_DELETED };
 
 struct walk {
-    int lower;          /* the image's files; -1: none */
     struct map changes; /* path -> kind + 1 */
 };
 
 static void walk_deinit(struct walk *w)
 {
-    closep(&w->lower);
     map_deinit(&w->changes);
 }
 
@@ -62,11 +61,6 @@ static bool is_stub(const char *path)
  * -----------------------------------------------------------------------------------------------------------
  */
 
-static bool in_lower(const struct walk *w, const char *path, struct stat *ret)
-{
-    return w->lower >= 0 && fstatat(w->lower, path + 1, ret, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
 static void note(struct walk *w, const char *path, enum change_kind kind)
 {
     map_set(&w->changes, path, (void *)(uintptr_t)(kind + 1));
@@ -79,14 +73,28 @@ static bool is_opaque(int fd)
     return fgetxattr(fd, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
 }
 
-/* What the image had in a directory that hides it. */
-static void note_hidden(struct walk *w, int upper, const char *path)
+/* The same directory in the image; -1 when it is none there.  Level by level, so that no link of the image
+ * leads elsewhere. */
+static int open_below(int lower, const char *name)
 {
-    CLEANUP(closep)
-    int fd = w->lower < 0 ? -1
-                          : openat(w->lower, path[1] == '\0' ? "." : path + 1,
-                                   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+    return lower < 0 ? -1 : openat(lower, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* A stream of its own on a directory that stays open. */
+static DIR *read_from_start(int fd)
+{
+    int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = own < 0 ? NULL : fdopendir(own);
+
+    if (dir == NULL && own >= 0)
+        close(own);
+    return dir;
+}
+
+/* What the image had in a directory that hides it. */
+static void note_hidden(struct walk *w, int upper, int lower, const char *path)
+{
+    DIR *dir = read_from_start(lower);
     struct dirent *e;
 
     while (dir != NULL && (e = readdir(dir)) != NULL) {
@@ -100,12 +108,32 @@ static void note_hidden(struct walk *w, int upper, const char *path)
         closedir(dir);
 }
 
-static struct error *walk_dir(struct walk *w, int fd, const char *path, int depth);
+static struct error *walk_dir(struct walk *w, int fd, int lower, const char *path, int depth);
 
-static struct error *walk_entry(struct walk *w, int dir, const char *name, const char *path, int depth)
+/* A directory's own change, and those in it; `old` is what the image has there, NULL for nothing. */
+static struct error *walk_subdir(struct walk *w, int fd, int lower, const struct stat *old, const char *path,
+                                 int depth)
+{
+    size_t before = w->changes.len;
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return err_sys(errno, "stat %s", path);
+    if (lower >= 0 && is_opaque(fd))
+        note_hidden(w, fd, lower, path);
+    TRY(walk_dir(w, fd, lower, path, depth + 1));
+    bool same =
+        lower >= 0 && old->st_mode == st.st_mode && old->st_uid == st.st_uid && old->st_gid == st.st_gid;
+    if (w->changes.len > before || (!same && !is_stub(path)))
+        note(w, path, old != NULL ? CHANGE_MODIFIED : CHANGE_ADDED);
+    return NULL;
+}
+
+/* `lower`: the image's directory that `dir` stands for; -1: none. */
+static struct error *walk_entry(struct walk *w, int dir, int lower, const char *name, const char *path,
+                                int depth)
 {
     struct stat st, old;
-    size_t before = w->changes.len;
 
     if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? NULL : err_sys(errno, "stat %s", path);
@@ -113,28 +141,22 @@ static struct error *walk_entry(struct walk *w, int dir, const char *name, const
         note(w, path, CHANGE_DELETED);
         return NULL;
     }
-    bool was = in_lower(w, path, &old), stub = is_stub(path);
+    bool was = lower >= 0 && fstatat(lower, name, &old, AT_SYMLINK_NOFOLLOW) == 0;
     if (!S_ISDIR(st.st_mode)) {
-        if (!stub || st.st_size > 0)
+        if (!is_stub(path) || st.st_size > 0)
             note(w, path, was ? CHANGE_MODIFIED : CHANGE_ADDED);
         return NULL;
     }
     CLEANUP(closep) int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? NULL : err_sys(errno, "open %s", path);
-    if (was && S_ISDIR(old.st_mode) && is_opaque(fd))
-        note_hidden(w, fd, path);
-    TRY(walk_dir(w, fd, path, depth + 1));
-    bool same = was && S_ISDIR(old.st_mode) && old.st_mode == st.st_mode && old.st_uid == st.st_uid &&
-                old.st_gid == st.st_gid;
-    if (w->changes.len > before || (!same && !stub))
-        note(w, path, was ? CHANGE_MODIFIED : CHANGE_ADDED);
-    return NULL;
+    CLEANUP(closep) int below = was ? open_below(lower, name) : -1;
+    return walk_subdir(w, fd, below, was ? &old : NULL, path, depth);
 }
 
-static struct error *walk_dir(struct walk *w, int fd, const char *path, int depth)
+static struct error *walk_dir(struct walk *w, int fd, int lower, const char *path, int depth)
 {
-    DIR *dir = fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+    DIR *dir = read_from_start(fd);
     struct error *e = NULL;
     struct dirent *entry;
 
@@ -146,7 +168,7 @@ static struct error *walk_dir(struct walk *w, int fd, const char *path, int dept
         CLEANUP(freep) char *sub = path_join(path, entry->d_name);
 
         if (!streq(entry->d_name, ".") && !streq(entry->d_name, ".."))
-            e = walk_entry(w, fd, entry->d_name, sub, depth);
+            e = walk_entry(w, fd, lower, entry->d_name, sub, depth);
     }
     closedir(dir);
     return e != NULL ? e : task_check();
@@ -162,19 +184,20 @@ static struct error *open_lower(struct container *ct, int *ret)
 
 struct error *container_changes(struct container *ct, json_t **ret)
 {
-    CLEANUP(walk_deinit) struct walk w = { .lower = -1 };
+    CLEANUP(walk_deinit) struct walk w = { 0 };
     CLEANUP(closep) int upper = open_upper(ct);
+    CLEANUP(closep) int lower = -1;
     json_t *list = NULL;
 
     TRY_SYS(upper, "open the container's files");
-    TRY(open_lower(ct, &w.lower));
-    TRY(walk_dir(&w, upper, "/", 0));
+    TRY(open_lower(ct, &lower));
+    TRY(walk_dir(&w, upper, lower, "/", 0));
     map_sort(&w.changes);
     for (size_t i = 0; i < w.changes.len; i++) {
         if (list == NULL)
             list = json_array();
-        json_array_append_new(list, json_pack("{s:s, s:i}", "Path", w.changes.entries[i].key, "Kind",
-                                              (int)(uintptr_t)w.changes.entries[i].value - 1));
+        json_array_append_new(list, json_pack("{s:o, s:i}", "Path", go_json_text(w.changes.entries[i].key),
+                                              "Kind", (int)(uintptr_t)w.changes.entries[i].value - 1));
     }
     *ret = list != NULL ? list : json_null();
     return NULL;
