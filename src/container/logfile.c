@@ -2,6 +2,7 @@
 #include "container/logfile.h"
 
 #include "base/bytes.h"
+#include "base/log.h"
 #include "io/path.h"
 #include "task/task.h"
 
@@ -175,8 +176,12 @@ static struct error *append_locked(struct logfile *l, const struct buf *record)
     for (size_t done = 0; done < record->len;) {
         ssize_t n = write(l->fd, record->data + done, record->len - done);
 
-        if (n < 0 && errno != EINTR)
-            return err_sys(errno, "write %s", l->path);
+        if (n < 0 && errno != EINTR) {
+            int errnum = errno;
+
+            (void)!ftruncate(l->fd, l->size); /* half a record would spoil the next one */
+            return err_sys(errnum, "write %s", l->path);
+        }
         done += n > 0 ? (size_t)n : 0;
     }
     l->size += (int64_t)record->len;
@@ -204,6 +209,7 @@ static struct error *write_record(struct logfile *l, enum log_stream stream, con
 struct error *logfile_write(struct logfile *l, enum log_stream stream, const void *data, size_t len)
 {
     struct buf *pending = &l->pending[stream == LOG_STDERR];
+    struct error *first = NULL;
     const char *p = data;
 
     while (len > 0) {
@@ -215,11 +221,16 @@ struct error *logfile_write(struct logfile *l, enum log_stream stream, const voi
         p += n;
         len -= n;
         if (pending->data[pending->len - 1] == '\n' || pending->len >= LINE_MAX_BYTES) {
-            TRY(write_record(l, stream, pending->data, pending->len));
+            struct error *e = write_record(l, stream, pending->data, pending->len);
+
             buf_clear(pending);
+            if (first == NULL)
+                first = e;
+            else
+                err_free(e);
         }
     }
-    return NULL;
+    return first;
 }
 
 void logfile_end(struct logfile *l)
@@ -228,7 +239,8 @@ void logfile_end(struct logfile *l)
         struct buf *b = &l->pending[i];
 
         if (b->len > 0)
-            err_free(write_record(l, i == 0 ? LOG_STDOUT : LOG_STDERR, b->data, b->len));
+            log_err(LOG_WARN, write_record(l, i == 0 ? LOG_STDOUT : LOG_STDERR, b->data, b->len),
+                    "cannot write a container's log");
         buf_clear(b);
     }
     mutex_lock(&l->lock);
@@ -277,6 +289,20 @@ static struct error *emit_line(struct reader *r, const char *line, size_t len)
     return e;
 }
 
+/* The whole lines of r->rest; what begins behind them stays. */
+static struct error *emit_lines(struct reader *r)
+{
+    const char *at = buf_str(&r->rest), *stop = at + r->rest.len, *end;
+    struct error *e = NULL;
+
+    while (e == NULL && !r->past_until && (end = memchr(at, '\n', (size_t)(stop - at))) != NULL) {
+        e = emit_line(r, at, (size_t)(end - at));
+        at = end + 1;
+    }
+    buf_drop(&r->rest, (size_t)(at - buf_str(&r->rest)));
+    return e;
+}
+
 /* Everything from the current offset to the end that is there now. */
 static struct error *read_available(struct reader *r, int fd)
 {
@@ -290,14 +316,9 @@ static struct error *read_available(struct reader *r, int fd)
         if (n <= 0)
             return n < 0 ? err_sys(errno, "read the container's log") : NULL;
         buf_add(&r->rest, chunk, (size_t)n);
-        for (const char *end; r->rest.len > 0 && (end = memchr(r->rest.data, '\n', r->rest.len)) != NULL;) {
-            size_t len = (size_t)(end - r->rest.data);
-
-            TRY(emit_line(r, r->rest.data, len));
-            buf_drop(&r->rest, len + 1);
-            if (r->past_until)
-                return NULL;
-        }
+        TRY(emit_lines(r));
+        if (r->past_until)
+            return NULL;
     }
 }
 

@@ -31,7 +31,8 @@ struct error *logfile_open(const char *path, const struct logfile_options *o,
                            struct logfile **ret) MUST_CHECK;
 struct logfile *logfile_ref(struct logfile *l);
 void logfile_unref(struct logfile *l); /* NULL is fine */
-/* Append output; whole lines become records, the rest is kept for the next call of that stream. */
+/* Append output; whole lines become records, the rest is kept for the next call of that stream.  A record
+ * that cannot be written is lost, those after it are tried. */
 struct error *logfile_write(struct logfile *l, enum log_stream stream, const void *data,
                             size_t len) MUST_CHECK;
 /* No more output: what is left becomes a record, and readers that follow come to their end. */
