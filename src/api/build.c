@@ -349,19 +349,6 @@ static struct error *send_result(struct api_request *r, const struct build_query
     return api_write_json_line(r, json_pack("{s:s, s:{s:s}}", "id", "moby.image.id", "aux", "ID", digest));
 }
 
-/* Once the stream has begun an error is a line of it. */
-static struct error *stream_error(struct api_request *r, struct error *e)
-{
-    struct error *w;
-
-    if (e == NULL || r->http->status == 0)
-        return e;
-    w = api_write_json_line(
-        r, json_pack("{s:{s:s}, s:s}", "errorDetail", "message", e->message, "error", e->message));
-    err_free(e);
-    return w;
-}
-
 /* BuildKit's clients ask for it themselves; here the argument is all there is. */
 static bool wants_inline_cache(const struct map *attrs)
 {
@@ -404,7 +391,7 @@ static struct error *build_v2(struct api_request *r)
     if (e == NULL)
         e = send_result(r, &b, &response);
     engine_settle(r->engine);
-    return stream_error(r, e);
+    return api_stream_error(r, e);
 }
 
 static struct error *build(struct api_request *r)

@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "container/container.h"
 #include "engine/engine.h"
+#include "oci/gojson.h"
 
 #include <stdio.h>
 
@@ -136,7 +137,7 @@ static struct error *remove_container(struct api_request *r)
     if (api_query_bool(r, "link", false))
         return err_new(ERR_UNIMPLEMENTED, "links to other containers (--link): not supported yet");
     TRY(find(r, &ct));
-    TRY(container_remove(ct, api_query_bool(r, "force", false)));
+    TRY(container_remove(ct, api_param(r, "name"), api_query_bool(r, "force", false)));
     return api_reply_empty(r, 204);
 }
 
@@ -201,7 +202,7 @@ static struct error *wait_container(struct api_request *r)
     TRY(container_wait_end(&waiter, &code, &why));
     json_t *reply = json_pack("{s:i}", "StatusCode", code);
     if (why != NULL)
-        json_object_set_new(reply, "Error", json_pack("{s:s}", "Message", why));
+        json_object_set_new(reply, "Error", json_pack("{s:o}", "Message", go_json_text(why)));
     text = json_dumps(reply, JSON_COMPACT);
     json_decref(reply);
     buf_addf(&line, "%s\n", text);

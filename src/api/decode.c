@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "oci/gojson.h"
 
 const char *api_param(const struct api_request *r, const char *name)
 {
@@ -199,6 +200,16 @@ struct error *api_write_json_line(struct api_request *r, json_t *j)
     }
     buf_addf(&line, "%s\r\n", text);
     return http_write(r->http, line.data, line.len);
+}
+
+struct error *api_stream_error(struct api_request *r, struct error *e)
+{
+    CLEANUP(err_freep) struct error *cause = e;
+
+    if (e == NULL || r->http->status == 0)
+        return TAKE(cause);
+    return api_write_json_line(r, json_pack("{s:{s:o}, s:o}", "errorDetail", "message",
+                                            go_json_text(e->message), "error", go_json_text(e->message)));
 }
 
 json_t *api_json_time(int64_t ns)

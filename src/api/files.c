@@ -72,14 +72,20 @@ static struct error *archive_put(struct api_request *r)
     return api_reply_empty(r, 200);
 }
 
+static struct error *begin_export(void *ctx)
+{
+    struct api_request *r = ctx;
+
+    http_set_header(r->http, "Content-Type", "application/octet-stream");
+    return http_start(r->http, 200, -1);
+}
+
 static struct error *export(struct api_request *r)
 {
     CLEANUP(container_unrefp) struct container *ct = NULL;
 
     TRY(find(r, &ct));
-    http_set_header(r->http, "Content-Type", "application/octet-stream");
-    TRY(http_start(r->http, 200, -1));
-    return container_export(ct, http_body_writer(r->http));
+    return container_export(ct, begin_export, r, http_body_writer(r->http));
 }
 
 static struct error *changes(struct api_request *r)

@@ -179,19 +179,6 @@ static struct error *write_line(void *ctx, json_t *j)
     return api_write_json_line(ctx, j);
 }
 
-/* Once the stream has begun an error is a line of it. */
-static struct error *stream_error(struct api_request *r, struct error *e)
-{
-    struct error *w;
-
-    if (e == NULL || r->http->status == 0)
-        return e;
-    w = api_write_json_line(
-        r, json_pack("{s:{s:s}, s:s}", "errorDetail", "message", e->message, "error", e->message));
-    err_free(e);
-    return w;
-}
-
 static struct error *pull(struct api_request *r, const char *image)
 {
     CLEANUP(platform_deinit) struct platform p = { 0 };
@@ -211,7 +198,7 @@ static struct error *pull(struct api_request *r, const char *image)
     e = images_pull(r->engine, ref, or_null(&p), auth, &progress);
     json_decref(auth);
     engine_settle(r->engine);
-    return stream_error(r, e);
+    return api_stream_error(r, e);
 }
 
 static struct error *push(struct api_request *r)
@@ -227,7 +214,7 @@ static struct error *push(struct api_request *r)
     e = images_push(r->engine, api_param(r, "name"), api_query(r, "tag"), or_null(&p), auth, &progress);
     json_decref(auth);
     engine_settle(r->engine);
-    return stream_error(r, e);
+    return api_stream_error(r, e);
 }
 
 static struct error *import(struct api_request *r)
@@ -278,7 +265,7 @@ static struct error *load(struct api_request *r)
     struct error *e = images_load(r->engine, r->http->body, quiet, &progress);
 
     engine_settle(r->engine);
-    return stream_error(r, e);
+    return api_stream_error(r, e);
 }
 
 static struct error *save_names(struct api_request *r, const struct strv *names)

@@ -82,6 +82,8 @@ struct error *api_reply_json(struct api_request *r, int status, json_t *j) MUST_
 struct error *api_reply_empty(struct api_request *r, int status) MUST_CHECK;
 /* One line of a progress stream, `j` is taken: compact JSON, CR LF. */
 struct error *api_write_json_line(struct api_request *r, json_t *j) MUST_CHECK;
+/* The end of a handler that may have begun a progress stream: an error is a line of it then. Takes `e`. */
+struct error *api_stream_error(struct api_request *r, struct error *e) MUST_CHECK;
 /* Shape helpers: Go's RFC3339Nano string of a time; 0 gives "0001-01-01T00:00:00Z". New reference. */
 json_t *api_json_time(int64_t ns);
 json_t *api_json_strmap(const struct map *m); /* {} when empty */

@@ -6,6 +6,7 @@
 #include "container/root.h"
 #include "container/shape.h"
 #include "io/path.h"
+#include "oci/gojson.h"
 #include "op/unpack.h"
 #include "run/user.h"
 #include "session/sync.h"
@@ -71,9 +72,10 @@ static struct error *stat_place(const struct container_root *r, const char *path
         n = path_resolve(r->fd, path, &link);
         TRY_SYS(n, "%s", path);
     }
-    *ret = json_pack("{s:s, s:I, s:I, s:o, s:s}", "name", base, "size", (json_int_t)ret_st->st_size, "mode",
-                     (json_int_t)go_mode_from_stat(ret_st->st_mode), "mtime", time_json(&ret_st->st_mtim),
-                     "linkTarget", link != NULL ? link : "");
+    *ret =
+        json_pack("{s:o, s:I, s:I, s:o, s:o}", "name", go_json_text(base), "size",
+                  (json_int_t)ret_st->st_size, "mode", (json_int_t)go_mode_from_stat(ret_st->st_mode),
+                  "mtime", time_json(&ret_st->st_mtim), "linkTarget", go_json_text(link != NULL ? link : ""));
     return NULL;
 }
 
@@ -204,13 +206,15 @@ struct error *container_path_put(struct container *ct, const char *path, const s
  * ---------------------------------------------------------------------------------------------------------------
  */
 
-struct error *container_export(struct container *ct, struct stream *out)
+struct error *container_export(struct container *ct, struct error *(*start)(void *ctx), void *ctx,
+                               struct stream *out)
 {
     CLEANUP(container_root_close) struct container_root r = { 0 };
     CLEANUP(stream_closep) struct stream *tar = NULL;
 
     TRY(container_root_open(ct, &r));
     TRY(tree_tar_open(r.fd, "", NULL, &tar));
+    TRY(start(ctx));
     TRY(send(tar, out));
     container_event(ct, "export", NULL);
     return NULL;

@@ -22,7 +22,8 @@ struct archive_put_options {
 /* Unpack a tar (any compression; taken) into the directory `path`. */
 struct error *container_path_put(struct container *ct, const char *path, const struct archive_put_options *o,
                                  struct stream *archive) MUST_CHECK;
-/* The whole filesystem, without mounts. */
-struct error *container_export(struct container *ct, struct stream *out) MUST_CHECK;
+/* The whole filesystem, without mounts. `start` is called before the first byte goes to `out` (borrowed). */
+struct error *container_export(struct container *ct, struct error *(*start)(void *ctx), void *ctx,
+                               struct stream *out) MUST_CHECK;
 
 #endif

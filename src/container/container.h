@@ -42,6 +42,7 @@ struct container_defaults {
     const struct map *log_options; /* string map, may be NULL */
     const char *log_driver;        /* NULL: json-file */
     int stop_timeout;              /* seconds; negative: 10 */
+    int64_t shutdown_timeout;      /* seconds that containers_close may take, at the least; negative: any */
     int64_t shm_size;              /* bytes; 0: 64 MiB */
     const struct strv *ulimits;    /* "nofile=1024:2048" or "nofile=1024", may be NULL */
     const char *publish_ip;        /* host address of published ports; NULL: any */
@@ -63,12 +64,12 @@ struct containers_config {
     void *ctx;
     /* The owner may put another one in its place at any time; each one lives until containers_close. */
     const struct container_defaults *_Atomic defaults;
-    int shutdown_timeout; /* seconds that containers_close may take; 0: 15 */
 };
 
 /* Loads what is on disk. Borrows `config` for its life. */
 struct error *containers_open(const struct containers_config *config, struct containers **ret) MUST_CHECK;
-/* Stops what runs (by signal, then by force) and joins all tasks.  NULL is fine. */
+/* Stops what runs (by signal, then by force) and joins all tasks.  Each container has the time that it stops
+ * in. NULL is fine. */
 void containers_close(struct containers *c);
 
 /* Start those that their restart policy wants to run; after the room is opened, in a task that may wait. */
@@ -97,7 +98,9 @@ void container_unref(struct container *ct); /* NULL is fine */
 void container_unrefp(struct container **ct);
 const char *container_id(const struct container *ct);
 bool container_has_tty(const struct container *ct);
-bool container_is_running(struct container *ct);
+bool container_is_running(struct container *ct); /* also paused, or waiting for its restart */
+bool container_is_paused(struct container *ct);
+bool container_is_restarting(struct container *ct);
 bool container_is_removed(struct container *ct);
 /* Publish an event with the usual attributes and these: key, value, .., NULL. */
 void container_event(struct container *ct, const char *action, ...) __attribute__((sentinel));
@@ -122,7 +125,8 @@ struct error *container_restart(struct container *ct, const char *signal,
 /* signal NULL or "": SIGKILL, and waits for the end. ERR_CONFLICT when it does not run. */
 struct error *container_kill(struct container *ct, const char *signal) MUST_CHECK;
 struct error *container_rename(struct container *ct, const char *name) MUST_CHECK;
-struct error *container_remove(struct container *ct, bool force) MUST_CHECK;
+/* `shown`: how the user calls it. */
+struct error *container_remove(struct container *ct, const char *shown, bool force) MUST_CHECK;
 struct error *container_resize(struct container *ct, unsigned width, unsigned height) MUST_CHECK;
 
 enum wait_condition { WAIT_NOT_RUNNING, WAIT_NEXT_EXIT, WAIT_REMOVED };

@@ -163,7 +163,7 @@ static void check_path(struct container *ct, const char *first, const char *seco
 
 static void drop(struct container *ct)
 {
-    struct error *e = container_remove(ct, true);
+    struct error *e = container_remove(ct, "c", true);
 
     if (e != NULL)
         print_message("remove: %s\n", e->message);
@@ -313,7 +313,7 @@ static void test_stop_and_kill(void **state)
     err_free(e);
     while (access(ready, F_OK) != 0)
         assert_int_equal(task_sleep(NS_PER_MS), 0);
-    e = container_remove(ct, false);
+    e = container_remove(ct, "c", false);
     assert_true(err_is(e, ERR_CONFLICT));
     assert_non_null(
         strstr(e->message, "container is running: stop the container before removing or force remove"));

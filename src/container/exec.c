@@ -21,11 +21,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
 #define EXEC_KEEP_NS (10 * 60 * NS_PER_SEC)
 #define BUFFER ((size_t)1 << 20) /* output that waits for a slow client */
 #define CHUNK ((size_t)32 * 1024)
+#define READY_WAIT (10 * NS_PER_SEC)
 #define GRACE (2 * NS_PER_SEC) /* for output of processes that outlive the one that was started */
 
 enum exec_state { EXEC_CREATED, EXEC_RUNNING, EXEC_ENDED };
@@ -147,6 +149,20 @@ static size_t drop_stale(struct containers *c, bool all)
 void execs_close(struct containers *c)
 {
     (void)drop_stale(c, true);
+}
+
+void execs_kill(struct container *ct)
+{
+    mutex_lock(&ct->all->lock);
+    for (struct exec *x = ct->all->execs; x != NULL; x = x->next) {
+        if (x->container != ct)
+            continue;
+        mutex_lock(&x->lock);
+        if (x->process != NULL)
+            err_free(process_signal(x->process, SIGKILL)); /* it may have ended by itself */
+        mutex_unlock(&x->lock);
+    }
+    mutex_unlock(&ct->all->lock);
 }
 
 static void enlist(struct exec *x)
@@ -371,10 +387,7 @@ static void end_process(struct exec *x)
     struct process *p = TAKE(x->process);
     mutex_unlock(&x->lock);
     process_free(p);
-    mutex_lock(&ct->lock);
-    ct->process_users--; /* the container may end now */
-    cond_broadcast(&ct->changed);
-    mutex_unlock(&ct->lock);
+    container_process_put(ct); /* the container may end now */
 }
 
 static void mark_ended(struct exec *x, int code, bool failed)
@@ -410,7 +423,7 @@ static struct error *exec_monitor(void *exec)
     CLEANUP(freep) char *text = NULL;
     struct deadline shield;
     struct group pumps;
-    int code = 128 + 9;
+    int code = 128 + SIGKILL;
     bool oom = false;
 
     group_open(&pumps, GROUP_KEEP_GOING | GROUP_DAEMON);
@@ -503,6 +516,7 @@ static struct error *run(struct exec *x, struct process *in, const struct exec_s
     mutex_lock(&x->lock);
     x->process = p;
     x->pid = process_pid(p);
+    cond_broadcast(&x->changed);
     mutex_unlock(&x->lock);
     return e;
 }
@@ -513,11 +527,7 @@ static struct error *launch(struct exec *x, const struct exec_start_options *o)
     struct container *ct = x->container;
     struct deadline root;
 
-    mutex_lock(&ct->lock);
-    struct process *in = ct->state.running ? ct->process : NULL;
-    if (in != NULL)
-        ct->process_users++;
-    mutex_unlock(&ct->lock);
+    struct process *in = container_process_get(ct);
     if (in == NULL)
         return err_new(ERR_CONFLICT, "container %s is not running", ct->id);
     struct error *e = run(x, in, o);
@@ -739,17 +749,33 @@ struct error *exec_start(struct exec *x, const struct exec_start_options *o)
 /* ---- looking, resizing
  * ------------------------------------------------------------------------------------------------------ */
 
+/* A client asks for it as soon as it has its connection: the process may not be there yet. */
+static struct error *resize_started(struct exec *x, unsigned width, unsigned height)
+{
+    struct error *e = NULL;
+    int r = 0;
+
+    mutex_lock(&x->lock);
+    while (r == 0 && x->state != EXEC_ENDED && x->process == NULL)
+        r = cond_wait(&x->changed, &x->lock);
+    if (r == -ETIMEDOUT)
+        e = err_new(ERR_UNKNOWN, "timeout waiting for exec session ready");
+    else if (r == 0)
+        e = x->process == NULL ? err_new(ERR_INVALID, "exec process is not started")
+                               : process_resize(x->process, width, height);
+    mutex_unlock(&x->lock);
+    return r < 0 && e == NULL ? task_error(r, "wait for exec %s", x->id) : e;
+}
+
 struct error *exec_resize(struct exec *x, unsigned width, unsigned height)
 {
     struct error *e;
+    struct deadline d;
 
     TRY(check_container(x->container));
-    mutex_lock(&x->lock);
-    if (x->process == NULL)
-        e = err_new(ERR_CONFLICT, "exec process %s is not running", x->id);
-    else
-        e = process_resize(x->process, width, height);
-    mutex_unlock(&x->lock);
+    deadline_begin(&d, READY_WAIT);
+    e = resize_started(x, width, height);
+    deadline_end(&d);
     return e;
 }
 

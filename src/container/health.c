@@ -133,19 +133,12 @@ static struct error *run_probe(const struct check *k, struct process *in, struct
 static struct error *probe(const struct check *k, int *ret_code, struct buf *ret_text)
 {
     struct container *ct = k->container;
+    struct process *in = container_process_get(ct);
 
-    mutex_lock(&ct->lock);
-    struct process *in = ct->state.running && !ct->state.paused ? ct->process : NULL;
-    if (in != NULL)
-        ct->process_users++;
-    mutex_unlock(&ct->lock);
     if (in == NULL)
-        return NULL;
+        return err_new(ERR_CANCELLED, "the container has ended");
     struct error *e = run_probe(k, in, ret_text, ret_code);
-    mutex_lock(&ct->lock);
-    ct->process_users--;
-    cond_broadcast(&ct->changed);
-    mutex_unlock(&ct->lock);
+    container_process_put(ct);
     if (e == NULL || err_is(e, ERR_CANCELLED))
         return e;
     if (err_is(e, ERR_NOT_FOUND)) { /* the container has ended */
@@ -173,14 +166,6 @@ static struct error *probe(const struct check *k, int *ret_code, struct buf *ret
 /* ---- what comes of it
  * ------------------------------------------------------------------------------------------------------ */
 
-static json_t *time_json(int64_t ns)
-{
-    char text[40];
-
-    format_rfc3339(text, ns);
-    return json_string(text);
-}
-
 static void set_status_locked(struct container *ct, const char *status)
 {
     free(ct->health.status);
@@ -196,8 +181,8 @@ static void add_log_locked(struct container *ct, int64_t start_ns, int code, con
     if (json_array_size(ct->health.log) >= LOG_MAX)
         json_array_remove(ct->health.log, 0);
     json_array_append_new(ct->health.log,
-                          json_pack("{s:o, s:o, s:i, s:s}", "Start", time_json(start_ns), "End",
-                                    time_json(now_ns()), "ExitCode", code, "Output", valid));
+                          json_pack("{s:o, s:o, s:i, s:s}", "Start", json_time(start_ns), "End",
+                                    json_time(now_ns()), "ExitCode", code, "Output", valid));
 }
 
 /* The new status, when it changed; NULL. */
@@ -242,7 +227,11 @@ static struct error *check_once(const struct check *k)
     const char *status;
     int code = 0;
 
+    if (container_is_paused(k->container)) /* nothing in it can answer */
+        return NULL;
     TRY(probe(k, &code, &text));
+    if (container_is_paused(k->container)) /* meanwhile: no wonder that it did not answer */
+        return NULL;
     status = judge(k, start, code, &text);
     if (status == NULL)
         return NULL;

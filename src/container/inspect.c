@@ -6,6 +6,7 @@
 #include "container/mounts.h"
 #include "container/shape.h"
 #include "io/path.h"
+#include "oci/gojson.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,16 +20,6 @@
 /* ---- small parts
  * --------------------------------------------------------------------------------------------------------------
  */
-
-static json_t *json_time(int64_t ns)
-{
-    char text[40];
-
-    if (ns == 0)
-        return json_string("0001-01-01T00:00:00Z");
-    format_rfc3339(text, ns);
-    return json_string(text);
-}
 
 static const char *state_word(const struct state *s)
 {
@@ -251,7 +242,7 @@ static json_t *state_locked(const struct container *ct)
     json_object_set_new(o, "Dead", json_boolean(s->dead));
     json_object_set_new(o, "Pid", json_integer(s->pid));
     json_object_set_new(o, "ExitCode", json_integer(s->exit_code));
-    json_object_set_new(o, "Error", json_string(s->error != NULL ? s->error : ""));
+    json_object_set_new(o, "Error", go_json_text(s->error != NULL ? s->error : ""));
     json_object_set_new(o, "StartedAt", json_time(s->started_ns));
     json_object_set_new(o, "FinishedAt", json_time(s->finished_ns));
     if (ct->health.status != NULL)
@@ -621,7 +612,7 @@ struct error *containers_prune(struct containers *c, const struct strv *label, c
             !has_labels(ct, label) || (!empty(label_not) && has_labels(ct, label_not)))
             continue;
         own = container_size(ct);
-        struct error *e = container_remove(ct, false);
+        struct error *e = container_remove(ct, ct->id, false);
         if (e != NULL) { /* somebody started or removed it meanwhile */
             err_free(e);
             continue;

@@ -137,8 +137,15 @@ void container_env(struct container *ct, bool tty, struct strv *ret);
 /* Its root, writable, as a detached mount.  Not while another one exists: ct->operations must be held. */
 struct error *container_mount_root(struct container *ct, int *ret_fd) MUST_CHECK;
 
+/* Use the process of a running container; NULL when there is none.  Given back with container_process_put().
+ * The container's end waits for that. */
+struct process *container_process_get(struct container *ct);
+void container_process_put(struct container *ct);
+
 /* ---- exec.c */
 void execs_close(struct containers *c);
+/* Its first process has ended: the others go too, also where no process namespace ends them. */
+void execs_kill(struct container *ct);
 json_t *execs_running(struct container *ct); /* ids of those that have not ended; null when there are none */
 
 /* ---- lifecycle.c */

@@ -24,6 +24,9 @@
 
 #define PUMP_GRACE (2 * NS_PER_SEC) /* output may come from a process that outlives the first one */
 #define KILL_WAIT (10 * NS_PER_SEC)
+#define USERS_PAUSE (100 * NS_PER_MS)
+#define SHUTDOWN_GRACE 5               /* seconds beyond a container's own */
+#define MAX_SECONDS ((int64_t)1 << 30) /* more is as good as forever, and fits in ns */
 
 /* One run of a container: from its start to its end.  Owned by the start until the monitor takes it. */
 struct run {
@@ -36,14 +39,20 @@ struct run {
     bool pumps_open, proxies_open, published;
 };
 
+static void end_proxies(struct run *r)
+{
+    if (!r->proxies_open)
+        return;
+    group_cancel(&r->proxies);
+    err_free(group_join(&r->proxies));
+    r->proxies_open = false;
+}
+
 static void run_free(struct run *r)
 {
     if (r == NULL)
         return;
-    if (r->proxies_open) {
-        group_cancel(&r->proxies);
-        err_free(group_join(&r->proxies));
-    }
+    end_proxies(r);
     if (r->pumps_open) {
         group_cancel(&r->pumps);
         err_free(group_join(&r->pumps));
@@ -185,14 +194,32 @@ static void publish_run(struct run *r, struct stdio *s, struct port_bindings *po
     r->published = true;
 }
 
+/* Until nobody uses the process any more.  What execs started may outlive it where no process namespace ends
+ * them, and one may come at the last moment. */
+static void await_users(struct container *ct)
+{
+    bool busy = true;
+    int wait = 0;
+
+    while (busy && wait == 0) {
+        bool timed_out;
+
+        execs_kill(ct);
+        mutex_lock(&ct->lock);
+        if (ct->process_users > 0)
+            wait = cond_wait_for(&ct->changed, &ct->lock, USERS_PAUSE, &timed_out);
+        busy = ct->process_users > 0;
+        mutex_unlock(&ct->lock);
+    }
+}
+
 static void withdraw_run(struct run *r)
 {
     struct container *ct = r->container;
-    int wait = 0;
 
+    end_proxies(r); /* they accept on sockets that are closed here; a health check uses the process */
+    await_users(ct);
     mutex_lock(&ct->lock);
-    while (ct->process_users > 0 && wait == 0)
-        wait = cond_wait(&ct->changed, &ct->lock);
     ct->process = NULL;
     closep(&ct->stdin_fd);
     closep(&ct->root_fd);
@@ -314,7 +341,10 @@ static struct error *check_startable(struct container *ct)
 {
     mutex_lock(&ct->lock);
     bool running = ct->state.running, going = ct->state.removing || ct->state.removed || ct->state.dead;
+    bool paused = ct->state.paused;
     mutex_unlock(&ct->lock);
+    if (paused)
+        return err_new(ERR_CONFLICT, "cannot start a paused container, try unpause instead");
     if (running)
         return err_new(ERR_NOT_MODIFIED, "container %s is already running", ct->id);
     if (going)
@@ -334,6 +364,7 @@ static struct error *start(struct container *ct)
         return NULL;
     }
     e = judge_failure(ct, e);
+    health_end(ct);
     output_close(ct);
     log_err(LOG_WARN, container_save(ct, false), "cannot save a container's state");
     return e;
@@ -344,7 +375,6 @@ static void remove_ended(struct container *ct);
 /* A user's start begins a new series of restarts. */
 static struct error *start_anew(struct container *ct)
 {
-    TRY(check_startable(ct));
     mutex_lock(&ct->lock);
     ct->stopped_by_user = false;
     ct->restarts = ct->restart_delay_ns = 0;
@@ -372,11 +402,12 @@ struct error *container_start(struct container *ct)
 
     if (r < 0)
         return task_error(r, "start container %s", ct->id);
-    struct error *e = start_anew(ct);
+    struct error *refused = check_startable(ct);
+    struct error *e = refused == NULL ? start_anew(ct) : NULL;
     semaphore_release(&ct->operations, 1);
-    if (e != NULL && e->kind != ERR_NOT_MODIFIED && json_get_bool(ct->host_config, "AutoRemove"))
+    if (e != NULL && json_get_bool(ct->host_config, "AutoRemove"))
         remove_ended(ct);
-    return e;
+    return e != NULL ? e : refused;
 }
 
 /* ---- the monitor
@@ -442,7 +473,7 @@ static bool finish(struct container *ct, int code, bool oom)
 /* Somebody may be removing it already. */
 static void remove_ended(struct container *ct)
 {
-    struct error *e = container_remove(ct, true);
+    struct error *e = container_remove(ct, ct->id, true);
 
     if (err_is(e, ERR_CONFLICT) || err_is(e, ERR_NOT_FOUND))
         err_free(e);
@@ -484,20 +515,13 @@ struct error *container_monitor(void *run)
 /* Send a signal to the process, if there is one. */
 static struct error *send_signal(struct container *ct, int signal)
 {
-    mutex_lock(&ct->lock);
-    struct process *p = ct->state.running ? ct->process : NULL;
-    if (p != NULL)
-        ct->process_users++;
-    mutex_unlock(&ct->lock);
+    struct process *p = container_process_get(ct);
+
     if (p == NULL)
         return err_new(ERR_CONFLICT, "container %s is not running", ct->id);
     struct error *e = process_signal(p, signal);
-    mutex_lock(&ct->lock);
-    ct->process_users--;
-    bool paused = ct->state.paused;
-    cond_broadcast(&ct->changed);
-    mutex_unlock(&ct->lock);
-    if (e == NULL && paused) /* it sees the signal only when it goes on */
+    container_process_put(ct);
+    if (e == NULL && container_is_paused(ct)) /* it sees the signal only when it goes on */
         log_err(LOG_WARN, container_pause(ct, false), "cannot unpause a container for a signal");
     if (err_is(e, ERR_NOT_FOUND)) { /* it is ending by itself */
         err_free(e);
@@ -534,17 +558,9 @@ static void signal_event(struct container *ct, int signal)
     container_event(ct, "kill", "signal", text, NULL);
 }
 
-static bool is_restarting(struct container *ct)
-{
-    mutex_lock(&ct->lock);
-    bool restarting = ct->state.restarting;
-    mutex_unlock(&ct->lock);
-    return restarting;
-}
-
 static struct error *kill_and_wait(struct container *ct)
 {
-    if (!is_restarting(ct)) { /* else there is nothing to kill, and its wait ends by itself */
+    if (!container_is_restarting(ct)) { /* else there is nothing to kill, and its wait ends by itself */
         TRY(send_signal(ct, SIGKILL));
         signal_event(ct, SIGKILL);
     }
@@ -606,7 +622,7 @@ static struct error *stop(struct container *ct, int signal, int64_t timeout_s)
     }
     TRY(e);
     signal_event(ct, signal);
-    if (wait_stopped(ct, timeout_s < 0 ? -1 : MIN(timeout_s, (int64_t)1 << 30) * NS_PER_SEC) == 0)
+    if (wait_stopped(ct, timeout_s < 0 ? -1 : MIN(timeout_s, MAX_SECONDS) * NS_PER_SEC) == 0)
         return NULL;
     log_info("container did not stop in time and is killed", "id", ct->id);
     return kill_and_wait(ct);
@@ -654,7 +670,10 @@ struct error *container_resize(struct container *ct, unsigned width, unsigned he
                           ? err_new(ERR_CONFLICT, "container %s is not running", ct->id)
                           : process_resize(ct->process, width, height);
     mutex_unlock(&ct->lock);
-    return e;
+    TRY(e);
+    CLEANUP(freep) char *w = xasprintf("%u", width), *h = xasprintf("%u", height);
+    container_event(ct, "resize", "height", h, "width", w, NULL);
+    return NULL;
 }
 
 /* ---- rename and remove
@@ -696,9 +715,11 @@ static struct error *stop_for_removal(struct container *ct, bool force)
 {
     if (!container_is_running(ct))
         return NULL;
+    if (!force && container_is_paused(ct))
+        return err_new(ERR_CONFLICT, "container is paused and must be unpaused first");
     if (!force)
-        return err_new(ERR_CONFLICT,
-                       "container is running: stop the container before removing or force remove");
+        return err_new(ERR_CONFLICT, "container is %s: stop the container before removing or force remove",
+                       container_is_restarting(ct) ? "restarting" : "running");
     struct error *e = kill_and_wait(ct);
     if (err_is(e, ERR_CONFLICT)) {
         err_free(e);
@@ -707,9 +728,8 @@ static struct error *stop_for_removal(struct container *ct, bool force)
     return err_wrap(e, "could not kill container");
 }
 
-struct error *container_remove(struct container *ct, bool force)
+struct error *container_remove(struct container *ct, const char *shown, bool force)
 {
-    CLEANUP(freep) char *name = container_name(ct);
     struct deadline d;
 
     mutex_lock(&ct->lock);
@@ -718,9 +738,9 @@ struct error *container_remove(struct container *ct, bool force)
     cond_broadcast(&ct->changed);
     mutex_unlock(&ct->lock);
     if (removed)
-        return err_new(ERR_NOT_FOUND, "No such container: %s", name);
+        return err_new(ERR_NOT_FOUND, "No such container: %s", shown);
     if (busy)
-        return err_new(ERR_CONFLICT, "removal of container %s is already in progress", name);
+        return err_new(ERR_CONFLICT, "removal of container %s is already in progress", shown);
     shield_begin(&d, INT64_MAX);
     struct error *e = stop_for_removal(ct, force);
     if (e == NULL) {
@@ -735,7 +755,7 @@ struct error *container_remove(struct container *ct, bool force)
     ct->state.removing = false;
     cond_broadcast(&ct->changed);
     mutex_unlock(&ct->lock);
-    return err_wrap(e, "cannot remove container \"%s\"", name);
+    return err_wrap(e, "cannot remove container \"%s\"", shown);
 }
 
 /* ---- waiting
@@ -867,6 +887,25 @@ static void kill_all(struct containers *c)
     table_all_free(list, count);
 }
 
+/* ns; the daemon's own timeout is no reason to kill one before its time is over. */
+static int64_t shutdown_time(struct containers *c)
+{
+    int64_t seconds = c->config->defaults->shutdown_timeout;
+    size_t count;
+    struct container **list = table_all(c, &count);
+
+    for (size_t i = 0; i < count; i++) {
+        int64_t own = container_is_running(list[i]) ? stop_timeout(list[i], NULL) : 0;
+
+        if (own < 0)
+            seconds = -1;
+        else if (seconds >= 0)
+            seconds = MAX(seconds, MIN(own, MAX_SECONDS) + SHUTDOWN_GRACE);
+    }
+    table_all_free(list, count);
+    return seconds < 0 ? INT64_MAX : MIN(seconds, MAX_SECONDS) * NS_PER_SEC;
+}
+
 void containers_close(struct containers *c)
 {
     struct deadline d;
@@ -877,7 +916,7 @@ void containers_close(struct containers *c)
     c->closing = true;
     mutex_unlock(&c->close_lock);
     wake_all(c);
-    shield_begin(&d, (c->config->shutdown_timeout > 0 ? c->config->shutdown_timeout : 15) * NS_PER_SEC);
+    shield_begin(&d, shutdown_time(c));
     stop_all(c);
     shield_end(&d);
     shield_begin(&d, KILL_WAIT * 2);

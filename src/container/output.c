@@ -78,11 +78,17 @@ struct error *output_pump(void *output)
     struct output *o = output;
     CLEANUP(freep) char *chunk = xmalloc(CHUNK);
     CLEANUP(stream_closep) struct stream *in = stream_from_fd(TAKE_FD(o->fd));
+    bool told = false;
     ssize_t n;
 
     while ((n = stream_read(in, chunk, CHUNK)) > 0) {
-        if (o->log != NULL)
-            TRY(logfile_write(o->log, o->stream, chunk, (size_t)n));
+        CLEANUP(err_freep)
+        struct error *e = o->log == NULL ? NULL : logfile_write(o->log, o->stream, chunk, (size_t)n);
+
+        /* A full disk must not stop the container: what it says then is lost to the log alone. */
+        if (e != NULL && !told)
+            log_error("cannot write a container's log", "id", o->container->id, "error", e->message);
+        told |= e != NULL;
         int r = broadcast(o->container, o->stream, chunk, (size_t)n);
         if (r < 0)
             return task_error(r, "pass the container's output on");
@@ -268,6 +274,11 @@ struct error *container_attach_check(struct container *ct, const struct attach_o
 
     if (o->detach_keys != NULL && detach_keys_parse(o->detach_keys, &d) < 0)
         return err_new(ERR_INVALID, "Invalid detach keys (%s) provided", o->detach_keys);
+    if (container_is_paused(ct))
+        return err_new(ERR_CONFLICT, "container %s is paused, unpause the container before attach", ct->id);
+    if (container_is_restarting(ct))
+        return err_new(ERR_CONFLICT, "container %s is restarting, wait until the container is running",
+                       ct->id);
     return NULL;
 }
 

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define BACKLOG 128
+#define ACCEPT_PAUSE (100 * NS_PER_MS)
 
 void ports_deinit(struct port_bindings *p)
 {
@@ -279,6 +280,10 @@ static void accept_one(struct proxy *p)
 {
     int fd = accept4(p->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
+    if (fd < 0 && errno != EAGAIN && errno != ECONNABORTED) { /* no descriptors left: not at full speed */
+        (void)!task_sleep(ACCEPT_PAUSE);
+        return;
+    }
     if (fd < 0)
         return;
     struct connection *c = NEW(struct connection);

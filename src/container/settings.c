@@ -180,6 +180,20 @@ static struct error *check_log_config(const json_t *h)
     return logfile_options_parse(json_object_get(l, "Config"), &o);
 }
 
+static struct error *check_health(const json_t *h)
+{
+    static const char *const times[] = { "Interval", "Timeout", "StartPeriod", "StartInterval" };
+
+    for (size_t i = 0; i < ARRAY_LEN(times); i++) {
+        int64_t ns = json_get_int(h, times[i]);
+
+        if (ns != 0 && ns < NS_PER_MS)
+            return err_new(ERR_INVALID, "%s in Healthcheck cannot be less than 1ms", times[i]);
+    }
+    return json_get_int(h, "Retries") < 0 ? err_new(ERR_INVALID, "Retries in Healthcheck cannot be negative")
+                                          : NULL;
+}
+
 static struct error *check_config(const json_t *c)
 {
     CLEANUP(strv_deinit) struct strv env = { 0 };
@@ -200,7 +214,7 @@ static struct error *check_config(const json_t *c)
             return err_new(ERR_INVALID, "invalid environment variable: %s", env.v[i]);
     if (strlen(json_get_string(c, "Hostname")) > 64)
         return err_new(ERR_INVALID, "invalid hostname: it is longer than 64 bytes");
-    return NULL;
+    return check_health(json_object_get(c, "Healthcheck"));
 }
 
 struct error *settings_check(const json_t *config, const json_t *host_config, struct strv *warnings)
@@ -380,6 +394,26 @@ static void merge_command(json_t *config, const json_t *image)
         json_object_set_new(config, "Entrypoint", json_null());
 }
 
+/* What the user's health check does not say is the image's. */
+static void merge_health(json_t *config, const json_t *image)
+{
+    static const char *const numbers[] = { "Interval", "Timeout", "StartPeriod", "StartInterval", "Retries" };
+    const json_t *base = json_object_get(image, "Healthcheck");
+    json_t *own = json_object_get(config, "Healthcheck");
+
+    if (!json_is_object(base))
+        return;
+    if (!json_is_object(own)) {
+        json_object_set(config, "Healthcheck", (json_t *)base);
+        return;
+    }
+    if (json_array_size(json_object_get(own, "Test")) == 0 && json_object_get(base, "Test") != NULL)
+        json_object_set(own, "Test", json_object_get(base, "Test"));
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        if (json_get_int(own, numbers[i]) == 0 && json_get_int(base, numbers[i]) != 0)
+            json_object_set(own, numbers[i], json_object_get(base, numbers[i]));
+}
+
 void settings_merge_image(json_t *config, const json_t *image)
 {
     if (!json_is_object(image))
@@ -392,9 +426,7 @@ void settings_merge_image(json_t *config, const json_t *image)
     merge_object(config, image, "Labels");
     merge_object(config, image, "Volumes");
     merge_command(config, image);
-    if (json_object_get(config, "Healthcheck") == NULL &&
-        json_is_object(json_object_get(image, "Healthcheck")))
-        json_object_set(config, "Healthcheck", json_object_get(image, "Healthcheck"));
+    merge_health(config, image);
     if (json_object_get(config, "Shell") == NULL && json_is_array(json_object_get(image, "Shell")))
         json_object_set(config, "Shell", json_object_get(image, "Shell"));
     if (json_object_get(config, "OnBuild") == NULL && json_is_array(json_object_get(image, "OnBuild")))

@@ -4,32 +4,15 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "container/internal.h"
+#include "container/shape.h"
 #include "io/spawn.h"
+#include "oci/gojson.h"
 #include "run/usage.h"
 
 #include <ctype.h>
 #include <stdio.h>
 
 #define PS_OUTPUT_LIMIT (16 * MIB)
-
-/* Use the running process; NULL when there is none.  To be given back with put_process(). */
-static struct process *get_process(struct container *ct)
-{
-    mutex_lock(&ct->lock);
-    struct process *p = ct->state.running ? ct->process : NULL;
-    if (p != NULL)
-        ct->process_users++;
-    mutex_unlock(&ct->lock);
-    return p;
-}
-
-static void put_process(struct container *ct)
-{
-    mutex_lock(&ct->lock);
-    ct->process_users--;
-    cond_broadcast(&ct->changed);
-    mutex_unlock(&ct->lock);
-}
 
 /* ---- stats
  * ----------------------------------------------------------------------------------------------------------------
@@ -51,16 +34,6 @@ static void add(json_t *o, const char *key, uint64_t n)
 {
     if (n != 0)
         json_object_set_new(o, key, number(n));
-}
-
-static json_t *time_json(int64_t ns)
-{
-    char text[40];
-
-    if (ns == 0)
-        return json_string("0001-01-01T00:00:00Z");
-    format_rfc3339(text, ns);
-    return json_string(text);
 }
 
 static json_t *cpu_json(const struct process_usage *u, bool running)
@@ -143,7 +116,7 @@ static json_t *stats_json(struct container *ct, const struct process_usage *u, b
     json_object_set_new(j, "id", json_string(ct->id));
     json_object_set_new(j, "name", json_sprintf("/%s", name));
     json_object_set_new(j, "os_type", json_string(ct->os));
-    json_object_set_new(j, "read", time_json(read_ns));
+    json_object_set_new(j, "read", json_time(read_ns));
     json_object_set(j, "cpu_stats", (json_t *)cpu);
     json_object_set_new(j, "memory_stats", memory_json(u, running));
     if (u->net_count > 0)
@@ -154,7 +127,7 @@ static json_t *stats_json(struct container *ct, const struct process_usage *u, b
     json_object_set_new(j, "blkio_stats", blkio_json());
     json_object_set_new(j, "num_procs", json_integer(0));
     json_object_set_new(j, "storage_stats", json_object());
-    json_object_set_new(j, "preread", time_json(previous->read_ns));
+    json_object_set_new(j, "preread", json_time(previous->read_ns));
     none = previous->cpu != NULL ? json_incref(previous->cpu) : cpu_json(&zero, false);
     json_object_set_new(j, "precpu_stats", none);
     return j;
@@ -163,13 +136,13 @@ static json_t *stats_json(struct container *ct, const struct process_usage *u, b
 struct error *container_stats(struct container *ct, struct container_sample *previous, json_t **ret)
 {
     CLEANUP(process_usage_deinit) struct process_usage u = { 0 };
-    struct process *p = get_process(ct);
+    struct process *p = container_process_get(ct);
     struct error *e = p == NULL ? NULL : process_usage(p, &u);
     bool running = p != NULL && e == NULL;
     json_t *cpu;
 
     if (p != NULL)
-        put_process(ct);
+        container_process_put(ct);
     if (err_is(e, ERR_NOT_FOUND)) { /* it is ending */
         err_free(e);
         e = NULL;
@@ -247,12 +220,12 @@ static json_t *row_json(const struct strv *fields, size_t titles)
 
     for (size_t i = 0; i < fields->len; i++) {
         if (i + 1 < titles)
-            json_array_append_new(row, json_string(fields->v[i]));
+            json_array_append_new(row, go_json_text(fields->v[i]));
         else
             strv_add(&rest, fields->v[i]);
     }
     last = strv_join(&rest, " ");
-    json_array_append_new(row, json_string(last));
+    json_array_append_new(row, go_json_text(last));
     return row;
 }
 
@@ -332,11 +305,11 @@ struct error *container_top(struct container *ct, const char *ps_args, json_t **
     if (ps_args == NULL || *ps_args == '\0')
         ps_args = "-ef";
     TRY(check_ps_args(ps_args));
-    p = get_process(ct);
+    p = container_process_get(ct);
     if (p == NULL)
         return err_new(ERR_CONFLICT, "container %s is not running", ct->id);
     e = process_pids(p, &pids, &count);
-    put_process(ct);
+    container_process_put(ct);
     TRY(e);
     TRY(list_processes(ps_args, pids, count, &out));
     TRY(parse_ps(buf_str(&out), pids, count, ret));
@@ -369,15 +342,17 @@ struct error *container_pause(struct container *ct, bool paused)
     struct error *e;
 
     TRY(claim_pause(ct, paused));
-    p = get_process(ct);
+    p = container_process_get(ct);
     if (p == NULL)
         return err_new(ERR_CONFLICT, "container %s is not running", ct->id);
     e = process_pause(p, paused);
-    put_process(ct);
+    if (e == NULL) {
+        mutex_lock(&ct->lock);
+        ct->state.paused = paused;
+        mutex_unlock(&ct->lock);
+    }
+    container_process_put(ct); /* it may end now, and is not paused then */
     TRY(err_wrap(e, "cannot %s container %s", paused ? "pause" : "unpause", ct->id));
-    mutex_lock(&ct->lock);
-    ct->state.paused = paused;
-    mutex_unlock(&ct->lock);
     container_event(ct, paused ? "pause" : "unpause", NULL);
     return container_save(ct, false);
 }

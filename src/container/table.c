@@ -8,6 +8,7 @@
 #include "container/names.h"
 #include "container/shape.h"
 #include "io/path.h"
+#include "oci/gojson.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -92,12 +93,46 @@ bool container_is_running(struct container *ct)
     return running;
 }
 
+bool container_is_paused(struct container *ct)
+{
+    mutex_lock(&ct->lock);
+    bool paused = ct->state.paused;
+    mutex_unlock(&ct->lock);
+    return paused;
+}
+
+bool container_is_restarting(struct container *ct)
+{
+    mutex_lock(&ct->lock);
+    bool restarting = ct->state.restarting;
+    mutex_unlock(&ct->lock);
+    return restarting;
+}
+
 bool container_is_removed(struct container *ct)
 {
     mutex_lock(&ct->lock);
     bool removed = ct->state.removed;
     mutex_unlock(&ct->lock);
     return removed;
+}
+
+struct process *container_process_get(struct container *ct)
+{
+    mutex_lock(&ct->lock);
+    struct process *p = ct->state.running ? ct->process : NULL;
+    if (p != NULL)
+        ct->process_users++;
+    mutex_unlock(&ct->lock);
+    return p;
+}
+
+void container_process_put(struct container *ct)
+{
+    mutex_lock(&ct->lock);
+    ct->process_users--;
+    cond_broadcast(&ct->changed);
+    mutex_unlock(&ct->lock);
 }
 
 struct error *container_get_parts(struct container *ct, struct container_parts *ret)
@@ -345,10 +380,10 @@ static json_t *to_json(struct container *ct, const char *name)
     json_object_set_new(j, "StoppedByUser", json_boolean(ct->stopped_by_user));
     json_object_set_new(j, "RestartCount", json_integer(ct->restarts));
     json_object_set_new(j, "State",
-                        json_pack("{s:b, s:b, s:b, s:i, s:s, s:I, s:I}", "Running", s->running, "Dead",
+                        json_pack("{s:b, s:b, s:b, s:i, s:o, s:I, s:I}", "Running", s->running, "Dead",
                                   s->dead, "OOMKilled", s->oom_killed, "ExitCode", s->exit_code, "Error",
-                                  s->error != NULL ? s->error : "", "StartedAt", (json_int_t)s->started_ns,
-                                  "FinishedAt", (json_int_t)s->finished_ns));
+                                  go_json_text(s->error != NULL ? s->error : ""), "StartedAt",
+                                  (json_int_t)s->started_ns, "FinishedAt", (json_int_t)s->finished_ns));
     return j;
 }
 
@@ -465,7 +500,7 @@ struct error *container_discard_files(struct container *ct)
 {
     CLEANUP(freep) char *hidden = xasprintf("%s/.%s", ct->all->config->root, ct->id);
 
-    if (rename(ct->dir, hidden) < 0)
+    if (rename(ct->dir, hidden) < 0 && errno != ENOENT) /* there: the last attempt has failed later on */
         return err_sys(errno, "rename %s", ct->dir);
     TRY_SYS(path_remove_all(AT_FDCWD, hidden), "remove %s", hidden);
     return NULL;

@@ -233,6 +233,7 @@ static void set_containers(struct engine_setup *s, const struct config *c)
         .log_options = &c->log_options,
         .log_driver = null_if_empty(c->log_driver),
         .stop_timeout = (int)MIN(c->default_stop_timeout, (int64_t)INT32_MAX),
+        .shutdown_timeout = c->shutdown_timeout,
         .shm_size = c->shm_size,
         .ulimits = &c->ulimits,
         .publish_ip = streq(c->publish_ip, "0.0.0.0") ? NULL : null_if_empty(c->publish_ip),

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import socket
 import subprocess
 import textwrap
@@ -428,3 +429,64 @@ def test_health_checks(w):
     d.docker("run", "-d", "--name", "unchecked", "--no-healthcheck", "busybox", "sleep", "1000").ok()
     equal(health(d, "unchecked"), {}, "without a check")
     d.docker("rm", "-f", "checked", "slow", "unchecked").ok()
+
+
+def test_health_of_a_paused_container(w):
+    d = image(w)
+    d.docker("run", "-d", "--name", "held", "--health-interval", "100ms", "--health-retries", "1", "--health-cmd", "false", "busybox", "sleep", "1000").ok()
+    wait_for(lambda: health(d, "held")["Status"] == "unhealthy", "unhealthy")
+    d.docker("pause", "held").ok()
+    before = health(d, "held")
+    other = d.docker("run", "-d", "--health-interval", "100ms", "--health-cmd", "true", "busybox", "sleep", "1000").ok().out.strip()
+    wait_for(lambda: len(health(d, other)["Log"]) == 5, "the time of five checks")
+    equal(health(d, "held"), before, "nothing is checked, and nothing is well")
+    d.docker("rm", "-f", "held", other).ok()
+
+
+def test_health_check_of_the_image(w):
+    """What the user does not say of it is the image's."""
+    d = image(w)
+    d.docker("build", "-t", "with-check", "-", stdin=b"FROM busybox\nHEALTHCHECK --retries=7 --timeout=9s CMD echo from the image\nCMD sleep 1000\n").ok()
+    d.docker("run", "-d", "--name", "merged", "--health-interval", "100ms", "with-check").ok()
+    h = d.json("GET", "/v1.44/containers/merged/json")["Config"]["Healthcheck"]
+    equal(h, {"Test": ["CMD-SHELL", "echo from the image"], "Interval": 100000000, "Timeout": 9000000000, "Retries": 7}, "merged")
+    wait_for(lambda: health(d, "merged")["Status"] == "healthy", "healthy")
+    for field, text in (({"Interval": 5}, "Interval in Healthcheck cannot be less than 1ms"), ({"Retries": -1}, "Retries in Healthcheck cannot be negative")):
+        status, _, body = d.http("POST", "/v1.44/containers/create", json.dumps({"Image": "busybox", "Healthcheck": field}).encode(), {"Content-Type": "application/json"})
+        equal((status, json.loads(body)["message"]), (400, text), "refused")
+    d.docker("rm", "-f", "merged").ok()
+    d.docker("rmi", "with-check").ok()
+
+
+@own
+def test_log_on_a_full_disk(w):
+    """It costs the log, not the container."""
+    d = image(w)
+    c = d.docker("create", "busybox", "sh", "-c", "for i in $(seq 20000); do echo $i || exit 1; done").ok().out.strip()
+    log = d.root / "containers" / c / f"{c}-json.log"
+    log.symlink_to("/dev/full")
+    equal(d.docker("start", "-a", c).ok().out.split(), [str(i) for i in range(1, 20001)], "all that it says")
+    equal(d.docker("inspect", "-f", "{{.State.ExitCode}}", c).ok().out, "0\n", "exit code")
+    contains(d.text_log(), "cannot write a container's log")
+    d.docker("rm", c).ok()
+
+
+@own
+def test_removal_whose_files_are_gone(w):
+    d = image(w)
+    c = d.docker("create", "busybox", "true").ok().out.strip()
+    shutil.rmtree(d.root / "containers" / c)
+    d.docker("rm", c).ok()
+    equal(d.docker("ps", "-aq", "--filter", f"id={c}").ok().out, "", "removed")
+
+
+def test_daemon_waits_for_its_containers(w):
+    """The daemon's end gives each container the time that it has to stop, whatever its own timeout."""
+    d = w.daemon("--shutdown-timeout", "1")
+    d.docker("pull", "-q", "busybox").ok()
+    d.docker("run", "-d", "--name", "slow", "--stop-timeout", "20", "busybox", "sh", "-c", "trap 'sleep 3; exit 5' TERM; echo ready; while :; do sleep 0.02; done").ok()
+    wait_for(lambda: "ready" in d.docker("logs", "slow").out, "the container")
+    d.stop()
+    d.start()
+    equal(d.docker("inspect", "-f", "{{.State.ExitCode}}", "slow").ok().out, "5\n", "it ended by itself")
+    d.docker("rm", "slow").ok()

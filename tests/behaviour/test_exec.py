@@ -104,6 +104,27 @@ def test_exec_ends_with_its_container(w):
     check(p.wait(20) != 0, "the client's exit code")
 
 
+def test_exec_ends_with_a_container_of_the_hosts_processes(w):
+    d, c = running(w, "--pid", "host")
+    d.docker("exec", "-d", c, "sleep", "1000").ok()
+    d.docker("kill", c, timeout=9).ok()
+    equal(d.docker("inspect", "-f", "{{.State.Status}}", c).ok().out, "exited\n", "its end")
+    gone(d, c)
+
+
+def test_resize(w):
+    d, c = running(w, "-t")
+    d.json("POST", f"/v1.43/containers/{c}/resize?h=11&w=22")
+    equal(d.docker("exec", c, "stty", "-F", "/proc/1/fd/0", "size").ok().out, "11 22\n", "size")
+    contains("\n".join(events(d, c)), "resize")
+    x = d.json("POST", f"/v1.43/containers/{c}/exec", {"Cmd": ["true"], "Tty": True})["Id"]
+    d.json("POST", f"/v1.43/exec/{x}/start", {"Detach": True})
+    wait_for(lambda: not d.json("GET", f"/v1.43/exec/{x}/json")["Running"], "the end")
+    status, _, body = d.http("POST", f"/v1.43/exec/{x}/resize?h=1&w=2")
+    equal((status, json.loads(body)["message"]), (400, "exec process is not started"), "one that has ended")
+    gone(d, c)
+
+
 def test_docker_py(w):
     d, c = running(w)
     script = textwrap.dedent(f"""
@@ -223,6 +244,34 @@ def test_archive_stays_inside(w):
         gone(d, c)
 
 
+def test_names_that_are_no_text(w):
+    """File names are bytes; JSON shows U+FFFD for what is no UTF-8."""
+    d, c = running(w)
+    d.docker("exec", c, "sh", "-c", "f=$(printf '/tmp/a\\377'); echo x > $f; ln -s $f /tmp/link").ok()
+    equal(d.docker("diff", c).ok().out.encode("utf-8", "surrogateescape").decode().splitlines(), ["C /tmp", "A /tmp/a\ufffd", "A /tmp/link"], "diff")
+    for method in ("HEAD", "GET"):
+        status, headers, _ = d.http(method, f"/v1.43/containers/{c}/archive?path=/tmp/a%FF")
+        equal(status, 200, method)
+        stat = json.loads(base64.b64decode(headers["x-docker-container-path-stat"]))
+        equal((stat["name"], stat["size"]), ("a\ufffd", 2), method)
+    stat = json.loads(base64.b64decode(d.http("HEAD", f"/v1.43/containers/{c}/archive?path=/tmp/link")[1]["x-docker-container-path-stat"]))
+    equal(stat["linkTarget"], "/tmp/a\ufffd", "where the link leads")
+    d.docker("exec", "-d", c, "sh", "-c", "exec sleep $(printf '1000\\377') 1000 || exec sh -c 'sleep 1000; :' $(printf 'b\\377')").ok()
+    equal({len(p) for p in d.json("GET", f"/v1.43/containers/{c}/top")["Processes"]}, {8}, "columns of top")
+    gone(d, c)
+
+
+def test_diff_does_not_follow_links_of_the_image(w):
+    d, c = running(w)
+    d.docker("exec", c, "ln", "-s", "/etc", "/link").ok()
+    d.docker("commit", c, "with-link").ok()
+    d, other = running(w, image="with-link")
+    d.docker("exec", other, "sh", "-c", "rm /link && mkdir -p /link && echo x > /link/passwd").ok()
+    equal(d.docker("diff", other).ok().out.splitlines(), ["C /link", "A /link/passwd"], "a directory in a link's place")
+    gone(d, c, other)
+    d.docker("rmi", "with-link").ok()
+
+
 def test_changes_and_export(w):
     d, c = running(w)
     equal(d.docker("diff", c).ok().out, "", "a container that did nothing")
@@ -258,6 +307,12 @@ def test_commit(w):
     equal(d.json("GET", f"/v1.43/images/{same}/json")["RootFS"], d.json("GET", "/v1.43/images/busybox/json")["RootFS"], "a container that did nothing")
     gone(d, idle)
     d.docker("commit", "-c", "RUN true", c).fails("RUN is not a valid change command")
+    lines = ["ENV X=$A:more", "ENV X=$X:again", "WORKDIR /srv", "WORKDIR $A", "EXPOSE 8000-8002/udp", "LABEL from=$A", "USER $A"]
+    expanded = d.docker("commit", *[x for line in lines for x in ("-c", line)], c).ok().out.strip()
+    i = d.json("GET", f"/v1.43/images/{expanded}/json")["Config"]
+    check("X=b:more:again" in i["Env"], i["Env"])
+    equal((i["WorkingDir"], i["User"], i["Labels"]["from"], sorted(i["ExposedPorts"])), ("/srv/b", "b", "b", ["8000/udp", "8001/udp", "8002/udp"]), "variables")
+    d.docker("commit", "-c", "STOPSIGNAL nonsense", c).fails("invalid signal: nonsense")
     contains("\n".join(events(d, c)), "commit")
     d.docker("rmi", "committed:v1").ok()
     gone(d, c)
@@ -280,6 +335,10 @@ def test_top_stats_pause(w):
     contains(d.docker("ps").ok().out, "(Paused)")
     d.docker("exec", c, "true").fails("is paused, unpause the container before exec")
     d.docker("pause", c).fails("is already paused")
+    d.docker("start", c).fails("cannot start a paused container, try unpause instead")
+    d.docker("rm", c).fails(f'cannot remove container "{c}": container is paused and must be unpaused first')
+    status, _, body = d.http("POST", f"/v1.43/containers/{c}/attach?stream=1&stdout=1")
+    equal((status, json.loads(body)["message"]), (409, f"container {c} is paused, unpause the container before attach"), "attach")
     d.docker("unpause", c).ok()
     equal(d.docker("exec", c, "echo", "on").ok().out, "on\n", "it goes on")
     d.docker("pause", c).ok()
