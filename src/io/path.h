@@ -47,6 +47,11 @@ bool path_has_wildcard(const char *s, size_t len);
 /* Go's filepath.Match: the same, but what follows the part that does not match is not checked. */
 int path_match_lazy(const char *pattern, const char *name);
 
+/* What does not change while this process runs, read once: the kernel's boot id ("unknown" when it does not
+ * say), and the umask, asked for without changing it (0777 when unknown).  io/facts.c. */
+const char *boot_id(void);
+mode_t process_umask(void);
+
 /* Our own files: read whole, or write to a temporary name, fsync, rename, fsync the directory. */
 int file_read(const char *path, struct buf *out, size_t limit) MUST_CHECK;
 int file_write_atomic(int dir_fd, const char *name, const void *data, size_t len, mode_t mode) MUST_CHECK;

@@ -225,26 +225,6 @@ static struct file_owner wanted_owner(const struct copier *c, const struct stat 
     return c->o->owner != NULL ? *c->o->owner : (struct file_owner){ st->st_uid, st->st_gid };
 }
 
-static mode_t known_umask;
-
-static void read_umask(void)
-{
-    CLEANUP(buf_deinit) struct buf status = { 0 };
-    const char *line =
-        file_read("/proc/self/status", &status, 64 * KIB) < 0 ? NULL : strstr(buf_str(&status), "\nUmask:");
-
-    known_umask = line == NULL ? 0777 : (mode_t)strtoul(line + 7, NULL, 8); /* unknown: always chmod */
-}
-
-/* What the process takes from the mode of new files; nobody changes it after start. */
-static mode_t process_umask(void)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-    pthread_once(&once, read_umask);
-    return known_umask;
-}
-
 /* Owner, mode, times and attributes of something that has a descriptor.  `made_mode` >= 0: it was just made
  * with these permission bits, where new files are root's, so that most of it need not be said again. */
 static struct error *set_meta_fd(const struct copier *c, int src_fd, int dst_fd, const struct stat *st,

@@ -4,8 +4,8 @@
  *
  * What a client sent last time stays in a *slot*, a cache mount of its own that one build at a time has:
  * `tree` is the directory, `index` what lies in it (with digests), so that only changed files travel and none
- * is read again.  The index is moved away while the tree changes: a crash leaves a tree without one, which is
- * emptied.  An index of an earlier boot is not trusted, for nothing of a slot is synced to disk.
+ * is read again.  The index is moved away before the tree changes: a crash leaves a tree without one, which
+ * is emptied.  An index of an earlier boot is not trusted, for nothing of a slot is synced to disk.
  */
 #include "base/bytes.h"
 #include "base/limits.h"
@@ -30,6 +30,7 @@ struct slot {
     int tree_fd;
     struct sync_index index;
     struct buf saved; /* the index file as it was found */
+    bool aside;       /* it is out of the way: the tree changes */
     char *id;         /* of the snapshot, once the index is known to the solver */
 };
 
@@ -143,10 +144,7 @@ static void slot_freep(struct slot **s)
 /* Of this boot: page cache and disk may differ after another one. */
 static const char *index_name(char dst[64])
 {
-    CLEANUP(buf_deinit) struct buf id = { 0 };
-    int r = file_read("/proc/sys/kernel/random/boot_id", &id, 64);
-
-    snprintf(dst, 64, "index-%.36s", r < 0 ? "unknown" : buf_str(&id));
+    snprintf(dst, 64, "index-%s", boot_id());
     return dst;
 }
 
@@ -167,8 +165,7 @@ static int empty_slot(struct slot *s)
     return s->tree_fd < 0 ? -errno : 0;
 }
 
-/* The tree with what is known of it; without an index it is emptied.  The index file is aside from here on.
- */
+/* The tree with what is known of it; without an index it is emptied. */
 static struct error *slot_load(struct slot *s)
 {
     int dir = cache_mount_fd(s->mount), r;
@@ -180,7 +177,7 @@ static struct error *slot_load(struct slot *s)
         e = sync_index_load(s->saved.data, s->saved.len, &s->index);
     if (r == 0 && e == NULL) {
         s->tree_fd = openat(dir, "tree", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        r = s->tree_fd < 0 || renameat(dir, name, dir, "index.old") < 0 ? -errno : 0;
+        r = s->tree_fd < 0 ? -errno : 0;
     }
     if (r == 0 && e == NULL)
         return NULL;
@@ -188,6 +185,18 @@ static struct error *slot_load(struct slot *s)
     (void)!unlinkat(dir, name, 0);
     TRY_SYS(empty_slot(s), "empty the context's directory");
     return NULL;
+}
+
+/* The tree is about to change. */
+static int slot_set_aside(struct slot *s)
+{
+    int dir = cache_mount_fd(s->mount);
+    char name[64];
+
+    if (s->saved.len == 0)
+        return 0; /* there is none */
+    s->aside = true;
+    return renameat(dir, index_name(name), dir, "index.old") < 0 ? -errno : 0;
 }
 
 /* Put the index in place again, written anew only when it changed. */
@@ -201,7 +210,7 @@ static struct error *slot_save(struct slot *s)
     index_name(name);
     sync_index_save(&s->index, &now);
     if (now.len == s->saved.len && (now.len == 0 || memcmp(now.data, s->saved.data, now.len) == 0) &&
-        renameat(dir, "index.old", dir, name) == 0)
+        (!s->aside || renameat(dir, "index.old", dir, name) == 0))
         return NULL;
     fd = openat(dir, "index.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     for (size_t done = 0; fd >= 0 && done < now.len;) {
@@ -244,22 +253,31 @@ static char *tree_id(const struct sync_index *x)
  * --------------------------------------------------------------------------------------------------------------
  */
 
-struct row {
+struct transfer {
     struct vertex_reporter *reporter;
-    char *id;
+    char *row;
+    struct slot *slot;
 };
 
 static void transferred(void *ctx, int64_t bytes, bool done)
 {
-    struct row *r = ctx;
+    struct transfer *t = ctx;
 
-    reporter_status(r->reporter, r->id, "transferring", bytes, 0, done);
+    reporter_status(t->reporter, t->row, "transferring", bytes, 0, done);
+}
+
+static int changing(void *ctx)
+{
+    struct transfer *t = ctx;
+
+    return slot_set_aside(t->slot);
 }
 
 static struct error *sync_slot(struct op_context *c, const struct local_attrs *a, struct session *session,
                                struct slot *s)
 {
-    struct row row = { c->reporter, xasprintf("transferring %s:", a->name) };
+    CLEANUP(freep) char *row = xasprintf("transferring %s:", a->name);
+    struct transfer t = { c->reporter, row, s };
     struct sync_options o = {
         .name = a->name,
         .include = &a->include,
@@ -269,11 +287,11 @@ static struct error *sync_slot(struct op_context *c, const struct local_attrs *a
         .metadata_only = a->metadata_only,
         .metadata_exclude = &a->metadata_exclude,
         .progress = transferred,
-        .ctx = &row,
+        .changing = changing,
+        .ctx = &t,
     };
     struct error *e = session_sync_in(session, &o, s->tree_fd, &s->index);
 
-    free(row.id);
     if (e == NULL)
         e = slot_save(s);
     if (e != NULL)

@@ -246,6 +246,17 @@ struct error *receiver_remove_rest(struct receiver *r)
 
 /* ---- brought about ---- */
 
+static void want(struct receiver *r, uint32_t id, size_t at)
+{
+    RECEIVER_GROW(r->wanted, r->wanted_count, r->wanted_cap);
+    r->wanted[r->wanted_count++] = (struct wanted){ id, at };
+}
+
+static bool can_be_held(const struct sync_entry *e)
+{
+    return is_regular(e) && !is_hard_link(e) && e->size <= (int64_t)LIMIT_SYNC_HELD;
+}
+
 static struct error *make_new(struct receiver *r, uint32_t id, size_t at)
 {
     struct sync_entry *e = &r->new.entries[at];
@@ -256,8 +267,7 @@ static struct error *make_new(struct receiver *r, uint32_t id, size_t at)
         RECEIVER_GROW(r->links, r->link_count, r->link_cap);
         r->links[r->link_count++] = at;
     } else if (is_regular(e)) {
-        RECEIVER_GROW(r->wanted, r->wanted_count, r->wanted_cap);
-        r->wanted[r->wanted_count++] = (struct wanted){ id, at };
+        want(r, id, at);
     } else {
         TRY_DISK(place_make(&r->place, e), "create", e->path);
         if (is_dir(e))
@@ -292,6 +302,13 @@ static struct error *replace(struct receiver *r, uint32_t id, size_t at)
     if (!r->o->differ_none && !target_changed(r, e) && same(before, e)) {
         memcpy(e->content, before->content, sizeof(e->content));
         r->old_at++;
+        return NULL;
+    }
+    if (r->o->differ_none && can_be_held(e) && same(before, e)) {
+        memcpy(e->content, before->content, sizeof(e->content));
+        r->old_at++;
+        r->flags[at] |= NEW_CHECKED;
+        want(r, id, at);
         return NULL;
     }
     TRY(remove_old(r));

@@ -13,22 +13,20 @@
 #include "base/bytes.h"
 #include "io/path.h"
 
-static mode_t current_umask(void)
-{
-    CLEANUP(buf_deinit) struct buf status = { 0 };
-    const char *line = NULL;
-
-    /* reading it with umask() would change it for all threads */
-    if (file_read("/proc/self/status", &status, 64 * 1024) == 0)
-        line = strstr(buf_str(&status), "\nUmask:");
-    return line != NULL ? (mode_t)strtoul(line + strlen("\nUmask:"), NULL, 8) : 0777;
-}
-
 void place_init(struct place *p, int dir_fd)
 {
     *p = (struct place){
-        .dir_fd = dir_fd, .umask = current_umask(), .uid = geteuid(), .gid = getegid(), .parent_fd = -1
+        .dir_fd = dir_fd, .umask = process_umask(), .uid = geteuid(), .gid = getegid(), .parent_fd = -1
     };
+}
+
+/* Each way in that changes the tree begins with this. */
+static int announce_change(struct place *p)
+{
+    int r = p->changing == NULL || p->changed ? 0 : p->changing(p->ctx);
+
+    p->changed = true;
+    return r;
 }
 
 void place_deinit(struct place *p)
@@ -84,7 +82,7 @@ static void forget_parent(struct place *p)
 int place_remove(struct place *p, const char *path)
 {
     const char *base;
-    int fd = parent_of(p, path, &base);
+    int r = announce_change(p), fd = r < 0 ? r : parent_of(p, path, &base);
 
     if (fd < 0)
         return fd;
@@ -92,8 +90,7 @@ int place_remove(struct place *p, const char *path)
         return 0;
     if (errno != EISDIR && errno != EPERM)
         return -errno;
-    int r = path_remove_all(fd, base);
-
+    r = path_remove_all(fd, base);
     forget_parent(p);
     return r;
 }
@@ -109,9 +106,13 @@ int place_clear(struct place *p)
         closep(&fd);
         return r;
     }
-    for (struct dirent *one; r == 0 && (one = readdir(d)) != NULL;)
-        if (!streq(one->d_name, ".") && !streq(one->d_name, ".."))
+    for (struct dirent *one; r == 0 && (one = readdir(d)) != NULL;) {
+        if (streq(one->d_name, ".") || streq(one->d_name, ".."))
+            continue;
+        r = announce_change(p);
+        if (r == 0)
             r = path_remove_all(p->dir_fd, one->d_name);
+    }
     closedir(d);
     return r;
 }
@@ -196,7 +197,8 @@ int place_finish(struct place *p, int fd, const struct sync_entry *e)
 
 int place_update_dir(struct place *p, const struct sync_entry *e)
 {
-    CLEANUP(closep) int fd = open_strict(p->dir_fd, e->path, O_RDONLY | O_DIRECTORY, 0);
+    int r = announce_change(p);
+    CLEANUP(closep) int fd = r < 0 ? r : open_strict(p->dir_fd, e->path, O_RDONLY | O_DIRECTORY, 0);
 
     if (fd < 0)
         return fd;
@@ -208,7 +210,8 @@ int place_update_dir(struct place *p, const struct sync_entry *e)
 
 int place_touch(struct place *p, const struct sync_entry *e)
 {
-    CLEANUP(closep) int fd = open_strict(p->dir_fd, e->path, O_RDONLY | O_DIRECTORY, 0);
+    int r = announce_change(p);
+    CLEANUP(closep) int fd = r < 0 ? r : open_strict(p->dir_fd, e->path, O_RDONLY | O_DIRECTORY, 0);
     struct timespec t = to_timespec(e->mtime_ns), both[2] = { t, t };
 
     if (fd < 0)
@@ -253,7 +256,7 @@ static int make_dir(struct place *p, int parent, const char *base, const struct 
 int place_make(struct place *p, const struct sync_entry *e)
 {
     const char *base;
-    int parent = parent_of(p, e->path, &base);
+    int r = announce_change(p), parent = r < 0 ? r : parent_of(p, e->path, &base);
 
     if (parent < 0)
         return parent;
@@ -271,7 +274,8 @@ int place_make(struct place *p, const struct sync_entry *e)
 
 int place_link(struct place *p, const struct sync_entry *e)
 {
-    CLEANUP(closep) int target = open_strict(p->dir_fd, e->linkname, O_PATH, 0);
+    int r = announce_change(p);
+    CLEANUP(closep) int target = r < 0 ? r : open_strict(p->dir_fd, e->linkname, O_PATH, 0);
     const char *base;
     char path[32];
 
@@ -287,5 +291,9 @@ int place_link(struct place *p, const struct sync_entry *e)
 
 int place_create(struct place *p, const struct sync_entry *e)
 {
-    return open_strict(p->dir_fd, e->path, O_WRONLY | O_CREAT | O_EXCL, go_mode_to_stat(e->mode) & 0777);
+    int r = announce_change(p);
+
+    return r < 0 ? r
+                 : open_strict(p->dir_fd, e->path, O_WRONLY | O_CREAT | O_EXCL,
+                               go_mode_to_stat(e->mode) & 0777);
 }

@@ -18,6 +18,9 @@ struct place {
     bool group_sticks; /* a directory with setgid was made: new files may have its group */
     char *parent;      /* directory that parent_fd is */
     int parent_fd;
+    int (*changing)(void *ctx); /* called right before the first change; NULL */
+    void *ctx;
+    bool changed;
 };
 void place_init(struct place *p, int dir_fd);
 void place_deinit(struct place *p);

@@ -41,16 +41,50 @@ static void incoming_deinit(struct incoming *in)
 {
     closep(&in->fd);
     hasher_free(in->hash);
+    buf_deinit(&in->held);
+}
+
+static bool is_checked(const struct receiver *r, const struct incoming *in)
+{
+    return (r->flags[in->entry] & NEW_CHECKED) != 0;
 }
 
 static struct error *open_file(struct receiver *r, struct incoming *in)
 {
     const struct sync_entry *e = &r->new.entries[in->entry];
 
-    in->hash = hasher_new();
+    if (in->hash == NULL)
+        in->hash = hasher_new();
+    if (is_checked(r, in))
+        return NULL;
     in->fd = place_create(&r->place, e);
     if (in->fd < 0)
         return err_sys(-in->fd, "failed to create %s", e->path);
+    return NULL;
+}
+
+/* The directory that holds an entry gets its own time again at the end. */
+static void touch_directory(struct receiver *r, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    CLEANUP(freep) char *dir = slash == NULL ? NULL : xstrndup(path, (size_t)(slash - path));
+    const struct sync_entry *e = dir == NULL ? NULL : sync_index_find(&r->new, dir);
+
+    if (e != NULL)
+        r->flags[e - r->new.entries] |= NEW_TOUCHED;
+}
+
+/* Not what is here: write what was held in its place. */
+static struct error *give_up_check(struct receiver *r, struct incoming *in)
+{
+    const struct sync_entry *e = &r->new.entries[in->entry];
+
+    r->flags[in->entry] = (uint8_t)((r->flags[in->entry] & ~NEW_CHECKED) | NEW_CHANGED);
+    touch_directory(r, e->path);
+    TRY_DISK(place_remove(&r->place, e->path), "remove", e->path);
+    TRY(open_file(r, in));
+    TRY_SYS(fd_write_all(in->fd, buf_str(&in->held), in->held.len), "failed to write %s", e->path);
+    buf_deinit(&in->held);
     return NULL;
 }
 
@@ -63,27 +97,38 @@ static struct error *write_file(struct receiver *r, struct incoming *in, const c
                        (long long)e->size);
     in->received += (int64_t)len;
     hasher_add(in->hash, data, len);
-    while (len > 0) {
-        ssize_t n = write(in->fd, data, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_sys(errno, "failed to write %s", e->path);
-        data += n;
-        len -= (size_t)n;
+    if (is_checked(r, in) && in->held.len + len <= LIMIT_SYNC_HELD) {
+        buf_add(&in->held, data, len);
+        return NULL;
     }
+    if (is_checked(r, in))
+        TRY(give_up_check(r, in));
+    TRY_SYS(fd_write_all(in->fd, data, len), "failed to write %s", e->path);
     return NULL;
+}
+
+/* true: the bytes are those that are here. */
+static bool is_unchanged(const struct receiver *r, const struct incoming *in, const uint8_t sum[32])
+{
+    const struct sync_entry *e = &r->new.entries[in->entry];
+
+    return is_checked(r, in) && in->received == e->size && memcmp(sum, e->content, sizeof(e->content)) == 0;
 }
 
 static struct error *finish_file(struct receiver *r, struct incoming *in)
 {
     struct sync_entry *e = &r->new.entries[in->entry];
+    uint8_t sum[sizeof(e->content)];
 
-    hasher_sum_raw(in->hash, e->content);
-    /* a file that changed under way is asked for again next time */
-    e->size = in->received;
-    TRY_DISK(place_finish(&r->place, in->fd, e), "set the metadata of", e->path);
+    hasher_sum_raw(in->hash, sum);
+    if (!is_unchanged(r, in, sum)) {
+        if (is_checked(r, in))
+            TRY(give_up_check(r, in));
+        memcpy(e->content, sum, sizeof(sum));
+        /* a file that changed under way is asked for again next time */
+        e->size = in->received;
+        TRY_DISK(place_finish(&r->place, in->fd, e), "set the metadata of", e->path);
+    }
     incoming_deinit(in);
     *in = r->incoming[--r->incoming_count];
     return NULL;
@@ -305,6 +350,8 @@ struct error *sync_receive(struct rpc_call *c, const struct sync_options *o, int
     r->old = *index;
     *index = (struct sync_index){ 0 };
     place_init(&r->place, dir_fd);
+    r->place.changing = o->changing;
+    r->place.ctx = o->ctx;
     struct error *e = prepare(r);
 
     if (e == NULL)

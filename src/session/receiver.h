@@ -31,6 +31,7 @@
 enum {
     NEW_TOUCHED = 1, /* a directory whose time must be set again */
     NEW_CHANGED = 2, /* its inode is another than before */
+    NEW_CHECKED = 4, /* announced as it was, and asked for all the same: what is here stays if its bytes do */
 };
 
 /* A file that was asked for. */
@@ -39,6 +40,7 @@ struct incoming {
     size_t entry;
     int fd; /* -1 until its first bytes */
     struct hasher *hash;
+    struct buf held; /* NEW_CHECKED: what came so far, while nothing is written */
     int64_t received;
 };
 

@@ -73,6 +73,7 @@ struct sync_options {
     bool metadata_only;                            /* local.metadatatransfer */
     const struct strv *metadata_exclude;
     void (*progress)(void *ctx, int64_t bytes, bool done); /* bytes of data received so far; may be NULL */
+    int (*changing)(void *ctx); /* right before the directory is changed at all: 0, or why not; may be NULL */
     void *ctx;
 };
 /* One entry of a synced tree, in fsutil's order, as the content index of a tree keeps it. */

@@ -197,21 +197,13 @@ static struct error *drop_broken_images(struct store *s)
     return e;
 }
 
-static void read_boot_id(char dst[40])
-{
-    CLEANUP(buf_deinit) struct buf text = { 0 };
-    int r = file_read("/proc/sys/kernel/random/boot_id", &text, 64);
-    snprintf(dst, 40, "%.36s", r == 0 ? buf_str(&text) : "unknown");
-}
-
 /* The first use after start. */
 static struct error *on_open(struct db *db, void *ctx)
 {
     struct store *s = ctx;
     CLEANUP(freep) char *ended = NULL;
     CLEANUP(freep) char *boot = NULL;
-    char now[40];
-    read_boot_id(now);
+    const char *now = boot_id();
     TRY(db_text(db, &ended, "SELECT value FROM state WHERE key = 'ended'", ""));
     TRY(db_text(db, &boot, "SELECT value FROM state WHERE key = 'boot'", ""));
     bool clean = ended != NULL && streq(ended, "clean") && faccessat(s->root_fd, "trash", F_OK, 0) != 0;
