@@ -417,13 +417,18 @@ static struct error *open_build(struct builder *b, const struct build_request *r
     return NULL;
 }
 
-static void build_free(struct build *u)
+/* Give back all that others may wait for, or see in use. */
+static void build_close(struct build *u)
 {
     producers_drop(u);
     gateway_deinit(&u->gateway); /* its containers hold results of the job */
     if (u->job != NULL)
-        job_close(u->job);
-    lease_close(u->lease);
+        job_close(TAKE(u->job));
+    lease_close(TAKE(u->lease));
+}
+
+void build_free(struct build *u)
+{
     for (size_t i = 0; i < u->exported_count; i++)
         descriptor_deinit(&u->exported[i]);
     free(u->exported);
@@ -465,6 +470,7 @@ static struct error *build_whole(struct builder *b, const struct build_request *
 {
     CLEANUP(exporters_deinit) struct exporters exporters = { 0 };
     struct attest_options attest = { 0 };
+    struct ending *ending = NULL;
     char id[26];
     struct build *u;
     struct error *e;
@@ -495,7 +501,9 @@ static struct error *build_whole(struct builder *b, const struct build_request *
     u->policy_session = r->policy_session;
     u->root.bridge.session_id = r->session_id == NULL ? "" : r->session_id;
     e = open_build(b, r, &exporters.results, u);
-    if (e == NULL) {
+    bool opened = e == NULL;
+
+    if (opened) {
         struct build_request named = *r;
         named.ref = u->ref;
         u->record = r->internal ? NULL : history_begin(b->history, &named, exporters.results.v);
@@ -503,13 +511,18 @@ static struct error *build_whole(struct builder *b, const struct build_request *
         log_push("build", u->ref);
         e = build_run(u, r, &exporters, response);
         progress_close(job_progress(u->job));
-        history_end(b->history, u->record, u, e, response);
+        ending = history_end(b->history, u->record, u, e, response);
         live_remove(u);
-        trace(u, "recorded");
-        log_pop();
     }
-    build_free(u);
+    build_close(u);
     live_note_ended(b);
+    trace(u, "closed");
+    if (ending != NULL)
+        history_write(ending, u);
+    else
+        build_free(u);
+    if (opened)
+        log_pop();
     return e;
 }
 

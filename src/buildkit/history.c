@@ -297,39 +297,42 @@ static struct error *fill_text(struct log_writer *w, void *arg)
 struct ending {
     struct history *history;
     struct history_record *record;
+    struct build *build; /* closed */
     struct progress *progress;
     struct error *failure;
-    int64_t started_ns, ended_ns;
+    int64_t ended_ns;
     struct history_blob log, external_error, trace;
     struct history_attestation *attestations;
-    struct buf *texts; /* of the attestations */
     size_t attestation_count;
 };
 
 static void ending_free(struct ending *x)
 {
-    for (size_t i = 0; i < x->attestation_count; i++)
-        buf_deinit(&x->texts[i]);
-    free(x->texts);
+    build_free(x->build);
     progress_unref(x->progress);
     err_free(x->failure);
     free(x);
 }
 
 /* Provenance of every result with all there is to tell, whatever the client asked for. */
-static struct error *make_provenance(const struct build *u, struct ending *x)
+static struct error *make_provenance(struct ending *x)
 {
+    const struct build *u = x->build;
     struct provenance_options o = {
         .max = true, .builder_id = u->attest.how.builder_id == NULL ? (char *)"" : u->attest.how.builder_id
     };
 
     for (size_t i = 0; i < u->provenance_count; i++) {
         const struct provenance *p = &u->provenance[i];
+        struct history_attestation *to = &x->attestations[x->attestation_count];
+        CLEANUP(buf_deinit) struct buf text = { 0 };
 
         if (p->ref == NULL)
             continue;
-        TRY(provenance_write(p, &o, NULL, &x->texts[x->attestation_count]));
-        x->attestations[x->attestation_count++].key = xstrdup(u->result.refs[i].key);
+        TRY(provenance_write(p, &o, NULL, &text));
+        TRY(blob_make(x->history, fill_text, &text, &to->blob));
+        to->key = xstrdup(u->result.refs[i].key);
+        x->attestation_count++;
     }
     return NULL;
 }
@@ -338,7 +341,7 @@ static struct error *make_trace(const struct ending *x, struct history_blob *ret
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
 
-    TRY(trace_write(x->progress, x->record->ref, x->started_ns, x->ended_ns, x->failure, &text));
+    TRY(trace_write(x->progress, x->record->ref, x->build->started_ns, x->ended_ns, x->failure, &text));
     return blob_make(x->history, fill_text, &text, ret);
 }
 
@@ -400,9 +403,7 @@ static struct error *write_ending(void *arg)
     shield_begin(&shield, 10 * NS_PER_SEC);
     log_err(LOG_WARN, blob_make(h, fill_log, x->progress, &x->log), "the build's log is not kept");
     log_err(LOG_WARN, make_trace(x, &x->trace), "the build's trace is not kept");
-    for (size_t i = 0; i < x->attestation_count; i++)
-        log_err(LOG_WARN, blob_make(h, fill_text, &x->texts[i], &x->attestations[i].blob),
-                "the build's provenance is not kept");
+    log_err(LOG_WARN, make_provenance(x), "the build's provenance is not kept");
     if (x->failure != NULL)
         log_err(LOG_WARN, blob_make(h, fill_error, x->failure, &x->external_error),
                 "the build's error is not kept");
@@ -427,30 +428,31 @@ static void keep_facts_locked(struct history *h, struct history_record *r, const
         keep_results(r, u);
 }
 
-void history_end(struct history *h, struct history_record *r, const struct build *u,
-                 const struct error *failure, const struct map *response)
+struct ending *history_end(struct history *h, struct history_record *r, const struct build *u,
+                           const struct error *failure, const struct map *response)
 {
-    struct deadline shield;
     struct ending *x;
 
     if (r == NULL)
-        return;
+        return NULL;
     x = NEW(struct ending);
     *x = (struct ending){ .history = h,
                           .record = r,
                           .progress = progress_ref(job_progress(u->job)),
                           .failure = err_clone(failure),
-                          .started_ns = u->started_ns,
                           .ended_ns = now_ns(),
-                          .attestations = xcalloc(u->provenance_count + 1, sizeof(*x->attestations)),
-                          .texts = xcalloc(u->provenance_count + 1, sizeof(*x->texts)) };
+                          .attestations = xcalloc(u->provenance_count + 1, sizeof(*x->attestations)) };
     mutex_lock(&h->lock);
     keep_facts_locked(h, r, u, failure, response);
     mutex_unlock(&h->lock);
-    shield_begin(&shield, 10 * NS_PER_SEC); /* while the build's results are there */
-    log_err(LOG_WARN, make_provenance(u, x), "the build's provenance is not kept");
-    shield_end(&shield);
-    struct error *e = group_spawn(&h->writers, "history", write_ending, x);
+    return x;
+}
+
+void history_write(struct ending *x, struct build *u)
+{
+    x->build = u;
+    struct error *e = group_spawn(&x->history->writers, "history", write_ending, x);
+
     if (e != NULL) { /* no more tasks, or the daemon ends */
         err_free(e);
         err_free(write_ending(x));

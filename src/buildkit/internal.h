@@ -156,15 +156,21 @@ struct error *bridge_read_dir(struct bridge *b, struct ref *ref, const char *pat
 
 struct history;
 struct history_record;
+struct ending;
 struct error *history_new(struct builder *b, struct history **ret) MUST_CHECK;
 void history_free(struct history *h);
 /* A build began; NULL when nothing is recorded. */
 struct history_record *history_begin(struct history *h, const struct build_request *r,
                                      struct exporter *const *exporters);
-/* `u` ended, its progress is closed: keeps its log, trace, provenance, error and response.  Files are written
- * after it returns; the functions below wait for those of builds that have ended. */
-void history_end(struct history *h, struct history_record *r, const struct build *u,
-                 const struct error *failure, const struct map *response);
+/* `u` ended, its progress is closed: notes its error and response.  From here on, the functions below wait
+ * for the rest of its record. */
+struct ending *history_end(struct history *h, struct history_record *r, const struct build *u,
+                           const struct error *failure, const struct map *response);
+/* `u` (taken) holds nothing any more: a task of the history's keeps its log, trace and provenance, while its
+ * client has the answer already. */
+void history_write(struct ending *x, struct build *u);
+/* The last that there is of a build: what its record is made from. */
+void build_free(struct build *u);
 /* Stream of the kept log frames (LE32 length + StatusResponse); ERR_NOT_FOUND when the ref is unknown or
  * still runs. */
 struct error *history_open_log(struct history *h, const char *ref, struct stream **ret) MUST_CHECK;

@@ -288,15 +288,15 @@ static struct error *known_layer(struct known_layers *k, const char *id, const s
     return NULL;
 }
 
-/* The layers of one output, lowest first; NULL when one is not known as a blob. */
-static struct error *chain_json(struct known_layers *k, const struct snapshot *s, json_t **ret)
+/* The layers of one output; NULL when one is not known as a blob. */
+static struct error *chain_json(struct known_layers *k, const struct output_layers *o, json_t **ret)
 {
     json_t *chain = json_array();
 
     *ret = NULL;
-    for (size_t i = 0; i < snapshot_layer_count(s); i++) {
+    for (size_t i = 0; i < o->len; i++) {
         const struct descriptor *d = NULL;
-        struct error *e = known_layer(k, snapshot_layer_id(s, i), &d);
+        struct error *e = known_layer(k, o->ids[i], &d);
 
         if (e != NULL || d == NULL) {
             json_decref(chain);
@@ -309,22 +309,15 @@ static struct error *chain_json(struct known_layers *k, const struct snapshot *s
     return NULL;
 }
 
-static struct error *add_vertex_layers(struct known_layers *k, const struct ref_vertex *v, const char *step,
-                                       struct map *layers)
+static struct error *add_output(struct known_layers *k, const struct output_layers *o, const char *step,
+                                struct map *layers)
 {
-    for (size_t i = 0; i < v->output_count; i++) {
-        struct snapshot *s = v->outputs[i];
-        json_t *chain;
+    CLEANUP(freep) char *key = xasprintf("%s:%zu", step, o->index);
+    json_t *chain;
 
-        if (s == NULL || snapshot_is_tree(s) || snapshot_layer_count(s) == 0)
-            continue;
-        TRY(chain_json(k, s, &chain));
-        if (chain != NULL) {
-            CLEANUP(freep) char *key = xasprintf("%s:%zu", step, i);
-
-            map_set(layers, key, json_pack("[o]", chain));
-        }
-    }
+    TRY(chain_json(k, o, &chain));
+    if (chain != NULL)
+        map_set(layers, key, json_pack("[o]", chain));
     return NULL;
 }
 
@@ -339,14 +332,14 @@ static struct error *add_layers(struct document *d, const struct map *exported, 
     struct known_layers k = { .exported = exported,
                               .store = d->p->build->builder->config->store,
                               .seen = { .free_value = free_descriptor } };
-    CLEANUP(ref_vertices_deinit) struct ref_vertices l = ref_vertices(d->p->ref);
     struct error *e = NULL;
 
-    for (size_t i = 0; e == NULL && i < l.len; i++) {
-        const char *step = strmap_get(names, l.v[i].vertex->digest.s);
+    for (size_t i = 0; e == NULL && i < d->p->output_count; i++) {
+        const struct output_layers *o = &d->p->outputs[i];
+        const char *step = strmap_get(names, o->vertex.s);
 
         if (step != NULL)
-            e = add_vertex_layers(&k, &l.v[i], step, &layers);
+            e = add_output(&k, o, step, &layers);
     }
     map_deinit(&k.seen);
     TRY(e);
@@ -363,7 +356,7 @@ static struct error *add_layers(struct document *d, const struct map *exported, 
 
 static struct error *add_build_config(struct document *d, const struct map *layers)
 {
-    const struct llb_def *def = ref_def(d->p->ref);
+    const struct llb_def *def = d->p->def;
     CLEANUP(map_deinit) struct map names = { 0 };
 
     strmap_init(&names);

@@ -8,6 +8,11 @@
 void provenance_deinit(struct provenance *p)
 {
     capture_deinit(&p->capture);
+    for (size_t i = 0; i < p->output_count; i++)
+        free(p->outputs[i].ids);
+    free(p->outputs);
+    map_deinit(&p->layer_ids);
+    llb_def_unref(p->def);
     json_decref(p->root);
     free(p->target);
     *p = (struct provenance){ 0 };
@@ -266,6 +271,48 @@ static const struct result_platform *find_platform(const struct result_platforms
     return NULL;
 }
 
+static const char *layer_id(struct provenance *p, const char *id)
+{
+    char *known = map_get(&p->layer_ids, id);
+
+    if (known == NULL) {
+        known = xstrdup(id);
+        map_set(&p->layer_ids, id, known);
+    }
+    return known;
+}
+
+static void capture_output(struct provenance *p, const struct digest *vertex, size_t index,
+                           const struct snapshot *s)
+{
+    struct output_layers *o = &p->outputs[p->output_count++];
+
+    *o = (struct output_layers){ .vertex = *vertex, .index = index, .len = snapshot_layer_count(s) };
+    o->ids = xcalloc(o->len, sizeof(*o->ids));
+    for (size_t i = 0; i < o->len; i++)
+        o->ids[i] = layer_id(p, snapshot_layer_id(s, i));
+}
+
+/* What the steps left behind; layers only: a tree of the client is none. */
+static void capture_outputs(struct provenance *p)
+{
+    CLEANUP(ref_vertices_deinit) struct ref_vertices l = ref_vertices(p->ref);
+    size_t most = 0;
+
+    for (size_t i = 0; i < l.len; i++)
+        most += l.v[i].output_count;
+    p->outputs = xcalloc(most + 1, sizeof(*p->outputs));
+    p->layer_ids.free_value = free;
+    for (size_t i = 0; i < l.len; i++) {
+        for (size_t k = 0; k < l.v[i].output_count; k++) {
+            const struct snapshot *s = l.v[i].outputs[k];
+
+            if (s != NULL && !snapshot_is_tree(s) && snapshot_layer_count(s) > 0)
+                capture_output(p, &l.v[i].vertex->digest, k, s);
+        }
+    }
+}
+
 struct error *provenance_capture(struct build *u, const struct frontend_result *res, const char *id,
                                  struct ref *ref, struct provenance *ret)
 {
@@ -280,6 +327,8 @@ struct error *provenance_capture(struct build *u, const struct frontend_result *
     ret->build = u;
     ret->ref = ref;
     ret->request = owner;
+    ret->def = llb_def_ref((struct llb_def *)ref_def(ref));
+    capture_outputs(ret);
     capture_ref(&ret->capture, ref);
     if (owner->parent != NULL)
         ret->root = root_json(owner, &ret->capture);

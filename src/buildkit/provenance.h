@@ -28,10 +28,22 @@ struct provenance_options {
 struct error *provenance_options_parse(const struct map *attrs, struct provenance_options *ret) MUST_CHECK;
 void provenance_options_deinit(struct provenance_options *o);
 
-/* Of one result. */
+/* The layers of one output of a step, lowest first. */
+struct output_layers {
+    struct digest vertex;
+    size_t index;
+    const char **ids; /* strings of provenance.layer_ids */
+    size_t len;
+};
+
+/* Of one result.  Once captured, it is told without the job, which may close before. */
 struct provenance {
     struct build *build;
-    struct ref *ref;
+    struct ref *ref;     /* NULL: a scratch result, of which nothing was captured */
+    struct llb_def *def; /* of the result; a reference */
+    struct output_layers *outputs;
+    size_t output_count;
+    struct map layer_ids;          /* each once: id -> the same string */
     const struct request *request; /* whose result it is */
     struct capture capture;
     json_t *root; /* the build's own request, where it differs; NULL: none */
@@ -45,7 +57,7 @@ struct error *provenance_capture(struct build *u, const struct frontend_result *
 /* Complete, if `o` wants that: ERR_UNKNOWN that lists what is missing. */
 struct error *provenance_check(const struct provenance *p, const struct provenance_options *o) MUST_CHECK;
 /* The predicate as indented JSON, appended.  `layers`: what an image's layers were exported as (by layer id),
- * or NULL.  Reads the store. */
+ * or NULL.  Reads the store: a layer that has gone since is left out. */
 struct error *provenance_write(const struct provenance *p, const struct provenance_options *o,
                                const struct map *layers, struct buf *out) MUST_CHECK;
 
