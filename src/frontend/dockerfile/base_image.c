@@ -314,8 +314,8 @@ static bool take_same(struct lookup *l)
 }
 
 /* Run the lookups of reachable stages, each in a task: those that are the first of their kind, or the others.
- */
-static struct error *run_lookups(struct lookup *lookups, size_t count, bool others)
+ * Registries take their time: the client sends its .dockerignore meanwhile. */
+static struct error *run_lookups(struct convert *c, struct lookup *lookups, size_t count, bool others)
 {
     CLEANUP(group_deinit) struct group g = { 0 };
     struct error *e = NULL;
@@ -327,12 +327,12 @@ static struct error *run_lookups(struct lookup *lookups, size_t count, bool othe
         if (l->s->reached && (l->same != NULL) == others && !take_same(l))
             e = group_spawn(&g, "resolve-base", lookup_task, l);
     }
-    if (e != NULL) {
-        group_cancel(&g);
-        err_free(group_join(&g));
-        return e;
+    if (e == NULL && group_live(&g) > 0) {
+        scope_enter(g.scope);
+        dockerui_preload_ignore(c->ui);
+        scope_leave(g.scope);
     }
-    return group_join(&g);
+    return group_finish(&g, e);
 }
 
 static struct error *resolve_once(struct convert *c, struct lookup *lookups, size_t *count)
@@ -350,8 +350,8 @@ static struct error *resolve_once(struct convert *c, struct lookup *lookups, siz
         TRY(prepare(c, s, &lookups[(*count)++]));
     }
     find_same(lookups, *count);
-    TRY(run_lookups(lookups, *count, false));
-    TRY(run_lookups(lookups, *count, true));
+    TRY(run_lookups(c, lookups, *count, false));
+    TRY(run_lookups(c, lookups, *count, true));
     for (size_t i = 0; i < *count; i++) {
         struct build_stage *s = lookups[i].s;
         struct error *e = apply(&lookups[i], s->reached);

@@ -304,6 +304,12 @@ static struct error *ignore_patterns(struct dockerui *ui, struct strv *ret)
     return err_wrap(ignore_parse(ui->ignore.data, ui->ignore.len, ret), "failed parsing %s", ui->ignore_name);
 }
 
+void dockerui_preload_ignore(struct dockerui *ui)
+{
+    if (ui->context_kind == CONTEXT_LOCAL)
+        err_free(ensure_ignore(ui));
+}
+
 struct error *dockerui_ignore_patterns(struct dockerui *ui, struct strv *ret)
 {
     return ui->context_kind != CONTEXT_LOCAL ? NULL : ignore_patterns(ui, ret);

@@ -90,6 +90,9 @@ struct dockerui_source {
 struct error *dockerui_read_entrypoint(struct dockerui *ui, struct dockerui_source *ret) MUST_CHECK;
 void dockerui_source_deinit(struct dockerui_source *s);
 
+/* Load the .dockerignore of a local main context, while there is something else to wait for.  What fails here
+ * is tried again, and told, when somebody wants the patterns. */
+void dockerui_preload_ignore(struct dockerui *ui);
 /* Patterns of the .dockerignore of the main context; none for a context that is no local source. Waits. */
 struct error *dockerui_ignore_patterns(struct dockerui *ui, struct strv *ret) MUST_CHECK;
 /* The main build context, only `paths` of it (empty: all). Waits. */
