@@ -192,7 +192,7 @@ void cache_mount_release(struct cache_mount *c)
 {
     if (c == NULL)
         return;
-    log_err(LOG_WARN, mount_row_used(c->store, c->id, -1), "noting the use of a cache mount");
+    log_err(LOG_WARN, mount_row_used(c->store, c->id), "noting the use of a cache mount");
     close(c->fd);
     mount_release(c->store, c->id);
     give_back(c->id);

@@ -41,9 +41,13 @@ struct error *blob_stat(struct store *s, const struct digest *d, struct blob_inf
 {
     struct found f = { 0 };
     f.info.digest = *d;
+    if (recall_find_blob(s, d->s, ret))
+        return NULL;
     TRY(db_lock(&s->db));
     struct error *e = db_query(&s->db, take_blob, &f,
                                "SELECT size, created_ns, layer FROM blobs WHERE digest = ?", "s", d->s);
+    if (e == NULL && f.any)
+        recall_blob(s, &f.info);
     db_unlock(&s->db);
     TRY(e);
     if (!f.any)
@@ -54,6 +58,7 @@ struct error *blob_stat(struct store *s, const struct digest *d, struct blob_inf
 
 struct error *blob_insert(struct store *s, const struct digest *d, int64_t size, const char *layer_id)
 {
+    recall_forget_blob(s, d->s);
     /* A real file replaces a virtual blob, not the other way round. */
     if (layer_id != NULL)
         return db_exec(&s->db,

@@ -102,8 +102,10 @@ struct error *reach_target(struct store *s, const struct descriptor *target, str
 
 static struct error *blob_known(struct store *s, const struct digest *d, bool *ret)
 {
-    int64_t n;
-    TRY(db_int(&s->db, &n, "SELECT count(*) FROM blobs WHERE digest = ?", "s", d->s));
+    struct blob_info info;
+    int64_t n = 1;
+    if (!recall_find_blob(s, d->s, &info))
+        TRY(db_int(&s->db, &n, "SELECT count(*) FROM blobs WHERE digest = ?", "s", d->s));
     *ret = n > 0;
     return NULL;
 }
@@ -188,7 +190,12 @@ static struct error *check_document(struct store *s, const struct descriptor *d,
 
 struct error *image_check_locked(struct store *s, const struct descriptor *target)
 {
-    return check_document(s, target, 0);
+    if (recall_is_whole(s, target))
+        return NULL;
+    TRY(check_document(s, target, 0));
+    if (target->media_type != NULL)
+        recall_whole(s, target);
+    return NULL;
 }
 
 struct error *image_check(struct store *s, const struct descriptor *target)

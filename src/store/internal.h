@@ -23,6 +23,12 @@ struct bump {
 struct recall {
     struct map results; /* cache key -> result id, strings */
     struct map layers;  /* snapshot id -> its layers, as in its row */
+    struct map rows;    /* layer id -> struct layer_row */
+    struct map blobs;   /* digest -> struct blob_info */
+    struct map
+        came_as; /* diff ID -> descriptor of the blob that it came as, "" when it came as none; strings */
+    struct map
+        whole; /* digest of a target of which all was there, when it was checked -> its media type; strings */
     size_t bytes;
     int suspended;
 };
@@ -39,6 +45,8 @@ struct store {
     struct map ingesting;    /* keys with a writer */
     struct map cache_bumps;  /* cache key -> struct bump, not written yet */
     struct map layer_bumps;  /* layer id -> struct bump */
+    struct map mount_bumps;  /* cache mount id -> struct bump */
+    struct map unmeasured;   /* ids of cache mounts whose rows say already that their size is not known */
     struct strv discarded;   /* names in work/ for the background task */
     bool running;            /* store_run is there to do it */
     bool unsynced;           /* rows wait for store_sync */
@@ -80,7 +88,20 @@ char *recall_find_result(struct store *s, const char *key); /* new string; NULL:
 void recall_layers(struct store *s, const char *snapshot, const char *layers);
 /* False: not known here.  *ret: the layers, held. */
 bool recall_hold_layers(struct store *s, const char *snapshot, struct strv *ret);
-/* Around a transaction that may drop rows of caches, snapshots or layers. */
+/* What was just read or is about to be written; the database's lock is held. */
+void recall_layer_row(struct store *s, const struct layer_row *row);
+void recall_forget_layer_row(struct store *s, const char *id);
+void recall_blob(struct store *s, const struct blob_info *info);
+void recall_forget_blob(struct store *s, const char *digest); /* and what layers came as */
+void recall_came_as(struct store *s, const char *diff_id, const char *descriptor);
+void recall_forget_came_as(struct store *s, const char *diff_id);
+void recall_whole(struct store *s, const struct descriptor *target);
+bool recall_is_whole(struct store *s, const struct descriptor *target);
+/* Copies; false: not known here. */
+bool recall_find_layer_row(struct store *s, const char *id, struct layer_row *ret);
+bool recall_find_blob(struct store *s, const char *digest, struct blob_info *ret);
+char *recall_find_came_as(struct store *s, const char *diff_id); /* new string; NULL: not known here */
+/* Around a transaction that may drop rows of caches, snapshots, layers or blobs. */
 void recall_suspend(struct store *s);
 void recall_resume(struct store *s);
 

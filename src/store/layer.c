@@ -79,11 +79,15 @@ struct error *layer_get(struct store *s, const char *id, struct layer_row *ret)
 {
     struct layer_row row = { 0 };
     struct found f = { .row = &row };
+    if (recall_find_layer_row(s, id, ret))
+        return NULL;
     TRY(db_lock(&s->db));
     struct error *e = db_query(&s->db, take_layer, &f,
                                "SELECT id, parent, diff_id, tar_size, chain, size, created_ns, description, "
                                "type FROM layers WHERE id = ?",
                                "s", id);
+    if (e == NULL && f.any)
+        recall_layer_row(s, &row);
     db_unlock(&s->db);
     if (e == NULL && !f.any)
         e = err_new(ERR_NOT_FOUND, "layer %s: not found", id);
@@ -111,6 +115,7 @@ struct error *layer_set_diff_id(struct store *s, const char *id, const struct di
                                 int64_t tar_size, bool canonical)
 {
     TRY(db_begin(&s->db));
+    recall_forget_layer_row(s, id);
     struct error *e = db_exec(&s->db, "UPDATE layers SET diff_id = ?, tar_size = ? WHERE id = ?", "sis",
                               diff_id->s, tar_size, id);
     if (e == NULL && canonical)
@@ -121,6 +126,7 @@ struct error *layer_set_diff_id(struct store *s, const char *id, const struct di
 struct error *layer_set_type(struct store *s, const char *id, const char *type)
 {
     TRY(db_lock(&s->db));
+    recall_forget_layer_row(s, id);
     struct error *e =
         db_exec(&s->db, "UPDATE layers SET type = ? WHERE id = ? AND type = 'regular'", "ss", type, id);
     db_unlock(&s->db);
@@ -130,6 +136,7 @@ struct error *layer_set_type(struct store *s, const char *id, const char *type)
 struct error *layer_make_record(struct store *s, const char *id, const char *description)
 {
     TRY(db_lock(&s->db));
+    recall_forget_layer_row(s, id);
     struct error *e =
         db_exec(&s->db, "UPDATE layers SET record = 1, description = ? WHERE id = ? AND record = 0", "ss",
                 description, id);
@@ -143,6 +150,7 @@ struct error *diff_id_blob_put(struct store *s, const struct digest *diff_id, co
     CLEANUP(freep) char *text = json_dumps(j, JSON_COMPACT);
     json_decref(j);
     TRY(db_lock(&s->db));
+    recall_forget_came_as(s, diff_id->s);
     struct error *e = db_exec(
         &s->db,
         "INSERT OR REPLACE INTO diff_id_blobs(diff_id, digest, media_type, descriptor) VALUES(?, ?, ?, ?)",
@@ -151,23 +159,36 @@ struct error *diff_id_blob_put(struct store *s, const struct digest *diff_id, co
     return e;
 }
 
-struct error *diff_id_blob_find(struct store *s, const struct digest *diff_id, const char *media_type,
-                                struct descriptor *ret, bool *ret_found)
+/* *ret: descriptor as JSON, "" when there is none. */
+static struct error *find_came_as(struct store *s, const char *diff_id, const char *media_type, char **ret)
 {
-    CLEANUP(freep) char *text = NULL;
+    char *text = NULL;
     TRY(db_lock(&s->db));
     struct error *e = db_text(&s->db, &text,
                               "SELECT d.descriptor FROM diff_id_blobs d JOIN blobs b ON b.digest = d.digest "
                               "WHERE d.diff_id = ? AND "
                               "(? IS NULL OR d.media_type = ?) ORDER BY d.rowid LIMIT 1",
-                              "sss", diff_id->s, media_type, media_type);
+                              "sss", diff_id, media_type, media_type);
+    if (e == NULL && text == NULL)
+        text = xstrdup("");
+    if (e == NULL && media_type == NULL)
+        recall_came_as(s, diff_id, text);
     db_unlock(&s->db);
-    TRY(e);
-    *ret_found = text != NULL;
+    *ret = text;
+    return e;
+}
+
+struct error *diff_id_blob_find(struct store *s, const struct digest *diff_id, const char *media_type,
+                                struct descriptor *ret, bool *ret_found)
+{
+    CLEANUP(freep) char *text = media_type == NULL ? recall_find_came_as(s, diff_id->s) : NULL;
     if (text == NULL)
+        TRY(find_came_as(s, diff_id->s, media_type, &text));
+    *ret_found = text[0] != '\0';
+    if (!*ret_found)
         return NULL;
     json_t *j = json_loads(text, 0, NULL);
-    e = descriptor_from_json(j, ret);
+    struct error *e = descriptor_from_json(j, ret);
     json_decref(j);
     return e;
 }
@@ -318,13 +339,25 @@ struct error *mount_row_put(struct store *s, const char *work_name, const char *
     return publish_end(s, e);
 }
 
-struct error *mount_row_used(struct store *s, const char *id, int64_t size)
+/* Its size is to be measured anew: the first use since the last time is written at once, and others later. */
+struct error *mount_row_used(struct store *s, const char *id)
 {
+    mutex_lock(&s->lock);
+    bool known = map_has(&s->unmeasured, id);
+    mutex_unlock(&s->lock);
+    if (known) {
+        bump_note(s, &s->mount_bumps, id);
+        return NULL;
+    }
     TRY(db_lock(&s->db));
     struct error *e = db_exec(
         &s->db,
-        "UPDATE cache_mounts SET size = ?, last_used_ns = ?, usage_count = usage_count + 1 WHERE id = ?",
-        "iis", size, now_ns(), id);
+        "UPDATE cache_mounts SET size = -1, last_used_ns = ?, usage_count = usage_count + 1 WHERE id = ?",
+        "is", now_ns(), id);
+    mutex_lock(&s->lock);
+    if (e == NULL)
+        map_set(&s->unmeasured, id, (void *)1);
+    mutex_unlock(&s->lock);
     db_unlock(&s->db);
     return e;
 }

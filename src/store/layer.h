@@ -71,7 +71,7 @@ struct error *mount_row_list(struct store *s, const char *cache_id,
 struct error *mount_row_forget(struct store *s, const char *cache_id, struct strv *ret_ids) MUST_CHECK;
 struct error *mount_row_put(struct store *s, const char *work_name, const char *id, const char *cache_id,
                             const char *description) MUST_CHECK;
-struct error *mount_row_used(struct store *s, const char *id, int64_t size) MUST_CHECK;
+struct error *mount_row_used(struct store *s, const char *id) MUST_CHECK;
 struct error *mount_remove(struct store *s, const char *id) MUST_CHECK; /* row and directory */
 int mount_dir(struct store *s, const char *id); /* O_PATH of mounts/<id>/fs, or a negative errno */
 /* Counted holds of cache mounts; false: the caller is not the only one. */

@@ -180,6 +180,9 @@ static struct error *measure_mounts(struct store *s)
     CLEANUP(strv_deinit) struct strv ids = { 0 };
     TRY(db_lock(&s->db));
     struct error *e = db_query(&s->db, take_target, &ids, "SELECT id FROM cache_mounts WHERE size < 0", "");
+    mutex_lock(&s->lock);
+    map_deinit(&s->unmeasured); /* the next use says so again */
+    mutex_unlock(&s->lock);
     db_unlock(&s->db);
     for (size_t i = 0; e == NULL && i < ids.len; i++) {
         struct map seen = { 0 };

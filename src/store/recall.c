@@ -1,38 +1,67 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What look-ups in the cache found lately, in memory: a build that finds everything asks for each of its
- * steps twice, and a statement costs more than all the rest of it.
+ * What look-ups found lately, in memory: a build that finds everything asks for each of its steps twice and
+ * for each of its layers and blobs several times, and a statement costs more than all the rest of it.
  *
- * A row that is remembered is still there: whoever may drop some suspends this first, with the database's
- * lock held, and looks at the holds afterwards; what was held before by what is remembered, it sees.
+ * Rows are noted as they are read, with the database's lock held, and whoever writes one forgets it first,
+ * with the same lock held.  A row that is remembered is still there: whoever may drop some suspends this
+ * first, with the database's lock held, and looks at the holds afterwards; what was held before by what is
+ * remembered, it sees.
  */
 #include "base/limits.h"
 #include "store/internal.h"
+
+static void free_layer_row(void *row)
+{
+    layer_row_deinit(row);
+    free(row);
+}
 
 void recall_init(struct recall *r)
 {
     strmap_init(&r->results);
     strmap_init(&r->layers);
+    strmap_init(&r->came_as);
+    strmap_init(&r->whole);
+    r->rows.free_value = free_layer_row;
+    r->blobs.free_value = free;
 }
 
 void recall_deinit(struct recall *r)
 {
     map_deinit(&r->results);
     map_deinit(&r->layers);
+    map_deinit(&r->rows);
+    map_deinit(&r->blobs);
+    map_deinit(&r->came_as);
+    map_deinit(&r->whole);
     r->bytes = 0;
+}
+
+/* May an entry of so many bytes be added?  One that is replaced counts on: it is a bound, not a sum. */
+static bool admit_locked(struct store *s, size_t bytes)
+{
+    struct recall *r = &s->recall;
+
+    if (r->suspended > 0)
+        return false;
+    if (r->bytes + bytes > LIMIT_RECALL)
+        recall_deinit(r);
+    r->bytes += bytes + RECALL_ENTRY;
+    return true;
 }
 
 static void note_locked(struct store *s, struct map *m, const char *key, const char *value)
 {
-    struct recall *r = &s->recall;
-    size_t bytes = strlen(key) + strlen(value) + RECALL_ENTRY;
+    if (admit_locked(s, strlen(key) + strlen(value)))
+        strmap_set(m, key, value);
+}
 
-    if (r->suspended > 0)
-        return;
-    if (r->bytes + bytes > LIMIT_RECALL)
-        recall_deinit(r);
-    strmap_set(m, key, value);
-    r->bytes += bytes; /* one that was replaced counts on: it is a bound, not a sum */
+static void forget(struct store *s, struct map *m, const char *key)
+{
+    mutex_lock(&s->lock);
+    map_remove(m, key);
+    mutex_unlock(&s->lock);
 }
 
 void recall_result(struct store *s, const char *key, const char *result)
@@ -69,6 +98,117 @@ bool recall_hold_layers(struct store *s, const char *snapshot, struct strv *ret)
     mutex_unlock(&s->lock);
     return list != NULL;
 }
+
+/* ---- layers ----------------------------------------------------------------------------------------------
+ */
+
+static void copy_layer_row(struct layer_row *to, const struct layer_row *from)
+{
+    *to = *from;
+    to->id = xstrdup(from->id);
+    to->parent = xstrdup(from->parent);
+    to->chain = xstrdup(from->chain);
+    to->description = xstrdup(from->description);
+    to->type = xstrdup(from->type);
+}
+
+void recall_layer_row(struct store *s, const struct layer_row *row)
+{
+    size_t bytes = sizeof(*row) + 2 * strlen(row->id) + strlen(row->parent) + strlen(row->chain) +
+                   strlen(row->description) + strlen(row->type);
+
+    mutex_lock(&s->lock);
+    if (admit_locked(s, bytes)) {
+        struct layer_row *kept = NEW(struct layer_row);
+
+        copy_layer_row(kept, row);
+        map_set(&s->recall.rows, row->id, kept);
+    }
+    mutex_unlock(&s->lock);
+}
+
+bool recall_find_layer_row(struct store *s, const char *id, struct layer_row *ret)
+{
+    mutex_lock(&s->lock);
+    const struct layer_row *row = map_get(&s->recall.rows, id);
+    if (row != NULL)
+        copy_layer_row(ret, row);
+    mutex_unlock(&s->lock);
+    return row != NULL;
+}
+
+void recall_forget_layer_row(struct store *s, const char *id)
+{
+    forget(s, &s->recall.rows, id);
+}
+
+/* ---- blobs -----------------------------------------------------------------------------------------------
+ */
+
+void recall_blob(struct store *s, const struct blob_info *info)
+{
+    mutex_lock(&s->lock);
+    if (admit_locked(s, sizeof(*info) + strlen(info->digest.s)))
+        map_set(&s->recall.blobs, info->digest.s, xmemdup(info, sizeof(*info)));
+    mutex_unlock(&s->lock);
+}
+
+bool recall_find_blob(struct store *s, const char *digest, struct blob_info *ret)
+{
+    mutex_lock(&s->lock);
+    const struct blob_info *info = map_get(&s->recall.blobs, digest);
+    if (info != NULL)
+        *ret = *info;
+    mutex_unlock(&s->lock);
+    return info != NULL;
+}
+
+void recall_forget_blob(struct store *s, const char *digest)
+{
+    mutex_lock(&s->lock);
+    map_remove(&s->recall.blobs, digest);
+    map_deinit(&s->recall.came_as); /* a layer may come as this one now */
+    mutex_unlock(&s->lock);
+}
+
+void recall_came_as(struct store *s, const char *diff_id, const char *descriptor)
+{
+    mutex_lock(&s->lock);
+    note_locked(s, &s->recall.came_as, diff_id, descriptor);
+    mutex_unlock(&s->lock);
+}
+
+char *recall_find_came_as(struct store *s, const char *diff_id)
+{
+    mutex_lock(&s->lock);
+    char *found = xstrdup(strmap_get(&s->recall.came_as, diff_id));
+    mutex_unlock(&s->lock);
+    return found;
+}
+
+void recall_forget_came_as(struct store *s, const char *diff_id)
+{
+    forget(s, &s->recall.came_as, diff_id);
+}
+
+void recall_whole(struct store *s, const struct descriptor *target)
+{
+    mutex_lock(&s->lock);
+    note_locked(s, &s->recall.whole, target->digest.s, target->media_type);
+    mutex_unlock(&s->lock);
+}
+
+bool recall_is_whole(struct store *s, const struct descriptor *target)
+{
+    mutex_lock(&s->lock);
+    const char *media_type = strmap_get(&s->recall.whole, target->digest.s);
+    bool known = media_type != NULL && target->media_type != NULL && streq(media_type, target->media_type);
+    mutex_unlock(&s->lock);
+    return known;
+}
+
+/* ---- rows that go ----------------------------------------------------------------------------------------
+ */
 
 void recall_suspend(struct store *s)
 {

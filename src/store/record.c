@@ -21,8 +21,14 @@ void bump_note(struct store *s, struct map *m, const char *key)
         err_free(bumps_flush(s)); /* what is lost here is a time of use */
 }
 
-static struct error *write_bumps(struct store *s, struct map *cache, struct map *layers)
+static struct error *write_bumps(struct store *s, struct map *cache, struct map *layers, struct map *mounts)
 {
+    for (size_t i = 0; i < mounts->len; i++) {
+        const struct bump *b = mounts->entries[i].value;
+        TRY(db_exec(&s->db,
+                    "UPDATE cache_mounts SET last_used_ns = ?, usage_count = usage_count + ? WHERE id = ?",
+                    "iis", b->last_ns, b->count, mounts->entries[i].key));
+    }
     for (size_t i = 0; i < cache->len; i++) {
         const struct bump *b = cache->entries[i].value;
         TRY(db_exec(&s->db, "UPDATE cache SET last_used_ns = ? WHERE key = ?", "is", b->last_ns,
@@ -41,17 +47,20 @@ struct error *bumps_flush(struct store *s)
     mutex_lock(&s->lock);
     struct map cache = s->cache_bumps;
     struct map layers = s->layer_bumps;
+    struct map mounts = s->mount_bumps;
+    s->mount_bumps = (struct map){ .free_value = free };
     s->cache_bumps = (struct map){ .free_value = free };
     s->layer_bumps = (struct map){ .free_value = free };
     mutex_unlock(&s->lock);
     struct error *e = NULL;
-    if (cache.len > 0 || layers.len > 0) {
+    if (cache.len > 0 || layers.len > 0 || mounts.len > 0) {
         e = db_begin(&s->db);
         if (e == NULL)
-            e = db_end(&s->db, write_bumps(s, &cache, &layers));
+            e = db_end(&s->db, write_bumps(s, &cache, &layers, &mounts));
     }
     map_deinit(&cache);
     map_deinit(&layers);
+    map_deinit(&mounts);
     return e;
 }
 

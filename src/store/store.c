@@ -273,7 +273,8 @@ static struct error *open_dirs(struct store *s)
 
 static void store_free(struct store *s)
 {
-    struct map *maps[] = { &s->blobs_held, &s->layers_held, &s->ingesting, &s->cache_bumps, &s->layer_bumps };
+    struct map *maps[] = { &s->blobs_held,  &s->layers_held, &s->ingesting, &s->cache_bumps,
+                           &s->layer_bumps, &s->mount_bumps, &s->unmeasured };
     int fds[] = { s->blobs_fd, s->ingest_fd, s->layers_fd, s->mounts_fd, s->work_fd, s->root_fd };
     db_deinit(&s->db);
     recall_deinit(&s->recall);
@@ -308,6 +309,7 @@ struct error *store_open(const char *root, struct store **ret)
     s->blobs_fd = s->ingest_fd = s->layers_fd = s->mounts_fd = s->work_fd = -1;
     s->cache_bumps.free_value = free;
     s->layer_bumps.free_value = free;
+    s->mount_bumps.free_value = free;
     recall_init(&s->recall);
     mutex_init(&s->lock);
     cond_init(&s->changed);
