@@ -4,6 +4,8 @@
 
 #include "base/limits.h"
 
+#define BATCH_INTERVAL                                                                                       \
+    (20 * NS_PER_MS) /* shorter than anybody sees; each message costs a round trip of pings */
 #define BATCH_EVENTS 64
 #define BATCH_LOG_BYTES MIB /* as BuildKit splits: about 1 MiB of log text a message */
 
@@ -154,6 +156,7 @@ struct error *builder_follow(struct progress *p,
     struct error *e = NULL;
     ssize_t n = 0;
 
+    progress_read_pace(r, BATCH_INTERVAL);
     while (e == NULL && (n = progress_read(r, events, ARRAY_LEN(events))) > 0) {
         for (size_t at = 0; e == NULL && at < (size_t)n;) {
             size_t take = batch_length(events + at, (size_t)n - at);

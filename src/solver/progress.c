@@ -15,7 +15,7 @@ struct vertex_state {
 struct progress {
     atomic_uint refs;
     struct mutex lock;
-    struct cond changed;
+    struct cond changed, ended;
     struct ptrv events;  /* struct event *, references */
     struct map vertices; /* digest -> struct vertex_state */
     int warnings;
@@ -25,6 +25,7 @@ struct progress {
 struct progress_reader {
     struct progress *p;
     size_t next;
+    int64_t pace_ns, due_ns; /* due_ns: monotonic, of the next batch */
 };
 
 static void vertex_state_free(void *arg)
@@ -45,6 +46,7 @@ struct progress *progress_new(void)
     atomic_init(&p->refs, 1);
     mutex_init(&p->lock);
     cond_init(&p->changed);
+    cond_init(&p->ended);
     p->vertices.free_value = vertex_state_free;
     return p;
 }
@@ -64,6 +66,7 @@ void progress_unref(struct progress *p)
     ptrv_deinit(&p->events);
     map_deinit(&p->vertices);
     cond_deinit(&p->changed);
+    cond_deinit(&p->ended);
     mutex_deinit(&p->lock);
     free(p);
 }
@@ -206,6 +209,7 @@ void progress_close(struct progress *p)
     }
     p->closed = true;
     cond_broadcast(&p->changed);
+    cond_broadcast(&p->ended);
     mutex_unlock(&p->lock);
 }
 
@@ -217,19 +221,40 @@ struct progress_reader *progress_read_open(struct progress *p)
     return r;
 }
 
+void progress_read_pace(struct progress_reader *r, int64_t interval_ns)
+{
+    r->pace_ns = interval_ns;
+}
+
+/* Until the next batch is due; events that come meanwhile wake nobody. */
+static int wait_due_locked(struct progress_reader *r)
+{
+    struct progress *p = r->p;
+    int64_t left;
+    int e = 0;
+
+    while (e == 0 && !p->closed && (left = r->due_ns - monotonic_ns()) > 0) {
+        bool timed_out;
+
+        e = cond_wait_for(&p->ended, &p->lock, left, &timed_out);
+    }
+    return e;
+}
+
 ssize_t progress_read(struct progress_reader *r, const struct progress_event **events, size_t cap)
 {
     struct progress *p = r->p;
     CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&p->lock);
+    int e = wait_due_locked(r);
     size_t n;
 
-    while (r->next == p->events.len && !p->closed) {
-        int e = cond_wait(&p->changed, &p->lock);
-
-        if (e < 0)
-            return e;
-    }
+    while (e == 0 && r->next == p->events.len && !p->closed)
+        e = cond_wait(&p->changed, &p->lock);
+    if (e < 0)
+        return e;
     n = MIN(cap, p->events.len - r->next);
+    r->due_ns =
+        r->pace_ns == 0 || n == cap ? 0 : monotonic_ns() + r->pace_ns; /* who is behind does not wait */
     for (size_t i = 0; i < n; i++)
         events[i] = &((struct event *)p->events.v[r->next + i])->e;
     r->next += n;

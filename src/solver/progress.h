@@ -71,6 +71,8 @@ struct progress_reader *progress_read_open(struct progress *p);
 /* Up to `cap` events that are there; waits for at least one.  0 = the job has ended and all was read.
  * -ECANCELED, -ETIMEDOUT. */
 ssize_t progress_read(struct progress_reader *r, const struct progress_event **events, size_t cap) MUST_CHECK;
+/* From now on batches come `interval_ns` apart at least; the end is told at once. */
+void progress_read_pace(struct progress_reader *r, int64_t interval_ns);
 void progress_read_close(struct progress_reader *r);
 /* A warning about a vertex named by digest (`w->vertex`), from outside its reporter. Deep copied. */
 void progress_warn(struct progress *p, const struct progress_event *w);
