@@ -92,8 +92,7 @@
 #define LIMIT_SYNC_REQUESTS 128   /* files under way at once: what fits a peer's queues */
 #define LIMIT_SYNC_GROWTH                                                                                    \
     (64 * MIB)                     /* by how much a file may be longer than announced: it is being written */
-#define LIMIT_SYNC_HELD (64 * KIB) /* of a file that is only compared; LIMIT_SYNC_REQUESTS of them at once   \
-                                    */
+#define LIMIT_SYNC_HELD (64 * KIB) /* of each file under way that is only compared */
 #define LIMIT_SYNC_XATTRS (64 * KIB) /* names and values of one file */
 #define LIMIT_SYNC_TEXT (512 * MIB)  /* names and link targets of one tree */
 #define LIMIT_SYNC_ENTRIES 5000000   /* files of one transferred tree */
