@@ -14,9 +14,9 @@
  * records;  registry/ pulls export/     results into the store or to the client wire/ io/ task/ base/
  * protocols, bytes, tasks, and what everything leans on
  *
- * Life of the process: configuration, pid file, lock, sockets (clients may queue from here on), engine,
- * tasks, "ready"; then the main task waits for a signal.  The first SIGTERM lets what has begun finish, the
- * second cuts it short, the third kills.
+ * Life of the process: configuration, pid file, lock, sockets and a task for each (from here on /_ping is
+ * answered, and all else waits), engine, "ready"; then the main task waits for a signal.  The first SIGTERM
+ * lets what has begun finish, the second cuts it short, the third kills.
  */
 #include "api/router.h"
 #include "base/bytes.h"
@@ -56,6 +56,7 @@ struct daemon {
 
     struct mutex lock;
     struct cond changed;
+    bool ready;             /* the engine is open; under lock */
     unsigned stop_signals;  /* under lock */
     struct scope *shutdown; /* cancelled by the second signal */
 };
@@ -74,10 +75,24 @@ static bool is_endless(const char *path)
     return false;
 }
 
+/* Wait until the engine is open; if it fails to, the connection ends with the daemon. */
+static struct error *engine_ready(struct daemon *d)
+{
+    int r = 0;
+
+    mutex_lock(&d->lock);
+    while (!d->ready && r == 0)
+        r = cond_wait(&d->changed, &d->lock);
+    mutex_unlock(&d->lock);
+    return r == 0 ? NULL : task_error(r, "wait for the daemon to start");
+}
+
 static struct error *answer(struct http_exchange *x, void *ctx)
 {
     struct daemon *d = ctx;
 
+    if (!str_has_suffix(x->request->path, "/_ping"))
+        TRY(engine_ready(d));
     if (is_endless(x->request->path))
         return api_handle(x, d->engine);
     atomic_fetch_add(&d->requests, 1);
@@ -89,9 +104,11 @@ static struct error *answer(struct http_exchange *x, void *ctx)
 
 static struct error *serve_http2(struct stream *s, void *ctx)
 {
+    CLEANUP(stream_closep) struct stream *owned = s;
     struct daemon *d = ctx;
 
-    return builder_serve_grpc(d->engine->builder, s);
+    TRY(engine_ready(d));
+    return builder_serve_grpc(d->engine->builder, TAKE(owned));
 }
 
 static struct error *serve_one(struct stream *s, void *ctx)
@@ -260,16 +277,27 @@ static struct error *open_all(struct daemon *d)
     TRY(err_wrap(listeners_open(c, &d->listeners), "failed to load listeners"));
     export_proxies(c);
     engine_setup_init(&d->settings->setup, c);
-    TRY(err_wrap(engine_open(&d->settings->setup.engine, &d->engine), "failed to start daemon"));
+    d->engine = engine_new(&d->settings->setup.engine);
     d->http = (struct http_config){ .handler = answer, .http2 = serve_http2, .ctx = d };
     return NULL;
 }
 
-static struct error *start_tasks(struct daemon *d)
+static void set_ready(struct daemon *d)
+{
+    mutex_lock(&d->lock);
+    d->ready = true;
+    cond_broadcast(&d->changed);
+    mutex_unlock(&d->lock);
+}
+
+/* Connections come while the engine opens: see engine_ready(). */
+static struct error *start(struct daemon *d)
 {
     const struct service service = { .connection = serve_one, .busy = busy, .ctx = d };
 
     TRY(server_start(&d->server, d->config, &d->listeners, &service));
+    TRY(err_wrap(engine_open(d->engine), "failed to start daemon"));
+    set_ready(d);
     TRY(group_spawn(&d->signal_watch, "signals", watch_signals, d));
     return group_spawn(&d->background, "engine", engine_background, d->engine);
 }
@@ -309,7 +337,7 @@ static struct error *run(struct daemon *d)
 {
     group_open(&d->background, GROUP_DAEMON);
     group_open(&d->signal_watch, GROUP_DAEMON);
-    struct error *e = start_tasks(d);
+    struct error *e = start(d);
 
     if (e == NULL) {
         service_notify("READY=1");

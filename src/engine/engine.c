@@ -12,8 +12,9 @@
 
 #include <malloc.h>
 
-#define GC_DELAY_NS NS_PER_SEC           /* BuildKit's, after a build */
-#define GC_INTERVAL_NS (60 * NS_PER_SEC) /* BuildKit's throttle between collections */
+#define WARM_UP_DELAY_NS (50 * NS_PER_MS) /* those who waited for the daemon come first */
+#define GC_DELAY_NS NS_PER_SEC            /* BuildKit's, after a build */
+#define GC_INTERVAL_NS (60 * NS_PER_SEC)  /* BuildKit's throttle between collections */
 
 /* A build named an image: an event, as dockerd sends one for a tag. */
 static void image_named(void *ctx, const char *name, const struct descriptor *target)
@@ -66,7 +67,16 @@ static struct error *open_builder(struct engine *e)
     return builder_new(&e->builder_config, &e->builder);
 }
 
-static struct error *open_rooms(struct engine *e)
+struct engine *engine_new(const struct engine_config *c)
+{
+    struct engine *e = NEW(struct engine);
+
+    e->config = c;
+    e->started_ns = now_ns();
+    return e;
+}
+
+struct error *engine_open(struct engine *e)
 {
     const struct engine_config *c = e->config;
 
@@ -79,22 +89,6 @@ static struct error *open_rooms(struct engine *e)
     e->uploads = uploads_new();
     TRY(open_builder(e));
     return c->buildkitd ? NULL : engine_open_containers(e);
-}
-
-struct error *engine_open(const struct engine_config *c, struct engine **ret)
-{
-    struct engine *e = NEW(struct engine);
-    struct error *failure;
-
-    e->config = c;
-    e->started_ns = now_ns();
-    failure = open_rooms(e);
-    if (failure != NULL) {
-        engine_close(e);
-        return failure;
-    }
-    *ret = e;
-    return NULL;
 }
 
 void engine_reload(struct engine *e, struct engine_config *c, const struct map *attributes)
@@ -179,6 +173,8 @@ struct error *engine_background(void *engine)
 {
     struct engine *e = engine;
 
+    if (task_sleep(WARM_UP_DELAY_NS) < 0)
+        return NULL;
     log_err(LOG_WARN, runner_warm_up(e->runner), "no runtime is ready");
     if (e->containers != NULL)
         containers_start_wanted(e->containers);

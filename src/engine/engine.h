@@ -55,7 +55,9 @@ struct engine {
 
 /* Open all rooms: quick (nothing slow before the listener answers); what is slow runs in engine_background.
  */
-struct error *engine_open(const struct engine_config *c, struct engine **ret) MUST_CHECK;
+/* Until it is open, it answers GET /_ping and nothing else.  `c` is borrowed. */
+struct engine *engine_new(const struct engine_config *c);
+struct error *engine_open(struct engine *e) MUST_CHECK;
 /* From now on `c` holds: what is marked in it, and what was given to engine_open of the rest.  Both are
  * borrowed until engine_close.  Tells listeners of /events ("daemon", "reload") with `attributes` (string
  * map).  From one task. */
