@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 
@@ -72,6 +73,33 @@ def test_socket_is_not_for_all(w):
     d = w.shared()
     st = os.stat(d.socket)
     equal(oct(stat.S_IMODE(st.st_mode)), "0o660", "mode of the socket")
+
+
+def ask(d, path):
+    """A request on a connection of its own, that is open."""
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(str(d.socket))
+    s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    return s
+
+
+@own
+def test_ping_while_the_store_opens(w):
+    d = w.daemon()
+    d.stop()
+    other = sqlite3.connect(d.root / "minke.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")  # a stock client looks in: the daemon waits for it
+    d.start()
+    with ask(d, "/info") as info:
+        for path in ("/_ping", "/v1.44/_ping"):
+            with ask(d, path) as ping:
+                contains(ping.makefile().read(), "200 OK")
+        try:
+            check(not info.recv(1, socket.MSG_DONTWAIT), "/info was answered without a store")
+        except BlockingIOError:
+            pass
+        other.execute("ROLLBACK")
+        contains(info.makefile().read(), '"ServerVersion"')
 
 
 def keys(w):
