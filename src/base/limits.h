@@ -43,15 +43,17 @@
 #define LIMIT_MANIFEST (8 * MIB)      /* manifest, index, image config */
 #define LIMIT_ATTESTATION (80 * MIB)  /* one attested document of a build's result; BuildKit's number */
 #define LIMIT_ATTESTATIONS 4096       /* files of one attestation bundle */
-#define LIMIT_IMAGE_DESCRIPTORS 4096  /* entries of one index, layers of one manifest */
-#define LIMIT_TAR_PAX (1 * MIB)       /* one PAX or GNU long-name header, as Go's archive/tar */
-#define LIMIT_TAR_XATTRS 1024         /* extended attributes of one archive entry */
-#define LIMIT_TAR_ENTRIES 20000000    /* entries of one archive */
-#define LIMIT_TAR_SPARSE 65536        /* fragments of one sparse file */
-#define LIMIT_ZSTD_WINDOW_LOG 27      /* 128 MiB: window of foreign zstd frames */
+#define LIMIT_ATTESTATION_BUNDLE (4 * LIMIT_ATTESTATION) /* all its documents */
+#define LIMIT_IMAGE_DESCRIPTORS 4096                     /* entries of one index, layers of one manifest */
+#define LIMIT_TAR_PAX (1 * MIB)    /* one PAX or GNU long-name header, as Go's archive/tar */
+#define LIMIT_TAR_XATTRS 1024      /* extended attributes of one archive entry */
+#define LIMIT_TAR_ENTRIES 20000000 /* entries of one archive */
+#define LIMIT_TAR_SPARSE 65536     /* fragments of one sparse file */
+#define LIMIT_ZSTD_WINDOW_LOG 27   /* 128 MiB: window of foreign zstd frames */
 #define LIMIT_PATH 4096
 #define LIMIT_REGEX_BYTES (64 * KIB) /* one expression: path pattern, ${var/pattern/x} */
 #define LIMIT_REGEX_INSTS 100000     /* its program, counts written out */
+#define LIMIT_REGEX_CAPTURES 1000000 /* its instructions times its groups, where groups are asked for */
 #define LIMIT_WORD_DEPTH 100         /* ${a:-${b:-...}} in a Dockerfile word */
 #define LIMIT_WORD_BYTES (4 * MIB)   /* what variables may add to one Dockerfile word */
 #define LIMIT_DOCKERFILE_LINE                                                                                \
@@ -127,6 +129,9 @@
 #define LIMIT_CACHE_IMPORTS 64       /* caches that one build reads */
 
 /* gateway */
+#define LIMIT_RESULT_ENTRIES 4096     /* refs and attestations of a result; four times that of metadata */
+#define LIMIT_READ_DIR 1000000        /* entries of one listing: more fit into no message */
+#define LIMIT_PRODUCERS 1000          /* requests within requests that a provenance tells of */
 #define LIMIT_GATEWAY_CONTAINERS 256  /* of one build at once */
 #define LIMIT_GATEWAY_PROCESSES 256   /* of one ExecProcess stream, ended ones too */
 #define LIMIT_GATEWAY_STDIN (1 * MIB) /* bytes of one process's input that it has not read */

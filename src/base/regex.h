@@ -30,7 +30,8 @@ size_t regex_group_count(const struct regex *re);
 /* As regex_find; ret[2k] and ret[2k+1] are the ends of group k, REGEX_NONE when it took no part. */
 bool regex_find_groups(const struct regex *re, const char *s, size_t len, size_t from, size_t *ret);
 /* All matches replaced; $0, $1, ${1}, ${name} in `with` stand for what the groups matched, $$ for a dollar,
- * other names for nothing.  Appends to out; -E2BIG when that grows by more than `limit` bytes. */
+ * other names for nothing.  Appends to out; -E2BIG when that grows by more than `limit` bytes, or over
+ * LIMIT_REGEX_CAPTURES. */
 int regex_replace_all(const struct regex *re, const char *s, size_t len, const char *with, size_t limit,
                       struct buf *out) MUST_CHECK;
 

@@ -131,6 +131,21 @@ static void test_linear(void **state)
     regex_free(re);
 }
 
+/* What each place would remember of each group is bounded, not only their numbers. */
+static void test_many_groups(void **state)
+{
+    CLEANUP(buf_deinit) struct buf pattern = { 0 };
+    CLEANUP(buf_deinit) struct buf out = { 0 };
+    struct regex *re = NULL;
+
+    for (size_t i = 0; i < LIMIT_REGEX_BYTES / 3; i++)
+        buf_adds(&pattern, "(a)");
+    assert_int_equal(regex_compile(buf_str(&pattern), pattern.len, &re), 0);
+    assert_false(regex_matches(re, "aaa", 3));
+    assert_int_equal(regex_replace_all(re, "aaa", 3, "$1", 100, &out), -E2BIG);
+    regex_free(re);
+}
+
 static void test_runes(void **state)
 {
     static const struct {
@@ -162,8 +177,8 @@ static void test_runes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find),   cmocka_unit_test(test_replace), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_linear), cmocka_unit_test(test_runes),
+        cmocka_unit_test(test_find),   cmocka_unit_test(test_replace),     cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_linear), cmocka_unit_test(test_many_groups), cmocka_unit_test(test_runes),
     };
 
     return cmocka_run_group_tests_name("regex", tests, NULL, NULL);
