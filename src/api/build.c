@@ -515,8 +515,6 @@ static struct error *prune(struct api_request *r)
 
     if (e == NULL)
         e = store_prune(r->engine->store, &o, note_pruned, &p);
-    if (e == NULL)
-        e = store_collect(r->engine->store, NULL);
     strv_deinit(&o.filters);
     if (e != NULL) {
         json_decref(p.ids);

@@ -389,8 +389,6 @@ static struct error *prune(struct rpc_call *call, void *ctx)
     pb_to_strv(q->filter, q->n_filter, &o.filters);
     e = store_prune(b->config->store, &o, send_pruned, &s);
     strv_deinit(&o.filters);
-    if (e == NULL)
-        e = store_collect(b->config->store, NULL);
     if (e != NULL) {
         err_free(s.error);
         return e;

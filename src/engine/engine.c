@@ -146,7 +146,8 @@ static void collect_by_policy(struct engine *e)
         };
         log_err(LOG_WARN, store_prune(e->store, &o, NULL, NULL), "garbage collection failed");
     }
-    log_err(LOG_WARN, store_collect(e->store, NULL), "garbage collection failed");
+    if (c->gc_count == 0)
+        log_err(LOG_WARN, store_collect(e->store, NULL), "garbage collection failed");
 }
 
 /* Soon after the start and after each build, but not often.  Builds go on meanwhile: what they hold is in

@@ -61,6 +61,42 @@ struct error *trash_commit(struct store *s, struct trash *t, struct error *e)
     return NULL;
 }
 
+struct standing {
+    struct map layers;     /* that are going */
+    struct strv snapshots; /* that stand on one of them */
+};
+
+static struct error *take_standing(void *ctx, sqlite3_stmt *row)
+{
+    struct standing *st = ctx;
+    CLEANUP(strv_deinit) struct strv layers = { 0 };
+    bool found = false;
+    strv_split(&layers, db_column(row, 1), ' ');
+    for (size_t i = 0; i < layers.len && !found; i++)
+        found = map_has(&st->layers, layers.v[i]);
+    if (found)
+        strv_add(&st->snapshots, db_column(row, 0));
+    return NULL;
+}
+
+struct error *drop_snapshots_of(struct store *s, const struct strv *layers)
+{
+    struct standing st = { 0 };
+    if (layers->len == 0)
+        return NULL;
+    for (size_t i = 0; i < layers->len; i++)
+        map_set(&st.layers, layers->v[i], (void *)1);
+    struct error *e = db_query(&s->db, take_standing, &st, "SELECT id, layers FROM snapshots", "");
+    for (size_t i = 0; e == NULL && i < st.snapshots.len; i++) {
+        e = db_exec(&s->db, "DELETE FROM cache WHERE result = ?", "s", st.snapshots.v[i]);
+        if (e == NULL)
+            e = db_exec(&s->db, "DELETE FROM snapshots WHERE id = ?", "s", st.snapshots.v[i]);
+    }
+    map_deinit(&st.layers);
+    strv_deinit(&st.snapshots);
+    return e;
+}
+
 /* ---- marking ---------------------------------------------------------------------------------------------
  */
 
@@ -164,12 +200,9 @@ static struct error *mark_layer_blob(void *ctx, sqlite3_stmt *row)
 static struct error *drop_rows(struct marks *m)
 {
     struct db *db = &m->s->db;
+    TRY(drop_snapshots_of(m->s, &m->trash.layers));
     for (size_t i = 0; i < m->trash.layers.len; i++) {
         const char *id = m->trash.layers.v[i];
-        CLEANUP(freep) char *pattern = xasprintf("%%%s%%", id);
-        TRY(db_exec(db, "DELETE FROM cache WHERE result IN (SELECT id FROM snapshots WHERE layers LIKE ?)",
-                    "s", pattern));
-        TRY(db_exec(db, "DELETE FROM snapshots WHERE layers LIKE ?", "s", pattern));
         TRY(db_exec(db, "DELETE FROM layers WHERE id = ?", "s", id));
         TRY(db_exec(db, "DELETE FROM blobs WHERE layer = ?", "s", id));
     }

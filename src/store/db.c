@@ -187,21 +187,23 @@ static struct error *prepared(struct db *db, const char *sql, sqlite3_stmt **ret
     return NULL;
 }
 
-static void bind_all(sqlite3_stmt *s, const char *types, va_list ap)
+static int bind_all(sqlite3_stmt *s, const char *types, va_list ap)
 {
-    for (int i = 1; *types != '\0'; types++, i++) {
+    int r = SQLITE_OK;
+    for (int i = 1; r == SQLITE_OK && *types != '\0'; types++, i++) {
         if (*types == 's') {
             const char *text = va_arg(ap, const char *);
-            sqlite3_bind_text(s, i, text, -1, SQLITE_STATIC); /* NULL binds NULL */
+            r = sqlite3_bind_text(s, i, text, -1, SQLITE_STATIC); /* NULL binds NULL */
         } else if (*types == 'i') {
-            sqlite3_bind_int64(s, i, va_arg(ap, int64_t));
+            r = sqlite3_bind_int64(s, i, va_arg(ap, int64_t));
         } else {
             assert(*types == 'b');
             const void *data = va_arg(ap, const void *);
             size_t len = va_arg(ap, size_t);
-            sqlite3_bind_blob64(s, i, data, len, SQLITE_STATIC);
+            r = sqlite3_bind_blob64(s, i, data, len, SQLITE_STATIC);
         }
     }
+    return r;
 }
 
 static struct error *run(struct db *db, db_row_fn fn, void *ctx, const char *sql, const char *types,
@@ -211,10 +213,13 @@ static struct error *run(struct db *db, db_row_fn fn, void *ctx, const char *sql
     struct error *e = NULL;
     int r;
     TRY(prepared(db, sql, &s));
-    bind_all(s, types, ap);
-    while ((r = sqlite3_step(s)) == SQLITE_ROW && e == NULL) {
-        if (fn != NULL)
+    r = bind_all(s, types, ap);
+    while (r == SQLITE_OK || r == SQLITE_ROW) {
+        r = sqlite3_step(s);
+        if (r == SQLITE_ROW && fn != NULL)
             e = fn(ctx, s);
+        if (e != NULL)
+            break;
     }
     if (e == NULL && r != SQLITE_DONE && r != SQLITE_ROW)
         e = sql_error(db, sql);

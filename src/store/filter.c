@@ -3,9 +3,8 @@
  * containerd's filter syntax: `field`, `field==value`, `field!=value`, `field~=regexp`; a
  * comma is AND, list entries are OR.  Values may be quoted.
  */
-#include <regex.h>
-
 #include "base/buf.h"
+#include "base/regex.h"
 #include "store/internal.h"
 
 #define FILTER_MAX 4096
@@ -13,8 +12,7 @@
 struct clause {
     char *field, *value;
     enum { PRESENT, EQUAL, NOT_EQUAL, MATCHES } op;
-    regex_t regex;
-    bool has_regex;
+    struct regex *regex; /* NULL: another op */
 };
 
 struct filter {
@@ -32,8 +30,7 @@ static void filter_deinit(struct filter *f)
     for (size_t i = 0; i < f->count; i++) {
         free(f->clauses[i].field);
         free(f->clauses[i].value);
-        if (f->clauses[i].has_regex)
-            regfree(&f->clauses[i].regex);
+        regex_free(f->clauses[i].regex);
     }
     free(f->clauses);
 }
@@ -96,10 +93,7 @@ static struct error *parse_clause(const char *text, const char **p, struct claus
     TRY(parse_value(text, p, &c->value));
     if (c->op != MATCHES)
         return NULL;
-    if (regcomp(&c->regex, c->value, REG_EXTENDED | REG_NOSUB) != 0)
-        return syntax(text);
-    c->has_regex = true;
-    return NULL;
+    return regex_compile(c->value, strlen(c->value), &c->regex) < 0 ? syntax(text) : NULL;
 }
 
 static struct error *filter_parse(const char *text, struct filter *f)
@@ -133,7 +127,7 @@ static bool clause_passes(const struct clause *c, filter_field_fn field, const v
     case NOT_EQUAL:
         return value == NULL || !streq(value, c->value);
     case MATCHES:
-        return value != NULL && regexec(&c->regex, value, 0, NULL, 0) == 0;
+        return value != NULL && regex_matches(c->regex, value, strlen(value));
     }
     return false;
 }

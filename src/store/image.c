@@ -9,8 +9,6 @@
 #include "io/path.h"
 #include "store/internal.h"
 
-#define INDEX_DEPTH 4 /* indexes in indexes */
-
 void image_record_deinit(struct image_record *r)
 {
     free(r->name);
@@ -76,7 +74,7 @@ static struct error *reach_document(struct store *s, const struct descriptor *d,
     bool here;
     bool seen = map_has(&r->blobs, d->digest.s);
     map_set(&r->blobs, d->digest.s, (void *)1);
-    if (seen || depth > INDEX_DEPTH)
+    if (seen || depth > LIMIT_INDEX_DEPTH)
         return NULL;
     if (media_type_is_manifest(d->media_type)) {
         TRY(read_document(s, &d->digest, &text, &here));
@@ -151,11 +149,15 @@ static struct error *check_manifest(struct store *s, const struct buf *text, con
     return NULL;
 }
 
-static struct error *check_document(struct store *s, const struct descriptor *d, int depth)
+/* Each once: an index may name another many times, and that the next. */
+static struct error *check_document(struct store *s, const struct descriptor *d, struct map *seen, int depth)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
     CLEANUP(image_index_deinit) struct image_index index = { 0 };
     bool here;
+    if (map_has(seen, d->digest.s))
+        return NULL;
+    map_set(seen, d->digest.s, (void *)1);
     TRY(read_document(s, &d->digest, &text, &here));
     if (!here)
         return missing(&d->digest);
@@ -166,12 +168,12 @@ static struct error *check_document(struct store *s, const struct descriptor *d,
     TRY(image_index_parse(text.data, text.len, d->media_type, &index));
     struct error *first = NULL;
     size_t present = 0;
-    for (size_t i = 0; i < index.manifest_count && depth < INDEX_DEPTH; i++) {
+    for (size_t i = 0; i < index.manifest_count && depth < LIMIT_INDEX_DEPTH; i++) {
         struct error *e = NULL;
         bool known;
         TRY(blob_known(s, &index.manifests[i].digest, &known));
         if (known)
-            e = check_document(s, &index.manifests[i], depth + 1);
+            e = check_document(s, &index.manifests[i], seen, depth + 1);
         else if (first == NULL)
             first = missing(&index.manifests[i].digest);
         if (e != NULL) {
@@ -190,9 +192,10 @@ static struct error *check_document(struct store *s, const struct descriptor *d,
 
 struct error *image_check_locked(struct store *s, const struct descriptor *target)
 {
+    CLEANUP(map_deinit) struct map seen = { 0 };
     if (recall_is_whole(s, target))
         return NULL;
-    TRY(check_document(s, target, 0));
+    TRY(check_document(s, target, &seen, 0));
     if (target->media_type != NULL)
         recall_whole(s, target);
     return NULL;

@@ -130,6 +130,8 @@ struct trash {
     int64_t bytes;
 };
 void trash_deinit(struct trash *t);
+/* Snapshots that have one of these layers go, and the cache records that lead to them; in a transaction. */
+struct error *drop_snapshots_of(struct store *s, const struct strv *layers) MUST_CHECK;
 /* Ends the transaction: commit, move files away, unlock, remove them.  On `e` != NULL nothing is dropped. */
 struct error *trash_commit(struct store *s, struct trash *t, struct error *e) MUST_CHECK;
 

@@ -166,10 +166,12 @@ static int add_usage(int dir_fd, const char *name, struct map *seen, int64_t *by
     fd = -1;
     const struct dirent *e;
     int r = task_check_sys();
-    while (r == 0 && (e = readdir(dir)) != NULL) {
+    while (r == 0 && (errno = 0, e = readdir(dir)) != NULL) {
         if (!streq(e->d_name, ".") && !streq(e->d_name, ".."))
             r = add_usage(dirfd(dir), e->d_name, seen, bytes, depth + 1);
     }
+    if (r == 0)
+        r = -errno;
     closedir(dir);
     return r;
 }
@@ -352,10 +354,6 @@ static struct error *drop_record(struct store *s, const struct usage_record *r, 
         strv_add(&t->mounts, r->id);
         return db_exec(db, "DELETE FROM cache_mounts WHERE id = ?", "s", r->id);
     }
-    CLEANUP(freep) char *pattern = xasprintf("%%%s%%", r->id);
-    TRY(db_exec(db, "DELETE FROM cache WHERE result IN (SELECT id FROM snapshots WHERE layers LIKE ?)", "s",
-                pattern));
-    TRY(db_exec(db, "DELETE FROM snapshots WHERE layers LIKE ?", "s", pattern));
     if (r->shared) /* an image needs the layer: only the record goes */
         return db_exec(db, "UPDATE layers SET record = 0 WHERE id = ?", "s", r->id);
     strv_add(&t->layers, r->id);
@@ -365,6 +363,13 @@ static struct error *drop_record(struct store *s, const struct usage_record *r, 
 
 static struct error *drop_chosen(struct store *s, const struct ptrv *chosen, struct trash *t)
 {
+    CLEANUP(strv_deinit) struct strv layers = { 0 };
+    for (size_t i = 0; i < chosen->len; i++) {
+        const struct usage_record *r = chosen->v[i];
+        if (!r->mutable_)
+            strv_add(&layers, r->id);
+    }
+    TRY(drop_snapshots_of(s, &layers));
     for (size_t i = 0; i < chosen->len; i++)
         TRY(drop_record(s, chosen->v[i], t));
     return NULL;

@@ -35,19 +35,22 @@ static struct error *sweep_dir(struct store *s, int dir_fd, const char *what, co
                                struct map *names)
 {
     TRY(db_query(&s->db, collect_name, names, sql, ""));
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP(closep) int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     if (dir == NULL)
         return err_sys(errno, "read %s", what);
+    fd = -1;
     const struct dirent *e;
     struct error *err = NULL;
-    while (err == NULL && (e = readdir(dir)) != NULL) {
+    while (err == NULL && (errno = 0, e = readdir(dir)) != NULL) {
         if (is_dot(e->d_name) || map_remove(names, e->d_name))
             continue;
         int r = path_remove_all(dir_fd, e->d_name);
         if (r < 0)
             err = err_sys(-r, "remove %s/%s", what, e->d_name);
     }
+    if (err == NULL && errno != 0) /* what was not seen is not gone */
+        err = err_sys(errno, "read %s", what);
     closedir(dir);
     return err;
 }

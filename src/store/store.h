@@ -207,7 +207,8 @@ struct prune_options {
     int64_t reserved_bytes, max_used_bytes, min_free_bytes;
     struct strv filters; /* containerd syntax; [""] means none (trap 16) */
 };
-/* Remove cache records, oldest use first; `removed` is called for each (may be NULL). */
+/* Remove cache records, oldest use first, then what nothing reaches any more (store_collect).  `removed` is
+ * called for each record (may be NULL). */
 struct error *store_prune(struct store *s, const struct prune_options *o,
                           void (*removed)(void *ctx, const struct usage_record *r), void *ctx) MUST_CHECK;
 /* Records of `usage_list` that pass containerd's filters (may be NULL or [""]); ERR_INVALID for a malformed

@@ -220,6 +220,39 @@ static void test_images(void **state)
     assert_int_equal(count_files("blobs/sha256"), 0);
 }
 
+/* An index that names `below` thousands of times. */
+static struct descriptor wide_index(struct lease *l, const struct descriptor *below)
+{
+    json_t *list = json_array();
+    struct descriptor index = { 0 };
+    for (int i = 0; i < 4000; i++)
+        json_array_append_new(list, descriptor_to_json(below));
+    json_t *j =
+        json_pack("{s:i, s:s, s:o}", "schemaVersion", 2, "mediaType", MT_OCI_INDEX, "manifests", list);
+    CLEANUP(freep) char *text = json_dumps(j, JSON_COMPACT);
+    json_decref(j);
+    struct digest d = put(l, text);
+    descriptor_init(&index, MT_OCI_INDEX, &d, (int64_t)strlen(text));
+    return index;
+}
+
+/* 64 billion ways to one manifest. */
+static void test_wide_indexes(void **state)
+{
+    struct lease *l;
+    struct digest layer;
+    expect_ok(lease_open(store, &l));
+    CLEANUP(descriptor_deinit) struct descriptor image = make_image(l, "a", &layer);
+    CLEANUP(descriptor_deinit) struct descriptor one = wide_index(l, &image);
+    CLEANUP(descriptor_deinit) struct descriptor two = wide_index(l, &one);
+    CLEANUP(descriptor_deinit) struct descriptor three = wide_index(l, &two);
+    expect_ok(image_put(store, "docker.io/library/wide:latest", &three));
+    expect_ok(image_check(store, &three));
+    lease_close(l);
+    expect_ok(store_collect(store, NULL));
+    expect_ok(image_check(store, &three));
+}
+
 static void test_records_and_facts(void **state)
 {
     char *text;
@@ -353,6 +386,9 @@ static void test_prune(void **state)
     strv_clear(&o.filters);
     strv_add(&o.filters, "description=oops");
     expect_kind(store_prune(store, &o, NULL, NULL), ERR_INVALID);
+    strv_clear(&o.filters);
+    strv_add(&o.filters, "description~=\"((((a{1,200}){1,200}){1,200}){1,200})\""); /* 1.6 billion states */
+    expect_kind(store_prune(store, &o, NULL, NULL), ERR_INVALID);
 
     expect_ok(layer_hold(store, "b0000000000000000000000bb")); /* in use: it and what it stands on stay */
     strv_clear(&o.filters);
@@ -429,6 +465,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_blobs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ingest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_images, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_wide_indexes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_records_and_facts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_virtual_blob, setup, teardown),
         cmocka_unit_test_setup_teardown(test_prune, setup, teardown),
