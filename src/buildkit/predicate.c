@@ -143,7 +143,7 @@ static void add_request(struct document *d)
     add_grants(d->request, "secrets", &c->secrets);
     add_grants(d->request, "ssh", &c->ssh);
     for (size_t i = 0; i < c->locals.len; i++)
-        json_array_append_new(locals, json_pack("{s:s}", "name", c->locals.v[i]));
+        json_array_append_new(locals, json_pack("{s:o}", "name", go_json_text(c->locals.v[i])));
     if (c->locals.len > 0)
         json_object_set(d->request, "locals", locals);
     json_decref(locals);
@@ -432,8 +432,8 @@ static json_t *predicate1(const struct document *d)
                         json_pack("{s:b, s:b}", "request", d->complete_request, "resolvedDependencies",
                                   d->complete_materials));
     set_if(m, "buildkit_reproducible", d->o->reproducible);
-    return json_pack("{s:o, s:{s:{s:s}, s:o}}", "buildDefinition", definition1(d), "runDetails", "builder",
-                     "id", d->o->builder_id, "metadata", m);
+    return json_pack("{s:o, s:{s:{s:o}, s:o}}", "buildDefinition", definition1(d), "runDetails", "builder",
+                     "id", go_json_text(d->o->builder_id), "metadata", m);
 }
 
 static json_t *invocation02(const struct document *d)
@@ -465,7 +465,8 @@ static json_t *predicate02(const struct document *d)
                           time_json(d->finished_ns), "completeness", "parameters", d->complete_request,
                           "environment", true, "materials", d->complete_materials, "reproducible",
                           d->o->reproducible, BUILD_TYPE02 "#metadata", d->metadata);
-    json_t *j = json_pack("{s:{s:s}, s:s}", "builder", "id", d->o->builder_id, "buildType", BUILD_TYPE02);
+    json_t *j = json_pack("{s:{s:o}, s:s}", "builder", "id", go_json_text(d->o->builder_id), "buildType",
+                          BUILD_TYPE02);
 
     set_if(m, BUILD_TYPE02 "#hermetic", hermetic(d));
     if (json_array_size(d->materials) > 0)

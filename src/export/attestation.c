@@ -223,13 +223,17 @@ static struct error *list_names(int dir, const char *path, struct strv *ret)
 
     if (d == NULL)
         return err_sys(errno, "open %s", path);
-    while ((de = readdir(d)) != NULL) {
+    while (ret->len <= LIMIT_ATTESTATIONS && (errno = 0, de = readdir(d)) != NULL) {
         if (!streq(de->d_name, ".") && !streq(de->d_name, ".."))
             strv_add(ret, de->d_name);
     }
+    int r = errno;
+
     closedir(d);
     strv_sort(ret);
-    return NULL;
+    if (ret->len > LIMIT_ATTESTATIONS)
+        return err_new(ERR_EXHAUSTED, "attestation bundle holds more than %d files", LIMIT_ATTESTATIONS);
+    return r == 0 ? NULL : err_sys(r, "read %s", path);
 }
 
 static struct error *unbundle(const struct export_attestation *from, struct attestations *l)
@@ -238,6 +242,7 @@ static struct error *unbundle(const struct export_attestation *from, struct atte
     CLEANUP(closep) int root = -1;
     CLEANUP(closep) int dir = -1;
     const char *path = from->path[0] == '\0' ? "/" : from->path;
+    size_t total = 0;
     int list;
 
     TRY(snapshot_mount_ro(from->snapshot, &root));
@@ -247,13 +252,15 @@ static struct error *unbundle(const struct export_attestation *from, struct atte
     list = fcntl(dir, F_DUPFD_CLOEXEC, 3);
     TRY_SYS(list, "open %s", path);
     TRY(list_names(list, path, &names));
-    if (names.len > LIMIT_ATTESTATIONS)
-        return err_new(ERR_EXHAUSTED, "attestation bundle holds more than %d files", LIMIT_ATTESTATIONS);
     for (size_t i = 0; i < names.len; i++) {
         CLEANUP(freep)
         char *name = from->path[0] == '\0' ? xstrdup(names.v[i]) : xasprintf("%s/%s", from->path, names.v[i]);
 
         TRY(add_statement(dir, names.v[i], name, from, l));
+        total += l->v[l->len - 1].predicate.len;
+        if (total > LIMIT_ATTESTATION_BUNDLE)
+            return err_new(ERR_EXHAUSTED, "attestation bundle holds more than %lld bytes",
+                           (long long)LIMIT_ATTESTATION_BUNDLE);
     }
     return NULL;
 }
@@ -327,8 +334,8 @@ static void add_self(json_t *to, const json_t *own, const char *name)
     {
         json_array_append(to, (json_t *)subject);
         if (name[0] != '\0' && !streq(name, "_"))
-            json_array_append_new(
-                to, json_pack("{s:s, s:O}", "name", name, "digest", json_object_get(subject, "digest")));
+            json_array_append_new(to, json_pack("{s:o, s:O}", "name", go_json_text(name), "digest",
+                                                json_object_get(subject, "digest")));
     }
 }
 
@@ -346,8 +353,9 @@ static json_t *subjects_json(const struct attestation *a, const json_t *own)
         const struct frontend_subject *s = &a->from->subjects[i];
 
         if (s->raw)
-            json_array_append_new(list, json_pack("{s:s, s:o}", "name", s->name[0] == '\0' ? "_" : s->name,
-                                                  "digest", digests_json(&s->digests)));
+            json_array_append_new(list, json_pack("{s:o, s:o}", "name",
+                                                  go_json_text(s->name[0] == '\0' ? "_" : s->name), "digest",
+                                                  digests_json(&s->digests)));
         else
             add_self(list, own, s->name);
     }
@@ -372,17 +380,40 @@ struct error *attestation_statement(struct attestation *a, const struct map *lay
 
 /* ---- SBOMs ---- */
 
+/* The directories of a result's layers. */
+struct layer_dirs {
+    int *fds;
+    size_t len;
+};
+
+static void layer_dirs_deinit(struct layer_dirs *d)
+{
+    for (size_t i = 0; i < d->len; i++)
+        closep(&d->fds[i]);
+    free(d->fds);
+}
+
+static struct error *layer_dirs_open(struct store *store, struct snapshot *s, struct layer_dirs *ret)
+{
+    ret->fds = xcalloc(snapshot_layer_count(s) + 1, sizeof(*ret->fds));
+    for (size_t i = 0; i < snapshot_layer_count(s); i++) {
+        int fd = layer_dir(store, snapshot_layer(s, i)->id);
+
+        TRY_SYS(fd, "open layer %s", snapshot_layer(s, i)->id);
+        ret->fds[ret->len++] = fd;
+    }
+    return NULL;
+}
+
 /* Of the uppermost layer that has it; what a layer only deletes it does not have. */
-static const struct descriptor *layer_of_file(struct snapshot *s, struct store *store,
+static const struct descriptor *layer_of_file(struct snapshot *s, const struct layer_dirs *dirs,
                                               const struct map *layers, const char *file)
 {
-    for (size_t i = snapshot_layer_count(s); i-- > 0;) {
-        const char *id = snapshot_layer(s, i)->id;
-        CLEANUP(closep) int fd = layer_dir(store, id);
+    for (size_t i = dirs->len; i-- > 0;) {
         struct stat st;
 
-        if (fd >= 0 && path_stat(fd, file, false, &st) == 0 && !(S_ISCHR(st.st_mode) && st.st_rdev == 0))
-            return map_get(layers, id);
+        if (path_stat(dirs->fds[i], file, false, &st) == 0 && !(S_ISCHR(st.st_mode) && st.st_rdev == 0))
+            return map_get(layers, snapshot_layer(s, i)->id);
     }
     return NULL;
 }
@@ -394,23 +425,28 @@ static bool is_spdx(const json_t *j)
     return version != NULL && str_has_prefix(version, "SPDX-");
 }
 
-static void note_layers(json_t *files, struct snapshot *s, struct store *store, const struct map *layers)
+static struct error *note_layers(json_t *files, struct snapshot *s, struct store *store,
+                                 const struct map *layers)
 {
+    CLEANUP(layer_dirs_deinit) struct layer_dirs dirs = { 0 };
     json_t *file;
     size_t i;
 
+    TRY(layer_dirs_open(store, s, &dirs));
     json_array_foreach(files, i, file)
     {
+        TRY(task_check()); /* as many as the document says */
         const char *name = json_string_value(json_object_get(file, "fileName"));
         const json_t *comment = json_object_get(file, "comment");
         const struct descriptor *d;
 
         if (name == NULL || (comment != NULL && json_string_length(comment) > 0))
             continue;
-        d = layer_of_file(s, store, layers, name);
+        d = layer_of_file(s, &dirs, layers, name);
         if (d != NULL)
             json_object_set_new(file, "comment", json_sprintf("layerID: %s", d->digest.s));
     }
+    return NULL;
 }
 
 static void note_tool(json_t *doc, const char *version)
@@ -442,12 +478,13 @@ struct error *sbom_supplement(struct attestation *a, struct snapshot *snapshot, 
         return NULL;
     TRY(attestation_predicate(a, layers, &text));
     j = json_loadb(text.data, text.len, 0, NULL);
-    if (is_spdx(j)) {
-        note_layers(json_object_get(j, "files"), snapshot, s, layers);
+    struct error *e = is_spdx(j) ? note_layers(json_object_get(j, "files"), snapshot, s, layers) : NULL;
+
+    if (e == NULL && is_spdx(j)) {
         note_tool(j, version);
         buf_clear(&a->predicate);
         go_json(&a->predicate, j, NULL, false);
     }
     json_decref(j);
-    return NULL;
+    return e;
 }

@@ -55,7 +55,7 @@ static struct error *put_statement(struct commit *c, struct attestation *a, cons
                      (json_int_t)text.len);
     if (c->exporter->oci_types)
         json_object_set_new(*ret, "annotations",
-                            json_pack("{s:s}", "in-toto.io/predicate-type", a->predicate_type));
+                            json_pack("{s:o}", "in-toto.io/predicate-type", go_json_text(a->predicate_type)));
     return NULL;
 }
 

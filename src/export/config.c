@@ -116,8 +116,8 @@ static void match_layers(json_t *history, struct snapshot *s, size_t layers)
         const struct layer_info *info = snapshot_layer(s, k);
         const char *text =
             info->description == NULL || info->description[0] == '\0' ? NO_DESCRIPTION : info->description;
-        json_array_append_new(history, json_pack("{s:o, s:s, s:s}", "created", time_string(info->created_ns),
-                                                 "created_by", text, "comment", LAYER_COMMENT));
+        json_array_append_new(history, json_pack("{s:o, s:o, s:s}", "created", time_string(info->created_ns),
+                                                 "created_by", go_json_text(text), "comment", LAYER_COMMENT));
     }
 }
 

@@ -4,6 +4,8 @@
 
 #include "base/bytes.h"
 
+#include <errno.h>
+
 static const struct exporter_kind kinds[] = {
     { "image", "image", true, image_exporter_check, image_exporter_run },
     { "moby", "image", true, image_exporter_check, image_exporter_run },
@@ -55,6 +57,18 @@ static struct error *check_flags(const struct exporter *e)
     return NULL;
 }
 
+struct error *epoch_parse(const char *text, int64_t *ret_s)
+{
+    int r = parse_i64(text, ret_s);
+
+    if (r == 0 && (*ret_s > INT64_MAX / NS_PER_SEC || *ret_s < INT64_MIN / NS_PER_SEC))
+        r = -ERANGE;
+    if (r == 0)
+        return NULL;
+    return err_new(ERR_INVALID, "strconv.ParseInt: parsing \"%s\": %s", text,
+                   r == -ERANGE ? "value out of range" : "invalid syntax");
+}
+
 static struct error *parse_epoch(struct exporter *e)
 {
     const char *v = strmap_get(&e->attrs, "source-date-epoch");
@@ -65,9 +79,7 @@ static struct error *parse_epoch(struct exporter *e)
     e->epoch_given = true;
     if (v[0] == '\0')
         return NULL;
-    if (parse_i64(v, &e->epoch_s) < 0)
-        return err_new(ERR_INVALID,
-                       "invalid source-date-epoch: strconv.ParseInt: parsing \"%s\": invalid syntax", v);
+    TRY(err_wrap(epoch_parse(v, &e->epoch_s), "invalid source-date-epoch"));
     e->has_epoch = true;
     return NULL;
 }
@@ -87,11 +99,8 @@ struct error *export_epoch(const struct exporter *e, const struct export_source 
         return NULL;
     CLEANUP(freep) char *text = xstrndup(m->value, m->len);
 
-    if (parse_i64(text, ret_s) < 0)
-        return err_new(ERR_INVALID,
-                       "invalid SOURCE_DATE_EPOCH from frontend: \"%s\": invalid : strconv.ParseInt: parsing "
-                       "\"%s\": invalid syntax",
-                       text, text);
+    TRY(err_wrap(epoch_parse(text, ret_s), "invalid SOURCE_DATE_EPOCH from frontend: \"%s\": invalid ",
+                 text));
     *ret_has = true;
     return NULL;
 }

@@ -17,10 +17,7 @@ struct error *local_exporter_check(struct exporter *e)
     const char *src = strmap_get(&e->attrs, "src");
 
     if (epoch != NULL && epoch[0] != '\0') {
-        if (parse_i64(epoch, &e->epoch_s) < 0)
-            return err_new(ERR_INVALID,
-                           "invalid SOURCE_DATE_EPOCH: %s: strconv.ParseInt: parsing \"%s\": invalid syntax",
-                           epoch, epoch);
+        TRY(err_wrap(epoch_parse(epoch, &e->epoch_s), "invalid SOURCE_DATE_EPOCH: %s", epoch));
         e->has_epoch = true;
     }
     e->epoch_given = epoch != NULL;
@@ -86,14 +83,15 @@ static struct error *send_one(void *arg)
 
 static struct error *send_each(struct local_task *tasks, size_t count)
 {
-    CLEANUP(group_deinit) struct group g = { 0 };
+    struct error *e = NULL;
+    struct group g;
 
     if (count == 1)
         return send_one(&tasks[0]);
     group_open(&g, 0);
-    for (size_t i = 0; i < count; i++)
-        TRY(group_spawn(&g, "copy files", send_one, &tasks[i]));
-    return group_join(&g);
+    for (size_t i = 0; e == NULL && i < count; i++)
+        e = group_spawn(&g, "copy files", send_one, &tasks[i]);
+    return group_finish(&g, e);
 }
 
 static int by_prefix(const void *a, const void *b)

@@ -62,6 +62,8 @@ struct error *export_defaults(struct exporter *e, const struct export_context *c
 struct error *image_commit(struct exporter *e, const struct export_context *c,
                            const struct export_source *src, const struct strv *names, struct lease *lease,
                            struct vertex_reporter *r, struct committed_image *ret) MUST_CHECK;
+/* Seconds since 1970; what nanoseconds in 64 bits cannot tell is refused. Errors: as Go's ParseInt. */
+struct error *epoch_parse(const char *text, int64_t *ret_s) MUST_CHECK;
 /* source-date-epoch of the exporter, else of the frontend's result. false: there is none. */
 struct error *export_epoch(const struct exporter *e, const struct export_source *src,
                            const struct export_ref *ref, bool *ret_has, int64_t *ret_s) MUST_CHECK;

@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "export/attestation.h"
 #include "io/path.h"
+#include "io/stream.h"
 #include "oci/gojson.h"
 #include "session/walk.h"
 
@@ -124,8 +125,8 @@ static struct error *see_entry(struct view_context *c, const struct view *v, con
 
     if (S_ISREG(go_mode_to_stat(entry->mode)) && subjects != NULL) {
         TRY(digest_file(v->fd, entry->path, &d));
-        json_array_append_new(
-            subjects, json_pack("{s:s, s:{s:s}}", "name", entry->path, "digest", "sha256", digest_hex(&d)));
+        json_array_append_new(subjects, json_pack("{s:o, s:{s:s}}", "name", go_json_text(entry->path),
+                                                  "digest", "sha256", digest_hex(&d)));
     }
     if (c->split || c->source->ref_count < 2 || S_ISDIR(go_mode_to_stat(entry->mode)))
         return NULL;
@@ -174,20 +175,19 @@ static char *file_name(const struct view_context *c, const struct attestation *a
 static struct error *write_file(const struct view *v, const char *name, const struct buf *text,
                                 int64_t mtime_ns)
 {
+    CLEANUP(freep) char *base = NULL;
+    CLEANUP(closep) int dir = path_open_parent(v->fd, name, false, 0, &base);
     CLEANUP(closep) int fd = -1;
     struct timespec times[2] = { { mtime_ns / NS_PER_SEC, mtime_ns % NS_PER_SEC },
                                  { mtime_ns / NS_PER_SEC, mtime_ns % NS_PER_SEC } };
 
-    unlinkat(v->fd, name, 0); /* what the result has under this name gives way */
-    fd = path_open(v->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    /* a prefix of the client's may name folders, which are links of the result's: never outside of it */
+    TRY_SYS(dir, "write %s", name);
+    if (unlinkat(dir, base, 0) < 0 && errno != ENOENT) /* what the result has under this name gives way */
+        return err_sys(errno, "replace %s", name);
+    fd = path_open(dir, base, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
     TRY_SYS(fd, "write %s", name);
-    for (size_t done = 0; done < text->len;) {
-        ssize_t n = write(fd, text->data + done, text->len - done);
-
-        if (n < 0)
-            return err_sys(errno, "write %s", name);
-        done += (size_t)n;
-    }
+    TRY_SYS(fd_write_all(fd, text->data, text->len), "write %s", name);
     return futimens(fd, times) < 0 ? err_sys(errno, "write %s", name) : NULL;
 }
 

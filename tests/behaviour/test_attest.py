@@ -215,3 +215,24 @@ def test_docker_tar_with_attestations(w):
                "attest:provenance=mode=max", "--output", f"type=docker,dest={tar},name=tarred").ok()
     d.docker("load", "-i", tar).ok()
     equal(d.docker("run", "--rm", "tarred", "cat", "/f").ok().out, "tar\n", "output")
+
+
+def test_names_stay_inside(w):
+    """A prefix that leads through a link of the result's touches nothing outside of the result."""
+    d = w.shared()
+    outside = w.folder("outside")
+    (outside / "provenance.json").write_text("canary")
+    c = w.context("FROM scratch\nCOPY . /\n")
+    (c / "link").symlink_to(outside)
+    out = w.folder("out")
+    d.docker("buildx", "build", "--provenance=mode=min", "--output", f"type=local,dest={out},attestation-prefix=link/", c)
+    equal((outside / "provenance.json").read_text(), "canary", "a file outside")
+    d.alive()
+
+
+def test_odd_words(w):
+    """Words that are no UTF-8 are shown as Go shows them."""
+    d = w.shared()
+    push(w, d, "prov/odd", "--provenance=mode=max,builder-id=caf\udce9", "--attest", "type=sbom,disabled=true")
+    s = statements(w, "prov/odd", "latest")[SLSA1][0]
+    equal(s["predicate"]["runDetails"]["builder"]["id"], "caf\ufffd", "builder")
