@@ -136,16 +136,17 @@ static struct error *evaluate_task(void *arg)
 /* All refs at once; the first failure cancels the others. */
 static struct error *evaluate_all(struct evaluation *v, size_t count)
 {
-    CLEANUP(group_deinit) struct group g = { 0 };
+    struct error *e = NULL;
+    struct group g;
 
     if (count == 1)
         return v[0].ref == NULL ? NULL : evaluate_task(&v[0]);
     group_open(&g, 0);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; e == NULL && i < count; i++) {
         if (v[i].ref != NULL)
-            TRY(group_spawn(&g, "evaluate", evaluate_task, &v[i]));
+            e = group_spawn(&g, "evaluate", evaluate_task, &v[i]);
     }
-    return group_join(&g);
+    return group_finish(&g, e);
 }
 
 /* The results in the order of refs.platforms, which names and describes them. */
@@ -167,14 +168,15 @@ static struct error *name_refs(const struct result_platforms *p, bool multi, str
             return err_new(ERR_UNKNOWN, "failed to find ref for ID %s", p->v[i].id);
         used[at] = true;
         sorted[n] = refs[at];
-        sorted[n].id = p->v[i].id;
-        platform_copy(&sorted[n++].platform, &p->v[i].platform);
+        sorted[n++].id = p->v[i].id;
     }
     for (size_t i = 0; i < count; i++) {
         if (!used[i])
             sorted[n++] = refs[i]; /* not exported */
     }
     memcpy(refs, sorted, count * sizeof(*refs));
+    for (size_t i = 0; i < p->len; i++)
+        platform_copy(&refs[i].platform, &p->v[i].platform);
     return NULL;
 }
 

@@ -66,12 +66,13 @@ static struct error *convert_one(void *arg)
 /* Some at once: who answers may wait for the others to be asked. */
 static struct error *convert_wave(struct converting *v, size_t count)
 {
-    CLEANUP(group_deinit) struct group g = { 0 };
+    struct error *e = NULL;
+    struct group g;
 
     group_open(&g, 0);
-    for (size_t i = 0; i < count; i++)
-        TRY(group_spawn(&g, "source-policy", convert_one, &v[i]));
-    return group_join(&g);
+    for (size_t i = 0; e == NULL && i < count; i++)
+        e = group_spawn(&g, "source-policy", convert_one, &v[i]);
+    return group_finish(&g, e);
 }
 
 /* The graph is ours alone: its ops may change in place. */

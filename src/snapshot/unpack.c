@@ -178,20 +178,14 @@ static struct error *find_present(struct unpack *u)
 
 static struct error *unpack_missing(struct unpack *u)
 {
-    CLEANUP(group_deinit) struct group g;
+    struct group g;
     struct error *e = NULL;
     group_open(&g, 0);
     for (size_t i = 0; e == NULL && i < u->count; i++) {
         if (u->pieces[i].found == NULL)
             e = group_spawn(&g, "unpack", unpack_piece, &u->pieces[i]);
     }
-    if (e != NULL)
-        group_cancel(&g);
-    struct error *first = group_join(&g);
-    if (e == NULL)
-        return first;
-    err_free(first);
-    return e;
+    return group_finish(&g, e);
 }
 
 static struct error *fix_piece(struct unpack *u, struct piece *p)
