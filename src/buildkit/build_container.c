@@ -413,10 +413,13 @@ static struct error *run_first(struct build_container *c, const struct build_con
     cond_broadcast(&c->changed);
     mutex_unlock(&c->lock);
     e = p->announce(p->ctx);
+    if (failure == NULL && e == NULL)
+        failure = see_through(c, p, first, ret_code);
+    else if (first != NULL)
+        err_free(process_signal(first, SIGKILL)); /* the others die with it */
     if (failure == NULL)
-        failure = e == NULL ? see_through(c, p, first, ret_code) : e;
-    else
-        err_free(e);
+        failure = TAKE(e);
+    err_free(e);
     wait_for_others(c);
     group_cancel(&sockets);
     err_free(group_join(&sockets));

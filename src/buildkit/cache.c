@@ -113,10 +113,12 @@ void build_import_caches(struct build *u, const struct cache_imports *l)
                     "cannot import a build cache");
     }
     err_free(group_join(&g));
-    for (size_t i = 0; i < l->len; i++) {
+    for (size_t i = 0; i < l->len;
+         i++) /* all, before one is waited for: two calls may wait for each other's */
         if (mine[i])
             end_import(u, tasks[i].name);
-        else
+    for (size_t i = 0; i < l->len; i++) {
+        if (!mine[i])
             await_import(u, tasks[i].name);
         free(tasks[i].name);
     }

@@ -145,6 +145,10 @@ static struct error *list_dir(DIR *d, const char *path, const char *include, str
             if (n >= 0)
                 link = xstrndup(target, (size_t)n);
         }
+        if (l->len == LIMIT_READ_DIR) {
+            free(link);
+            return err_new(ERR_EXHAUSTED, "directory %s has more than %d entries", path, LIMIT_READ_DIR);
+        }
         if (l->len == l->cap) {
             l->cap = MAX((size_t)16, l->cap * 2);
             l->v = xreallocarray(l->v, l->cap, sizeof(*l->v));

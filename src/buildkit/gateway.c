@@ -10,6 +10,7 @@
 #include "buildkit/internal.h"
 
 #include "base/bytes.h"
+#include "base/limits.h"
 
 /* ---- the gateway
  * ---------------------------------------------------------------------------------------------------------------
@@ -173,15 +174,18 @@ static Gw__AttestationsEntry *attestations_of(struct pb_arena *a, const struct f
                                               const char *key, Gw__Result *m)
 {
     Gw__AttestationsEntry *entry;
+    size_t count = 0;
 
     for (size_t i = 0; i < m->n_attestations; i++) {
         if (streq(m->attestations[i]->key, key))
             return m->attestations[i];
     }
+    for (size_t i = 0; i < r->attestation_count; i++)
+        count += streq(r->attestations[i].key, key);
     entry = m->attestations[m->n_attestations++] = PB_NEW(a, gw__attestations_entry);
     entry->key = pb_str(a, key);
     entry->value = PB_NEW(a, gw__attestations);
-    entry->value->attestation = pb_array(a, r->attestation_count);
+    entry->value->attestation = pb_array(a, count);
     return entry;
 }
 
@@ -290,9 +294,27 @@ static struct error *add_refs(const struct bridge_call *c, const Gw__Result *m, 
     }
 }
 
+/* Looked up by name wherever a result goes: no more of each than an image index has room for. */
+static struct error *check_counts(const Gw__Result *m)
+{
+    size_t refs = m->result_case == GW__RESULT__RESULT_REFS              ? m->refs->n_refs
+                  : m->result_case == GW__RESULT__RESULT_REFS_DEPRECATED ? m->refs_deprecated->n_refs
+                                                                         : 0;
+    size_t attestations = 0;
+
+    for (size_t i = 0; i < m->n_attestations; i++)
+        attestations += m->attestations[i]->value == NULL ? 0 : m->attestations[i]->value->n_attestation;
+    if (refs > LIMIT_RESULT_ENTRIES || attestations > LIMIT_RESULT_ENTRIES ||
+        m->n_metadata > 4 * LIMIT_RESULT_ENTRIES)
+        return err_new(ERR_EXHAUSTED, "a result of %zu refs, %zu attestations and %zu metadata is too large",
+                       refs, attestations, m->n_metadata);
+    return NULL;
+}
+
 static struct error *result_from_message(const struct bridge_call *c, const Gw__Result *m,
                                          struct frontend_result *r)
 {
+    TRY(check_counts(m));
     for (size_t i = 0; i < m->n_metadata; i++)
         frontend_result_set_metadata(r, m->metadata[i]->key, m->metadata[i]->value.data,
                                      m->metadata[i]->value.len);
@@ -432,22 +454,21 @@ static struct error *ret(struct rpc_call *call, void *ctx)
     BRIDGE_CALL;
     CLEANUP(frontend_result_deinit) struct frontend_result r = { 0 };
     Gw__ReturnResponse m = GW__RETURN_RESPONSE__INIT;
-    struct error *failure = NULL;
+    CLEANUP(err_freep) struct error *failure = NULL;
     Gw__ReturnRequest *q;
 
     TRY(rpc_recv_one(call, &gw__return_request__descriptor, &c.arena, &q));
     TRY(bridge_call_enter(call, ctx, &c));
-    if (q->error != NULL)
-        failure = pb_to_error(q->error);
-    else if (q->result == NULL)
+    failure = pb_to_error(q->error);
+    if (q->error != NULL && failure == NULL)
+        return err_new(ERR_UNKNOWN, "gateway return must be either result or err");
+    if (q->error == NULL && q->result == NULL)
         return err_new(ERR_INVALID, "result is required");
-    else
+    if (failure == NULL)
         TRY(result_from_message(&c, q->result, &r));
-    if (c.build != NULL && !c.build->driven) {
-        err_free(failure);
+    if (c.build != NULL && !c.build->driven)
         return err_new(ERR_CONFLICT, "build %s is not driven by a gateway", c.build->ref);
-    }
-    TRY(gateway_return(c.gateway, &r, failure));
+    TRY(gateway_return(c.gateway, &r, TAKE(failure)));
     bridge_call_leave(&c); /* the build may end at once: the answer must not be cancelled with it */
     return rpc_send(call, &m.base);
 }

@@ -2,6 +2,10 @@
 /* live.c - the builds that run, and those that ended a moment ago: whoever comes by a ref finds them here */
 #include "buildkit/internal.h"
 
+#include "base/log.h"
+
+#define USERS_TIMEOUT (60 * NS_PER_SEC)
+
 static struct build *find_locked(struct builder *b, const char *ref)
 {
     for (size_t i = 0; i < b->live.len; i++) {
@@ -95,7 +99,7 @@ void live_remove(struct build *u)
     struct builder *b = u->builder;
     struct deadline shield;
 
-    shield_begin(&shield, 10 * NS_PER_SEC);
+    shield_begin(&shield, USERS_TIMEOUT);
     mutex_lock(&b->lock);
     u->closing = true;
     for (size_t i = 0; i < b->live.len; i++) {
@@ -110,9 +114,12 @@ void live_remove(struct build *u)
         scope_cancel(job_scope(u->job), NULL);
         mutex_lock(&b->lock);
     }
-    while (u->users > 0) {
-        if (cond_wait(&b->changed, &b->lock) < 0 && u->users > 0)
-            break; /* the shield's time is over: job_close joins what is left */
+    while (u->users > 0) { /* however long: they look into what is freed next */
+        if (cond_wait(&b->changed, &b->lock) < 0 && u->users > 0) {
+            log_warn("a call of an ended build does not end", "build", u->ref);
+            shield_end(&shield);
+            shield_begin(&shield, USERS_TIMEOUT);
+        }
     }
     mutex_unlock(&b->lock);
     shield_end(&shield);

@@ -41,10 +41,12 @@ static struct error *merge_files(DIR *d, json_t *to)
     CLEANUP(strv_deinit) struct strv names = { 0 };
     struct dirent *de;
 
-    while ((de = readdir(d)) != NULL) {
+    while ((errno = 0, de = readdir(d)) != NULL) {
         if (str_has_suffix(de->d_name, ".json") && de->d_type != DT_DIR)
             strv_add(&names, de->d_name);
     }
+    if (errno != 0)
+        return err_sys(errno, "read the folder");
     strv_sort(&names);
     for (size_t i = 0; i < names.len; i++)
         TRY(merge_file(dirfd(d), names.v[i], to));

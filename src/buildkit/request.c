@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "buildkit/request.h"
 
+#include "base/limits.h"
 #include "buildkit/capture.h"
 #include "buildkit/internal.h"
 
@@ -81,9 +82,22 @@ static json_t *find_producer_locked(const struct builder *b, const struct digest
     return found;
 }
 
+/* How many requests `j` tells of: itself, and what its inputs were made by. */
+static size_t count_requests(const json_t *j)
+{
+    json_t *inputs = json_object_get(json_object_get(j, "request"), "inputs"), *one;
+    size_t n = 1;
+    const char *key;
+
+    json_object_foreach(inputs, key, one) n += count_requests(one);
+    return n;
+}
+
+/* One that would make the whole too large (each may be told of many times) is left out. */
 static json_t *find_producers(struct builder *b, const struct map *inputs)
 {
     json_t *all = json_object();
+    size_t total = 0;
 
     mutex_lock(&b->lock);
     for (size_t i = 0; i < inputs->len; i++) {
@@ -93,8 +107,13 @@ static json_t *find_producers(struct builder *b, const struct map *inputs)
         json_t *j = e == NULL ? find_producer_locked(b, &head) : NULL;
 
         err_free(e);
-        if (j != NULL)
+        if (j == NULL)
+            continue;
+        total += count_requests(j);
+        if (total <= LIMIT_PRODUCERS)
             json_object_set_new_nocheck(all, inputs->entries[i].key, j);
+        else
+            json_decref(j);
     }
     mutex_unlock(&b->lock);
     if (json_object_size(all) > 0)

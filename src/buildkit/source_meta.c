@@ -4,6 +4,7 @@
 #include "buildkit/internal.h"
 #include "buildkit/policy.h"
 #include "op/attestation_chain.h"
+#include "oci/purl.h"
 #include "op/git.h"
 #include "op/http.h"
 
@@ -259,7 +260,7 @@ struct error *source_meta(struct build *u, struct pb_arena *a, const Gw__Resolve
 {
     struct question q = { .build = u, .arena = a, .request = request };
     struct policy_rules extra = { request->source_policies, request->n_source_policies };
-    CLEANUP(freep) char *name = NULL;
+    CLEANUP(freep) char *name = NULL, *shown = NULL;
     struct error *e;
 
     if (request->source == NULL)
@@ -268,8 +269,9 @@ struct error *source_meta(struct build *u, struct pb_arena *a, const Gw__Resolve
     q.answer = PB_NEW(a, gw__resolve_source_meta_response);
     TRY(policy_apply_op(u, extra, verify, a, q.op));
     q.answer->source = q.op->source;
+    shown = url_redact(q.op->source->identifier);
     name = *request->log_name != '\0' ? xstrdup(request->log_name)
-                                      : xasprintf("resolve image config for %s", q.op->source->identifier);
+                                      : xasprintf("resolve image config for %s", shown);
     q.reporter = reporter_new(job_progress(u->job), NULL, name);
     reporter_start(q.reporter);
     e = answer(&q);
