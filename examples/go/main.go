@@ -7,13 +7,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"sort"
 	"time"
@@ -22,6 +19,8 @@ import (
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/util/progress/progressui"
 	"github.com/tonistiigi/fsutil"
+
+	"minke.example/build/dial"
 )
 
 var (
@@ -34,54 +33,6 @@ var (
 	times   = flag.Int("times", 1, "build that often and print the times as JSON")
 	target  = flag.String("target", "", "stage to build")
 )
-
-// hijack asks for an upgrade on a fresh connection and hands over what is behind the 101.
-func hijack(ctx context.Context, path string, meta map[string][]string) (net.Conn, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", *socket)
-	if err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://docker"+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	for k, v := range meta {
-		req.Header[http.CanonicalHeaderKey(k)] = v
-	}
-	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", "h2c")
-	if err := req.Write(conn); err != nil {
-		return nil, err
-	}
-	br := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(br, req)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusSwitchingProtocols {
-		return nil, fmt.Errorf("%s: %s", path, resp.Status)
-	}
-	return &buffered{conn, br}, nil
-}
-
-// buffered reads first what came with the 101.
-type buffered struct {
-	net.Conn
-	r *bufio.Reader
-}
-
-func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
-
-func dial(ctx context.Context) (*client.Client, error) {
-	if *direct {
-		return client.New(ctx, "unix://"+*socket)
-	}
-	return client.New(ctx, "",
-		client.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return hijack(ctx, "/grpc", nil) }),
-		client.WithSessionDialer(func(ctx context.Context, _ string, meta map[string][]string) (net.Conn, error) {
-			return hijack(ctx, "/session", meta)
-		}))
-}
 
 func build(ctx context.Context, c *client.Client, dir string, quiet bool) (time.Duration, map[string]string, error) {
 	fs, err := fsutil.NewFS(dir)
@@ -141,7 +92,7 @@ func run() error {
 		return fmt.Errorf("usage: go run . [flags] CONTEXT (-h lists the flags)")
 	}
 	ctx := context.Background()
-	c, err := dial(ctx)
+	c, err := dial.Client(ctx, *socket, *direct)
 	if err != nil {
 		return err
 	}

@@ -121,8 +121,8 @@ def prepare():
 
 
 def go_program(clients, source):
-    """Where the program made of that folder is kept: by its text."""
-    text = b"".join((source / n).read_bytes() for n in ("main.go", "go.mod"))
+    """Where the program made of that folder is kept: by its text, and that of the package that they share."""
+    text = b"".join(f.read_bytes() for f in (source / "main.go", source / "go.mod", TOP / "examples/go/dial/dial.go"))
     return clients / "bin" / f"{source.parent.name}-{source.name}-{hashlib.sha256(text).hexdigest()[:16]}"
 
 

@@ -5,7 +5,10 @@ go 1.26.8
 require (
 	github.com/moby/buildkit v0.34.2
 	github.com/tonistiigi/fsutil v0.0.0-20261103091533-a72de9dcf763
+	minke.example/build v0.0.0
 )
+
+replace minke.example/build => ../../../examples/go
 
 require (
 	github.com/Microsoft/go-winio v0.6.3-0.20251027160822-ad3df93bed29 // indirect

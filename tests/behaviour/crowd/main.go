@@ -9,13 +9,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"strconv"
 	"sync"
@@ -25,59 +22,14 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/session"
 	"github.com/tonistiigi/fsutil"
+
+	"minke.example/build/dial"
 )
 
 var (
 	socket = flag.String("socket", "", "unix socket")
 	direct = flag.Bool("direct", false, "it speaks HTTP/2 at once: no POST /grpc")
 )
-
-// buffered reads first what came with the 101.
-type buffered struct {
-	net.Conn
-	r *bufio.Reader
-}
-
-func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
-
-func hijack(ctx context.Context, path string, meta map[string][]string) (net.Conn, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", *socket)
-	if err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://docker"+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	for k, v := range meta {
-		req.Header[http.CanonicalHeaderKey(k)] = v
-	}
-	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", "h2c")
-	if err := req.Write(conn); err != nil {
-		return nil, err
-	}
-	br := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(br, req)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusSwitchingProtocols {
-		return nil, fmt.Errorf("%s: %s", path, resp.Status)
-	}
-	return &buffered{conn, br}, nil
-}
-
-func dial(ctx context.Context) (*client.Client, error) {
-	if *direct {
-		return client.New(ctx, "unix://"+*socket)
-	}
-	return client.New(ctx, "",
-		client.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return hijack(ctx, "/grpc", nil) }),
-		client.WithSessionDialer(func(ctx context.Context, _ string, meta map[string][]string) (net.Conn, error) {
-			return hijack(ctx, "/session", meta)
-		}))
-}
 
 // vertices follows a solve: what was declared, and how it ended.
 type vertices struct {
@@ -200,7 +152,7 @@ func run(ctx context.Context) error {
 		}
 		return v
 	}
-	c, err := dial(ctx)
+	c, err := dial.Client(ctx, *socket, *direct)
 	if err != nil {
 		return err
 	}
