@@ -1,81 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pushing to a registry inside this process that keeps what it is given, and misbehaves where a test says so.
+ * push_test.c - pushing to a registry that keeps what it is given, and misbehaves where a test says so
  */
 #include "registry/push.h"
 
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <setjmp.h>
-#include <sys/socket.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "io/path.h"
-#include "task/task.h"
+#include "registry/testing.h"
 
 /* ---- the server ---- */
 
-struct fake {
-    struct group group;
-    int fd, port;
+struct keeper {
+    struct test_server server;
     const char *fault; /* what goes wrong, NULL: nothing */
-    int faults;        /* under lock: how often it still does */
-    struct fake *other;
-    struct mutex lock;
-    struct strv log;  /* under lock: "PUT /v2/.. <authorization>" */
-    struct map blobs; /* under lock: digests of whole uploads */
-    struct map tags;  /* under lock: "name" -> digest */
+    int faults;        /* under the server's lock, as all below: how often it still does */
+    struct keeper *other;
+    struct map blobs; /* digests of whole uploads */
+    struct map tags;  /* "name" -> digest */
 };
 
-struct connection {
-    struct fake *fake;
-    struct stream *s;
-};
-
-struct request {
+struct push_request {
     char method[8], path[512], auth[256];
     long length;
 };
 
-static bool faulty(struct fake *f, const char *fault)
+static bool faulty(struct keeper *f, const char *fault)
 {
-    mutex_lock(&f->lock);
+    mutex_lock(&f->server.lock);
     bool yes = f->fault != NULL && streq(f->fault, fault) && f->faults > 0;
 
     if (yes)
         f->faults--;
-    mutex_unlock(&f->lock);
+    mutex_unlock(&f->server.lock);
     return yes;
 }
 
-static void header_value(const char *head, const char *name, char *ret, size_t cap)
-{
-    const char *p = strcasestr(head, name);
-
-    ret[0] = '\0';
-    if (p != NULL)
-        snprintf(ret, cap, "%.*s", (int)strcspn(p + strlen(name), "\r"), p + strlen(name));
-}
-
-static bool read_request(struct stream *s, struct request *q)
+static bool read_request(struct stream *s, struct push_request *q)
 {
     CLEANUP(buf_deinit) struct buf head = { 0 };
-    char c, length[32];
+    char length[32];
 
-    while (!str_has_suffix(buf_str(&head), "\r\n\r\n")) {
-        if (head.len > 65536 || stream_read(s, &c, 1) != 1)
-            return false;
-        buf_addc(&head, c);
-    }
-    if (sscanf(buf_str(&head), "%7s %511s", q->method, q->path) != 2)
+    if (!test_read_head(s, &head) || sscanf(buf_str(&head), "%7s %511s", q->method, q->path) != 2)
         return false;
-    header_value(head.data, "\r\nAuthorization: ", q->auth, sizeof(q->auth));
-    header_value(head.data, "\r\nContent-Length: ", length, sizeof(length));
+    test_header_value(head.data, "\r\nAuthorization: ", q->auth, sizeof(q->auth));
+    test_header_value(head.data, "\r\nContent-Length: ", length, sizeof(length));
     q->length = strtol(length, NULL, 10);
     return true;
 }
@@ -96,7 +69,7 @@ static bool read_body(struct stream *s, long length, struct digest *ret)
     return r >= 0;
 }
 
-static bool put_blob(struct fake *f, struct stream *s, const struct request *q)
+static bool put_blob(struct keeper *f, struct stream *s, const struct push_request *q)
 {
     const char *want = strstr(q->path, "digest=");
     struct digest got;
@@ -109,8 +82,8 @@ static bool put_blob(struct fake *f, struct stream *s, const struct request *q)
     }
     if (faulty(f, "redirect")) {
         CLEANUP(freep)
-        char *where =
-            xasprintf("Location: http://localhost:%d%s\r\nConnection: close\r\n", f->other->port, q->path);
+        char *where = xasprintf("Location: http://localhost:%d%s\r\nConnection: close\r\n",
+                                f->other->server.port, q->path);
 
         say(s, "307 Temporary Redirect", where);
         return false;
@@ -123,21 +96,21 @@ static bool put_blob(struct fake *f, struct stream *s, const struct request *q)
         return false;
     if (!streq(got.s, want + 7))
         return say(s, "400 Bad Request", "");
-    mutex_lock(&f->lock);
+    mutex_lock(&f->server.lock);
     map_set(&f->blobs, got.s, f);
-    mutex_unlock(&f->lock);
+    mutex_unlock(&f->server.lock);
     return say(s, "201 Created", "");
 }
 
-static bool put_manifest(struct fake *f, struct stream *s, const struct request *q)
+static bool put_manifest(struct keeper *f, struct stream *s, const struct push_request *q)
 {
     struct digest got;
 
     if (!read_body(s, q->length, &got))
         return false;
-    mutex_lock(&f->lock);
+    mutex_lock(&f->server.lock);
     strmap_set(&f->tags, strrchr(q->path, '/') + 1, got.s);
-    mutex_unlock(&f->lock);
+    mutex_unlock(&f->server.lock);
     CLEANUP(freep)
     char *headers =
         xasprintf("Docker-Content-Digest: %s\r\n", faulty(f, "other digest") ? digest_of("x", 1).s : got.s);
@@ -145,13 +118,14 @@ static bool put_manifest(struct fake *f, struct stream *s, const struct request 
     return say(s, "201 Created", headers);
 }
 
-static bool post_upload(struct fake *f, struct stream *s, const struct request *q)
+static bool post_upload(struct keeper *f, struct stream *s, const struct push_request *q)
 {
     CLEANUP(freep)
     char *place = xasprintf("Location: /v2/place?state=1\r\n");
     CLEANUP(freep)
-    char *foreign =
-        f->other != NULL ? xasprintf("Location: http://127.0.0.1:%d/v2/place\r\n", f->other->port) : NULL;
+    char *foreign = f->other != NULL
+                        ? xasprintf("Location: http://127.0.0.1:%d/v2/place\r\n", f->other->server.port)
+                        : NULL;
 
     if (faulty(f, "busy"))
         return say(s, "503 Service Unavailable", "");
@@ -168,30 +142,29 @@ static bool post_upload(struct fake *f, struct stream *s, const struct request *
     return say(s, "202 Accepted", place);
 }
 
-static bool head(struct fake *f, struct stream *s, const struct request *q)
+static bool head(struct keeper *f, struct stream *s, const struct push_request *q)
 {
     const char *name = strrchr(q->path, '/') + 1;
     CLEANUP(freep) char *headers = NULL;
 
-    mutex_lock(&f->lock);
+    mutex_lock(&f->server.lock);
     bool blob = map_has(&f->blobs, name);
     const char *tag = strmap_get(&f->tags, name);
 
     if (tag != NULL)
         headers = xasprintf("Docker-Content-Digest: %s\r\n", tag);
-    mutex_unlock(&f->lock);
+    mutex_unlock(&f->server.lock);
     return say(s, blob || tag != NULL ? "200 OK" : "404 Not Found", headers != NULL ? headers : "");
 }
 
-static bool serve_one(struct fake *f, struct stream *s)
+static bool serve_one(struct test_server *t, struct stream *s)
 {
-    struct request q = { 0 };
+    struct keeper *f = CONTAINER_OF(t, struct keeper, server);
+    struct push_request q = { 0 };
 
     if (!read_request(s, &q))
         return false;
-    mutex_lock(&f->lock);
-    strv_addf(&f->log, "%s %s %s", q.method, q.path, q.auth);
-    mutex_unlock(&f->lock);
+    test_server_note(t, q.method, q.path, q.auth);
     if (f->fault != NULL && streq(f->fault, "basic") && q.auth[0] == '\0') {
         say(s, "401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\nConnection: close\r\n");
         return false;
@@ -203,83 +176,24 @@ static bool serve_one(struct fake *f, struct stream *s)
     return strstr(q.path, "/manifests/") != NULL ? put_manifest(f, s, &q) : put_blob(f, s, &q);
 }
 
-static struct error *serve_connection(void *arg)
+static void keeper_open(struct keeper *f, const char *fault, int faults)
 {
-    struct connection *c = arg;
-    CLEANUP(stream_closep) struct stream *s = c->s;
-    struct fake *f = c->fake;
-
-    free(c);
-    while (serve_one(f, s))
-        ;
-    return NULL;
-}
-
-static struct error *accept_all(void *arg)
-{
-    struct fake *f = arg;
-
-    while (task_wait_fd(f->fd, POLLIN) >= 0) {
-        int fd = accept4(f->fd, NULL, NULL, SOCK_CLOEXEC);
-        struct connection *c;
-
-        if (fd < 0)
-            continue;
-        c = NEW(struct connection);
-        *c = (struct connection){ f, stream_from_fd(fd) };
-        TRY(group_spawn(&f->group, "connection", serve_connection, c));
-    }
-    return NULL;
-}
-
-static void fake_open(struct fake *f, const char *fault, int faults)
-{
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof(a);
-
-    *f = (struct fake){ .fault = fault, .faults = faults };
-    mutex_init(&f->lock);
+    *f = (struct keeper){ .fault = fault, .faults = faults };
     strmap_init(&f->tags);
-    f->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    assert_int_equal(bind(f->fd, (struct sockaddr *)&a, sizeof(a)), 0);
-    assert_int_equal(listen(f->fd, 16), 0);
-    assert_int_equal(getsockname(f->fd, (struct sockaddr *)&a, &len), 0);
-    f->port = ntohs(a.sin_port);
-    group_open(&f->group, GROUP_KEEP_GOING);
-    assert_null(group_spawn(&f->group, "accept", accept_all, f));
+    test_server_open(&f->server, serve_one);
 }
 
-static void fake_close(struct fake *f)
+static void keeper_close(struct keeper *f)
 {
-    group_cancel(&f->group);
-    err_free(group_join(&f->group));
-    close(f->fd);
-    strv_deinit(&f->log);
+    test_server_close(&f->server);
     map_deinit(&f->blobs);
     map_deinit(&f->tags);
-    mutex_deinit(&f->lock);
-}
-
-static size_t count(struct fake *f, const char *start, const char *part)
-{
-    size_t n = 0;
-
-    mutex_lock(&f->lock);
-    for (size_t i = 0; i < f->log.len; i++)
-        n += str_has_prefix(f->log.v[i], start) && strstr(f->log.v[i], part) != NULL;
-    mutex_unlock(&f->lock);
-    return n;
 }
 
 /* ---- a client with an image of 3 blobs ---- */
 
 struct client {
-    char root[40];
-    struct store *store;
-    struct lease *lease;
-    struct registry_config config;
-    struct registry *registry;
-    struct reference ref;
+    struct test_client base;
     struct descriptor target;
     struct digest layers[2];
 };
@@ -288,7 +202,7 @@ static struct digest put(struct client *c, const void *data, size_t len)
 {
     struct digest d;
 
-    assert_null(blob_put(c->store, c->lease, data, len, &d));
+    assert_null(blob_put(c->base.store, c->base.lease, data, len, &d));
     return d;
 }
 
@@ -314,37 +228,24 @@ static void make_image(struct client *c)
     descriptor_init(&c->target, MT_OCI_MANIFEST, &manifest, (int64_t)strlen(text));
 }
 
-static void client_open(struct client *c, struct fake *f)
+static void client_open(struct client *c, struct keeper *f)
 {
-    CLEANUP(freep) char *name = xasprintf("localhost:%d/lib/img:latest", f->port);
-
     *c = (struct client){ 0 };
-    snprintf(c->root, sizeof(c->root), "/tmp/push_test.XXXXXX");
-    assert_non_null(mkdtemp(c->root));
-    assert_null(store_open(c->root, &c->store));
-    assert_null(lease_open(c->store, &c->lease));
-    c->config.certs_dir = (char *)"/nonexistent";
-    c->config.retry_ns = NS_PER_MS;
-    c->registry = registry_new(&c->config);
-    assert_null(reference_parse(name, &c->ref));
+    test_client_open(&c->base, f->server.port);
     make_image(c);
 }
 
 static void client_close(struct client *c)
 {
-    registry_free(c->registry);
-    lease_close(c->lease);
-    store_close(c->store);
-    reference_deinit(&c->ref);
     descriptor_deinit(&c->target);
-    assert_int_equal(path_remove_all(AT_FDCWD, c->root), 0);
+    test_client_close(&c->base);
 }
 
 static struct error *push_with(struct client *c, const struct registry_auth *auth)
 {
-    struct registry_push_options o = { .ref = &c->ref, .auth = auth };
+    struct registry_push_options o = { .ref = &c->base.ref, .auth = auth };
     struct registry_push *p = NULL;
-    struct error *e = registry_push_begin(c->registry, &o, c->store, &c->target, &p);
+    struct error *e = registry_push_begin(c->base.registry, &o, c->base.store, &c->target, &p);
 
     if (e == NULL)
         e = registry_push_blobs(p);
@@ -354,21 +255,7 @@ static struct error *push_with(struct client *c, const struct registry_auth *aut
     return e;
 }
 
-static void expect_ok(struct error *e)
-{
-    if (e != NULL)
-        fail_msg("unexpected error: %s", e->message);
-}
-
-static void expect_error(struct error *e, enum error_kind kind, const char *part)
-{
-    assert_non_null(e);
-    if (e->kind != kind || strstr(e->message, part) == NULL)
-        fail_msg("got \"%s\" (%s), expected \"%s\"", e->message, err_kind_name(e->kind), part);
-    err_free(e);
-}
-
-static void expect_pushed(struct client *c, struct fake *f)
+static void expect_pushed(struct client *c, struct keeper *f)
 {
     assert_true(map_has(&f->blobs, c->layers[0].s));
     assert_true(map_has(&f->blobs, c->layers[1].s));
@@ -379,44 +266,44 @@ static void expect_pushed(struct client *c, struct fake *f)
 
 static void whole(void **state)
 {
-    struct fake f;
+    struct keeper f;
     struct client c;
 
-    fake_open(&f, NULL, 0);
+    keeper_open(&f, NULL, 0);
     client_open(&c, &f);
     expect_ok(push_with(&c, NULL));
     expect_pushed(&c, &f);
-    assert_int_equal(count(&f, "PUT ", "/place"), 3);
+    assert_int_equal(test_server_count(&f.server, "PUT ", "/place"), 3);
     /* once more: nothing is sent */
     expect_ok(push_with(&c, NULL));
-    assert_int_equal(count(&f, "PUT ", ""), 4);
+    assert_int_equal(test_server_count(&f.server, "PUT ", ""), 4);
     client_close(&c);
-    fake_close(&f);
+    keeper_close(&f);
 }
 
 static void by_digest(void **state)
 {
-    struct fake f;
+    struct keeper f;
     struct client c;
 
-    fake_open(&f, NULL, 0);
+    keeper_open(&f, NULL, 0);
     client_open(&c, &f);
-    free(c.ref.tag);
-    c.ref.tag = NULL;
+    free(c.base.ref.tag);
+    c.base.ref.tag = NULL;
     expect_ok(push_with(&c, NULL));
     assert_string_equal(strmap_get(&f.tags, c.target.digest.s), c.target.digest.s);
     assert_false(map_has(&f.tags, "latest"));
     client_close(&c);
-    fake_close(&f);
+    keeper_close(&f);
 }
 
 /* Children come before parents, each once. */
 static void index_of_two(void **state)
 {
-    struct fake f;
+    struct keeper f;
     struct client c;
 
-    fake_open(&f, NULL, 0);
+    keeper_open(&f, NULL, 0);
     client_open(&c, &f);
     CLEANUP(freep)
     char *entry = xasprintf("{\"mediaType\":\"%s\",\"digest\":\"%s\",\"size\":%lld}", MT_OCI_MANIFEST,
@@ -431,26 +318,26 @@ static void index_of_two(void **state)
     expect_ok(push_with(&c, NULL));
     expect_pushed(&c, &f);
     assert_string_equal(strmap_get(&f.tags, child.s), child.s);
-    assert_int_equal(count(&f, "PUT ", "/manifests/"), 2);
-    assert_true(str_has_prefix(f.log.v[f.log.len - 1], "PUT /v2/lib/img/manifests/latest"));
+    assert_int_equal(test_server_count(&f.server, "PUT ", "/manifests/"), 2);
+    assert_true(str_has_prefix(f.server.log.v[f.server.log.len - 1], "PUT /v2/lib/img/manifests/latest"));
     client_close(&c);
-    fake_close(&f);
+    keeper_close(&f);
 }
 
 static void missing_content(void **state)
 {
-    struct fake f;
+    struct keeper f;
     struct client c;
 
-    fake_open(&f, NULL, 0);
+    keeper_open(&f, NULL, 0);
     client_open(&c, &f);
     struct digest d = digest_of("not there", 9);
 
     c.target.digest = d;
     expect_error(push_with(&c, NULL), ERR_NOT_FOUND, "not found");
-    assert_int_equal(f.log.len, 0);
+    assert_int_equal(f.server.log.len, 0);
     client_close(&c);
-    fake_close(&f);
+    keeper_close(&f);
 }
 
 /* What goes away when it is tried again. */
@@ -459,15 +346,15 @@ static void tried_again(void **state)
     static const char *const faults[] = { "break", "busy" };
 
     for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
-        struct fake f;
+        struct keeper f;
         struct client c;
 
-        fake_open(&f, faults[i], 2);
+        keeper_open(&f, faults[i], 2);
         client_open(&c, &f);
         expect_ok(push_with(&c, NULL));
         expect_pushed(&c, &f);
         client_close(&c);
-        fake_close(&f);
+        keeper_close(&f);
     }
 }
 
@@ -481,17 +368,17 @@ static void refused(void **state)
                   { "other digest", "got digest" } };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct fake f;
+        struct keeper f;
         struct client c;
         struct error *e;
 
-        fake_open(&f, cases[i].fault, 100);
+        keeper_open(&f, cases[i].fault, 100);
         client_open(&c, &f);
         e = push_with(&c, NULL);
         assert_non_null(e);
         expect_error(e, e->kind, cases[i].text);
         client_close(&c);
-        fake_close(&f);
+        keeper_close(&f);
     }
 }
 
@@ -505,16 +392,16 @@ static struct error *give(void *ctx, const char *host, char **ret_user, char **r
 static void password(void **state)
 {
     struct registry_auth auth = { .credentials = give };
-    struct fake f;
+    struct keeper f;
     struct client c;
 
-    fake_open(&f, "basic", 0);
+    keeper_open(&f, "basic", 0);
     client_open(&c, &f);
     expect_error(push_with(&c, NULL), ERR_UNAUTHORIZED, "401 Unauthorized");
     expect_ok(push_with(&c, &auth));
     expect_pushed(&c, &f);
     client_close(&c);
-    fake_close(&f);
+    keeper_close(&f);
 }
 
 /* The place is on another server, or the upload is sent there: our password is not. */
@@ -524,19 +411,19 @@ static void elsewhere(void **state)
     struct registry_auth auth = { .credentials = give };
 
     for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
-        struct fake f, other;
+        struct keeper f, other;
         struct client c;
 
-        fake_open(&other, NULL, 0);
-        fake_open(&f, faults[i], 100);
+        keeper_open(&other, NULL, 0);
+        keeper_open(&f, faults[i], 100);
         f.other = &other;
         client_open(&c, &f);
         expect_ok(push_with(&c, &auth));
         assert_true(map_has(&other.blobs, c.layers[0].s));
-        assert_int_equal(count(&other, "PUT ", "Basic"), 0);
+        assert_int_equal(test_server_count(&other.server, "PUT ", "Basic"), 0);
         client_close(&c);
-        fake_close(&f);
-        fake_close(&other);
+        keeper_close(&f);
+        keeper_close(&other);
     }
 }
 
@@ -545,22 +432,22 @@ static void mounted(void **state)
     static const char *const faults[] = { "mounts", "refuses mounts" };
 
     for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
-        struct fake f;
+        struct keeper f;
         struct client c;
         struct reference from;
 
-        fake_open(&f, faults[i], 100);
+        keeper_open(&f, faults[i], 100);
         client_open(&c, &f);
-        reference_copy(&from, &c.ref);
+        reference_copy(&from, &c.base.ref);
         free(from.path);
         from.path = xstrdup("lib/base");
-        registry_note_source(c.store, &from, &c.layers[0]);
+        registry_note_source(c.base.store, &from, &c.layers[0]);
         expect_ok(push_with(&c, NULL));
-        assert_int_equal(count(&f, "POST ", "from=lib%2Fbase"), 1);
-        assert_int_equal(count(&f, "PUT ", "/place"), i == 0 ? 2 : 3);
+        assert_int_equal(test_server_count(&f.server, "POST ", "from=lib%2Fbase"), 1);
+        assert_int_equal(test_server_count(&f.server, "PUT ", "/place"), i == 0 ? 2 : 3);
         reference_deinit(&from);
         client_close(&c);
-        fake_close(&f);
+        keeper_close(&f);
     }
 }
 
