@@ -120,6 +120,20 @@ struct error *reach_target(struct store *s, const struct descriptor *target, str
 /* image_check in a transaction. */
 struct error *image_check_locked(struct store *s, const struct descriptor *target) MUST_CHECK;
 
+/* ---- the ledger ------------------------------------------------------------------------------------------
+ */
+
+/* All records: layers, then cache mounts, each in the order of their creation. */
+struct listing {
+    struct store *s;
+    struct reach images;
+    struct strv targets;
+    struct usage_record *list;
+    size_t count, cap;
+};
+void listing_deinit(struct listing *l);
+struct error *listing_read_locked(struct listing *l) MUST_CHECK;
+
 /* ---- dropping --------------------------------------------------------------------------------------------
  */
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What takes room on disk, record by record, and pruning it by BuildKit's rules. */
+/* What takes room on disk, record by record. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -23,15 +22,7 @@ void usage_record_deinit(struct usage_record *r)
 /* ---- listing ---------------------------------------------------------------------------------------------
  */
 
-struct listing {
-    struct store *s;
-    struct reach images;
-    struct strv targets;
-    struct usage_record *list;
-    size_t count, cap;
-};
-
-static void listing_deinit(struct listing *l)
+void listing_deinit(struct listing *l)
 {
     for (size_t i = 0; i < l->count; i++)
         usage_record_deinit(&l->list[i]);
@@ -125,7 +116,7 @@ static struct error *take_mount(void *ctx, sqlite3_stmt *row)
     return NULL;
 }
 
-static struct error *list_locked(struct listing *l)
+struct error *listing_read_locked(struct listing *l)
 {
     TRY(reach_images(l));
     TRY(db_query(&l->s->db, take_layer, l,
@@ -206,7 +197,7 @@ static struct error *list_records(struct store *s, struct listing *l)
     TRY(bumps_flush(s));
     TRY(measure_mounts(s));
     TRY(db_lock(&s->db));
-    struct error *e = list_locked(l);
+    struct error *e = listing_read_locked(l);
     db_unlock(&s->db);
     return e;
 }
@@ -219,192 +210,4 @@ struct error *usage_list(struct store *s, struct usage_record **ret, size_t *ret
     *ret_count = l.count;
     l.count = 0;
     return NULL;
-}
-
-/* ---- pruning ---------------------------------------------------------------------------------------------
- */
-
-struct candidate {
-    size_t index;    /* in the listing */
-    double age, use; /* BuildKit weighs the order of last use and that of the count of uses */
-};
-
-struct pruning {
-    struct listing *l;
-    const struct prune_options *o;
-    bool *passes; /* the filters */
-    bool *gone;
-    int64_t total, keep;
-    int64_t cutoff_ns;
-};
-
-static int64_t keep_bytes(struct store *s, const struct prune_options *o, int64_t total)
-{
-    struct statvfs v;
-    if (o->max_used_bytes == 0 && o->reserved_bytes == 0 && o->min_free_bytes == 0)
-        return 0;
-    int64_t keep = o->max_used_bytes;
-    if (o->min_free_bytes > 0 && fstatvfs(s->root_fd, &v) == 0) {
-        int64_t excess = o->min_free_bytes - (int64_t)(v.f_bfree * v.f_frsize);
-        if (excess > 0)
-            keep = keep == 0 ? total - excess : MIN(keep, total - excess);
-    }
-    return MAX(keep, o->reserved_bytes);
-}
-
-/* Records that nobody uses and no other record stands on. */
-static size_t find_candidates(struct pruning *p, struct candidate *list)
-{
-    CLEANUP(map_deinit) struct map parents = { 0 };
-    size_t n = 0;
-    for (size_t i = 0; i < p->l->count; i++) {
-        for (size_t k = 0; !p->gone[i] && k < p->l->list[i].parents.len; k++)
-            map_set(&parents, p->l->list[i].parents.v[k], (void *)1);
-    }
-    for (size_t i = 0; i < p->l->count; i++) {
-        const struct usage_record *r = &p->l->list[i];
-        bool spared = !p->o->all && (r->shared || streq(r->type, "internal") || streq(r->type, "frontend"));
-        bool young = p->o->keep_ns != 0 && r->last_used_ns > p->cutoff_ns;
-        if (!p->gone[i] && p->passes[i] && !spared && !young && !r->in_use && !map_has(&parents, r->id))
-            list[n++].index = i;
-    }
-    return n;
-}
-
-static const struct usage_record *sort_records; /* qsort has no context; guarded by the database's lock */
-
-static int by_last_use(const void *a, const void *b)
-{
-    int64_t x = sort_records[((const struct candidate *)a)->index].last_used_ns;
-    int64_t y = sort_records[((const struct candidate *)b)->index].last_used_ns;
-    return (x > y) - (x < y);
-}
-
-static int by_count(const void *a, const void *b)
-{
-    int64_t x = sort_records[((const struct candidate *)a)->index].usage_count;
-    int64_t y = sort_records[((const struct candidate *)b)->index].usage_count;
-    return (x > y) - (x < y);
-}
-
-static int by_weight(const void *a, const void *b)
-{
-    const struct candidate *x = a;
-    const struct candidate *y = b;
-    double dx = x->age + x->use, dy = y->age + y->use;
-    return (dx > dy) - (dx < dy);
-}
-
-static void sort_candidates(const struct usage_record *records, struct candidate *list, size_t n)
-{
-    double ages = 1, uses = 1;
-    int64_t last = 0, count = 0;
-    sort_records = records;
-    qsort(list, n, sizeof(*list), by_last_use);
-    for (size_t i = 0; i < n; i++) {
-        int64_t t = records[list[i].index].last_used_ns;
-        if (t > last) {
-            last = t;
-            ages++;
-        }
-        list[i].age = ages;
-    }
-    qsort(list, n, sizeof(*list), by_count);
-    for (size_t i = 0; i < n; i++) {
-        int64_t c = records[list[i].index].usage_count;
-        if (c != count) {
-            count = c;
-            uses++;
-        }
-        list[i].use = uses;
-    }
-    for (size_t i = 0; i < n; i++) {
-        list[i].age /= ages;
-        list[i].use /= uses;
-    }
-    qsort(list, n, sizeof(*list), by_weight);
-}
-
-/* Which records go, in order. */
-static void choose(struct pruning *p, struct ptrv *chosen)
-{
-    bool gc = p->keep != 0;
-    CLEANUP(freep) struct candidate *list = xcalloc(p->l->count + 1, sizeof(*list));
-    for (;;) {
-        if (gc && p->total < p->keep)
-            return;
-        size_t n = find_candidates(p, list);
-        if (n == 0)
-            return;
-        if (gc)
-            sort_candidates(p->l->list, list, n);
-        for (size_t i = 0; i < (gc ? 1 : n); i++) {
-            struct usage_record *r = &p->l->list[list[i].index];
-            p->gone[list[i].index] = true;
-            p->total -= r->shared ? 0 : r->size;
-            ptrv_add(chosen, r);
-        }
-    }
-}
-
-static struct error *drop_record(struct store *s, const struct usage_record *r, struct trash *t)
-{
-    struct db *db = &s->db;
-    if (r->mutable_) {
-        strv_add(&t->mounts, r->id);
-        return db_exec(db, "DELETE FROM cache_mounts WHERE id = ?", "s", r->id);
-    }
-    if (r->shared) /* an image needs the layer: only the record goes */
-        return db_exec(db, "UPDATE layers SET record = 0 WHERE id = ?", "s", r->id);
-    strv_add(&t->layers, r->id);
-    TRY(db_exec(db, "DELETE FROM blobs WHERE layer = ?", "s", r->id));
-    return db_exec(db, "DELETE FROM layers WHERE id = ?", "s", r->id);
-}
-
-static struct error *drop_chosen(struct store *s, const struct ptrv *chosen, struct trash *t)
-{
-    CLEANUP(strv_deinit) struct strv layers = { 0 };
-    for (size_t i = 0; i < chosen->len; i++) {
-        const struct usage_record *r = chosen->v[i];
-        if (!r->mutable_)
-            strv_add(&layers, r->id);
-    }
-    TRY(drop_snapshots_of(s, &layers));
-    for (size_t i = 0; i < chosen->len; i++)
-        TRY(drop_record(s, chosen->v[i], t));
-    return NULL;
-}
-
-static struct error *prune_locked(struct store *s, const struct prune_options *o, struct listing *l,
-                                  struct ptrv *chosen, struct trash *t)
-{
-    struct pruning p = { .l = l, .o = o, .cutoff_ns = now_ns() - o->keep_ns };
-    TRY(list_locked(l));
-    for (size_t i = 0; i < l->count; i++)
-        p.total += l->list[i].shared ? 0 : l->list[i].size;
-    p.keep = keep_bytes(s, o, p.total);
-    CLEANUP(freep) bool *passes = xcalloc(l->count + 1, sizeof(bool));
-    CLEANUP(freep) bool *gone = xcalloc(l->count + 1, sizeof(bool));
-    p.passes = passes;
-    p.gone = gone;
-    TRY(usage_filter(l->list, l->count, &o->filters, passes));
-    choose(&p, chosen);
-    return drop_chosen(s, chosen, t);
-}
-
-struct error *store_prune(struct store *s, const struct prune_options *o,
-                          void (*removed)(void *ctx, const struct usage_record *r), void *ctx)
-{
-    CLEANUP(listing_deinit) struct listing l = { .s = s };
-    CLEANUP(ptrv_deinit) struct ptrv chosen = { 0 };
-    CLEANUP(trash_deinit) struct trash t = { 0 };
-    TRY(bumps_flush(s));
-    TRY(db_begin(&s->db));
-    recall_suspend(s);
-    struct error *e = trash_commit(s, &t, prune_locked(s, o, &l, &chosen, &t));
-    recall_resume(s);
-    TRY(e);
-    for (size_t i = 0; removed != NULL && i < chosen.len; i++)
-        removed(ctx, chosen.v[i]);
-    return store_collect(s, NULL);
 }
