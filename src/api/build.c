@@ -390,7 +390,6 @@ static struct error *build_v2(struct api_request *r)
     e = run_build(r, &q, b.quiet, &response);
     if (e == NULL)
         e = send_result(r, &b, &response);
-    engine_settle(r->engine);
     return api_stream_error(r, e);
 }
 

@@ -8,8 +8,10 @@
 #include "base/log.h"
 #include "container/container.h"
 #include "engine/containers.h"
+#include "oci/digest.h"
 #include "task/task.h"
 
+#include <errno.h>
 #include <malloc.h>
 
 #define WARM_UP_DELAY_NS (50 * NS_PER_MS) /* those who waited for the daemon come first */
@@ -150,23 +152,36 @@ static void collect_by_policy(struct engine *e)
         log_err(LOG_WARN, store_collect(e->store, NULL), "garbage collection failed");
 }
 
-/* Soon after the start and after each build, but not often.  Builds go on meanwhile: what they hold is in
- * use.
- */
-static void collect_after_builds(struct engine *e)
+/* Wait for the end of a build, but not beyond `due_ns`. */
+static int await_build(struct engine *e, uint64_t *seen, int64_t due_ns)
 {
-    uint64_t seen = 0;
-    bool first = true;
+    struct deadline d;
 
-    if (e->builder_config.gc_count == 0)
-        return;
-    while (first || builder_await_ended(e->builder, &seen) == 0) {
-        if (task_sleep(GC_DELAY_NS) < 0)
-            return;
-        collect_by_policy(e);
-        if (!first && task_sleep(GC_INTERVAL_NS) < 0)
-            return;
-        first = false;
+    deadline_begin(&d, due_ns == INT64_MAX ? INT64_MAX : due_ns - monotonic_ns());
+    int r = builder_await_ended(e->builder, seen);
+
+    deadline_end(&d);
+    return r;
+}
+
+/* After the start and after each build: give memory back soon, collect soon but not often.  Builds go on
+ * meanwhile: what they hold is in use. */
+static void settle_after_builds(struct engine *e)
+{
+    bool collects = e->builder_config.gc_count > 0, wanted = collects;
+    int64_t due_ns = 0;
+    uint64_t seen = 0;
+    int r = 0;
+
+    while (r != -ECANCELED && task_sleep(GC_DELAY_NS) == 0) {
+        engine_settle(e);
+        if (wanted && monotonic_ns() >= due_ns) {
+            collect_by_policy(e);
+            due_ns = monotonic_ns() + GC_INTERVAL_NS;
+            wanted = false;
+        }
+        r = await_build(e, &seen, wanted ? due_ns : INT64_MAX);
+        wanted = wanted || (collects && r == 0);
     }
 }
 
@@ -176,10 +191,11 @@ struct error *engine_background(void *engine)
 
     if (task_sleep(WARM_UP_DELAY_NS) < 0)
         return NULL;
+    digest_warm_up();
     log_err(LOG_WARN, runner_warm_up(e->runner), "no runtime is ready");
     if (e->containers != NULL)
         containers_start_wanted(e->containers);
-    collect_after_builds(e);
+    settle_after_builds(e);
     return NULL;
 }
 

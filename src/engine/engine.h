@@ -67,7 +67,8 @@ void engine_reload(struct engine *e, struct engine_config *c, const struct map *
 struct error *engine_background(void *engine);
 /* Stops containers, ends builds, closes the store. */
 void engine_close(struct engine *e);
-/* A short build or prune just ended: give memory back. */
+/* Something short just ended, unless it was a build (engine_background does it for those): give memory back.
+ */
 void engine_settle(struct engine *e);
 
 #endif

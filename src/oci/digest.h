@@ -33,6 +33,8 @@ static inline bool digest_eq(const struct digest *a, const struct digest *b)
 /* Incremental. */
 struct hasher;
 struct hasher *hasher_new(void);
+/* Load now what the first digest would wait for. */
+void digest_warm_up(void);
 void hasher_add(struct hasher *h, const void *data, size_t len);
 struct digest hasher_sum(struct hasher *h); /* may be called in between: the digest of what came so far */
 void hasher_sum_raw(struct hasher *h, uint8_t ret[32]);
