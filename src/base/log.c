@@ -179,6 +179,11 @@ void log_context_adopt(struct log_context *c)
         log_push(c->keys[i], c->values[i]);
 }
 
+void log_context_drop(void)
+{
+    pushed_count = 0;
+}
+
 void log_context_free(struct log_context *c)
 {
     if (c == NULL)

@@ -39,9 +39,9 @@ void log_pop(void);
  * started it. */
 struct log_context;
 struct log_context *log_context_copy(void); /* NULL when there are none */
-/* Push all pairs of `c` (borrowed for the rest of this thread's life; NULL is fine). */
+/* Push all pairs of `c` (borrowed until log_context_drop; NULL is fine). */
 void log_context_adopt(struct log_context *c);
-void log_context_free(
-    struct log_context *c); /* one that was not adopted, or at the end of the thread that adopted it */
+void log_context_drop(void);                  /* take off all pairs of this thread */
+void log_context_free(struct log_context *c); /* one that was not adopted, or was dropped */
 
 #endif

@@ -2,15 +2,15 @@
 /*
  * group.c - the life of a task: started in a group, finished, joined
  *
- * A task that ends moves itself from the group's running list to the finished one; its thread is joined by
- * group_join, or in a GROUP_DAEMON group by whichever of its siblings starts or ends next.
+ * A task that ends moves itself from the group's running list to the finished one; there it is reaped by
+ * group_join, or in a GROUP_DAEMON group by whichever of its siblings starts or ends next.  Its thread goes
+ * on to another one (worker.c).
  */
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "task/self.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -56,7 +56,6 @@ void task_free(struct task *t)
 
     closep(&t->event_fd);
     scope_unref(t->own_scope);
-    stack_give(t->stack);
     pthread_mutex_destroy(&t->note_lock);
     log_context_free(t->log);
     free(t->outer);
@@ -116,7 +115,7 @@ static void unlink_task(struct task **list, struct task *t)
         t->next->prev = t->prev;
 }
 
-/* Join one finished thread; false when there is none. Locked on entry and return, not in between. */
+/* Reap one finished task; false when there is none. Locked on entry and return, not in between. */
 static bool reap_one_locked(struct group *g)
 {
     struct task *t = g->finished;
@@ -125,7 +124,6 @@ static bool reap_one_locked(struct group *g)
         return false;
     unlink_task(&g->finished, t);
     pthread_mutex_unlock(&g->lock);
-    pthread_join(t->thread, NULL); /* it has left our code: this does not wait for any */
     task_free(t);
     pthread_mutex_lock(&g->lock);
     return true;
@@ -182,15 +180,15 @@ static void set_thread_name(const char *name)
     pthread_setname_np(pthread_self(), cut);
 }
 
-static void *task_main(void *p)
+void task_run(struct task *t)
 {
-    struct task *t = p;
     struct group *g = t->group;
 
     self = t;
     set_thread_name(t->name);
     log_context_adopt(t->log);
     settle(t, t->fn(t->arg));
+    log_context_drop();
     if (t->locks_held != 0 || t->outer_count != 0) {
         fprintf(stderr, "minke: task \"%s\" ends with %u locks held, %zu scopes entered\n", t->name,
                 t->locks_held, t->outer_count);
@@ -208,34 +206,7 @@ static void *task_main(void *p)
     self = NULL;
     if (--g->live == 0)
         pthread_cond_broadcast(&g->changed);
-    pthread_mutex_unlock(&g->lock);
-    return NULL; /* `g` and `t` belong to whoever joins */
-}
-
-/* Signals go to the thread that asks for them (signalfd), never into a task; faults stay where they happen.
- */
-static int start_thread(struct task *t)
-{
-    pthread_attr_t attr;
-    sigset_t mask;
-
-    t->stack = stack_take();
-    if (t->stack == NULL)
-        return -ENOMEM;
-    sigfillset(&mask);
-    sigdelset(&mask, SIGSEGV);
-    sigdelset(&mask, SIGBUS);
-    sigdelset(&mask, SIGFPE);
-    sigdelset(&mask, SIGILL);
-    sigdelset(&mask, SIGABRT);
-    sigdelset(&mask, SIGPROF); /* profilers */
-    pthread_attr_init(&attr);
-    pthread_attr_setstack(&attr, t->stack, stack_size());
-    pthread_attr_setsigmask_np(&attr, &mask);
-    int r = pthread_create(&t->thread, &attr, task_main, t);
-
-    pthread_attr_destroy(&attr);
-    return -r;
+    pthread_mutex_unlock(&g->lock); /* `g` and `t` belong to whoever joins */
 }
 
 static struct error *reserve_thread(void)
@@ -266,7 +237,7 @@ struct error *group_spawn_scope(struct group *g, const char *name, struct scope 
             ;
     link_task(&g->running, t);
     g->live++;
-    int r = start_thread(t);
+    int r = worker_start(t);
 
     if (r < 0) {
         unlink_task(&g->running, t);

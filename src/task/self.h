@@ -34,8 +34,6 @@ struct task {
     struct group *group; /* NULL for main */
     task_fn fn;
     void *arg;
-    pthread_t thread;
-    void *stack; /* of the thread; NULL for main */
     struct log_context *log;
     struct task *next, *prev;         /* in the group */
     struct task *all_next, *all_prev; /* of the process */
@@ -63,6 +61,11 @@ struct task {
 struct task *task_self(void);
 struct task *task_alloc(const char *name, struct scope *scope);
 void task_free(struct task *t);
+
+/* The life of `t` from its first instruction to its last, on the current thread; group.c. */
+void task_run(struct task *t);
+/* Have some thread run it: 0, or a negative errno and nothing happens; worker.c. */
+int worker_start(struct task *t);
 
 /* stack.c: memory for the stack of one task, stack_size() bytes; NULL when there is none.  Given back when
  * the thread is joined; NULL is fine. */

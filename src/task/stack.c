@@ -2,10 +2,10 @@
 /*
  * stack.c - the stacks of tasks, each with a guard page below
  *
- * Stacks of ended tasks wait here for the next ones.  The C library keeps 40 MB of them and gives every other
- * one back to the kernel on the spot, which costs more than the rest of a task's end when a thousand end at
- * once (munmap takes the address space's lock, and all processors flush).  Here that happens once, when few
- * tasks are left.
+ * Stacks of ended threads wait here for the next ones.  The C library keeps 40 MB of them and gives every
+ * other one back to the kernel on the spot, which costs more than the rest of a task's end when a thousand
+ * end at once (munmap takes the address space's lock, and all processors flush).  Here that happens once,
+ * when few tasks are left.
  */
 #include "base/limits.h"
 #include "task/self.h"
