@@ -268,6 +268,7 @@ struct fixture {
     struct peer peer;
     struct sync_index index;
     int64_t received;
+    int changes; /* syncs that were about to change the directory */
 };
 
 static void fixture_init(struct fixture *f)
@@ -295,9 +296,16 @@ static void on_progress(void *ctx, int64_t bytes, bool done)
     ((struct fixture *)ctx)->received = bytes;
 }
 
+static int on_change(void *ctx)
+{
+    ((struct fixture *)ctx)->changes++;
+    return 0;
+}
+
 static struct error *run_sync(struct fixture *f, struct sync_options *o)
 {
     o->progress = on_progress;
+    o->changing = on_change;
     o->ctx = f;
     if (o->name == NULL)
         o->name = "context";
@@ -325,9 +333,11 @@ static void round_trip(void **state)
     assert_int_equal(fstatat(f.d.dst, "hard2", &b, 0), 0);
     assert_int_equal(a.st_ino, b.st_ino);
     /* the same again: nothing but the announcement travels */
+    assert_int_equal(f.changes, 1);
     expect_ok(run_sync(&f, &o));
     assert_same_trees(&f.d, &f.index);
     assert_int_equal(f.client.sent_bytes, 0);
+    assert_int_equal(f.changes, 1);
     fixture_deinit(&f);
 }
 
@@ -391,6 +401,41 @@ static void differ_none(void **state)
 
     expect_ok(run_sync(&f, &o));
     assert_int_equal(f.client.sent_bytes, first);
+    assert_same_trees(&f.d, &f.index);
+    fixture_deinit(&f);
+}
+
+static ino_t inode(int dir, const char *name)
+{
+    struct stat st;
+
+    assert_int_equal(fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW), 0);
+    return st.st_ino;
+}
+
+/* All is asked for, and what did not change is not written: no time tells. */
+static void same_bytes_stay(void **state)
+{
+    struct sync_options o = { .differ_none = true };
+    struct fixture f;
+
+    fixture_init(&f);
+    assert_int_equal(mkdirat(f.d.src, "d", 0755), 0);
+    put_file(f.d.src, "d/edited", "before", 0644);
+    put_file(f.d.src, "d/same", "same", 0644);
+    set_time(f.d.src, "d/edited", NS_PER_SEC);
+    expect_ok(run_sync(&f, &o));
+    ino_t same = inode(f.d.dst, "d/same");
+
+    f.changes = 0;
+    expect_ok(run_sync(&f, &o));
+    assert_int_equal(f.changes, 0);
+    put_file(f.d.src, "d/edited", "behind", 0644);
+    set_time(f.d.src, "d/edited", NS_PER_SEC);
+    expect_ok(run_sync(&f, &o));
+    assert_int_equal(f.changes, 1);
+    assert_int_equal(f.client.sent_bytes, 10);
+    assert_int_equal(inode(f.d.dst, "d/same"), same);
     assert_same_trees(&f.d, &f.index);
     fixture_deinit(&f);
 }
@@ -813,6 +858,7 @@ int main(void)
         cmocka_unit_test(sender_filters),   cmocka_unit_test(only_metadata),
         cmocka_unit_test(hostile),          cmocka_unit_test(lengths),
         cmocka_unit_test(symlink_xattrs),   cmocka_unit_test(swapped_directory),
+        cmocka_unit_test(same_bytes_stay),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -342,6 +342,53 @@ static void test_virtual_blob(void **state)
     expect_kind(blob_read(store, &d, 1 << 20, &got), ERR_INTERNAL);
 }
 
+/* What look-ups remember of rows is what the rows say. */
+static void test_remembered_rows(void **state)
+{
+    static const char id[] = "aaaaaaaaaaaaaaaaaaaaaaaaa";
+    const struct digest diff_id = digest_of("tar", 3);
+    struct layer_row row;
+    struct blob_info info;
+    struct lease *l;
+    bool found;
+
+    make_layer(id, "", "one", "hello");
+    expect_ok(layer_get(store, id, &row));
+    assert_string_equal(row.diff_id.s, "");
+    layer_row_deinit(&row);
+    expect_kind(blob_stat(store, &diff_id, &info), ERR_NOT_FOUND);
+    expect_ok(layer_set_diff_id(store, id, &diff_id, 3, true));
+    expect_ok(layer_set_type(store, id, "internal"));
+    for (int i = 0; i < 2; i++) {
+        expect_ok(layer_get(store, id, &row));
+        assert_string_equal(row.diff_id.s, diff_id.s);
+        assert_string_equal(row.type, "internal");
+        layer_row_deinit(&row);
+        expect_ok(blob_stat(store, &diff_id, &info));
+        assert_string_equal(info.layer_id, id);
+    }
+
+    CLEANUP(descriptor_deinit) struct descriptor came_as = { 0 }, got = { 0 };
+    expect_ok(diff_id_blob_find(store, &diff_id, NULL, &got, &found));
+    assert_false(found);
+    expect_ok(lease_open(store, &l));
+    struct digest blob = put(l, "compressed");
+    descriptor_init(&came_as, MT_OCI_LAYER, &blob, 10);
+    expect_ok(diff_id_blob_put(store, &diff_id, &came_as));
+    for (int i = 0; i < 2; i++) {
+        CLEANUP(descriptor_deinit) struct descriptor d = { 0 };
+        expect_ok(diff_id_blob_find(store, &diff_id, NULL, &d, &found));
+        assert_true(found);
+        assert_string_equal(d.digest.s, blob.s);
+    }
+    lease_close(l);
+    expect_ok(store_prune(store, &(struct prune_options){ .all = true }, NULL, NULL));
+    expect_kind(layer_get(store, id, &row), ERR_NOT_FOUND);
+    expect_kind(blob_stat(store, &blob, &info), ERR_NOT_FOUND);
+    expect_ok(diff_id_blob_find(store, &diff_id, NULL, &got, &found));
+    assert_false(found);
+}
+
 static struct strv removed_ids;
 
 static void note_removed(void *ctx, const struct usage_record *r)
@@ -468,6 +515,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_wide_indexes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_records_and_facts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_virtual_blob, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_remembered_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(test_prune, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sweep, setup, teardown),
         cmocka_unit_test_setup_teardown(test_quick_open, setup, teardown),
