@@ -2,8 +2,8 @@
 /* absent.c - networks, volumes and plugins: well-formed lists now; what comes later is refused by name */
 #include "api/router.h"
 
-#include "base/bytes.h"
 #include "engine/engine.h"
+#include "oci/gojson.h"
 #include "run/process.h"
 
 /* ---- networks: bridge, host, none
@@ -31,7 +31,7 @@ static json_t *network_json(const struct engine *e, const struct fixed_network *
             json_pack("{s:s, s:s}", "Subnet", network_subnet(bridge), "Gateway", network_gateway(bridge)));
     return json_pack(
         "{s:s, s:s, s:o, s:s, s:s, s:b, s:b, s:o, s:b, s:b, s:b, s:{s:s}, s:b, s:{}, s:{}, s:{}}", "Name",
-        n->name, "Id", n->id, "Created", api_json_time(e->started_ns), "Scope", "local", "Driver", n->driver,
+        n->name, "Id", n->id, "Created", go_json_time(e->started_ns), "Scope", "local", "Driver", n->driver,
         "EnableIPv4", 1, "EnableIPv6", 0, "IPAM", ipam, "Internal", 0, "Attachable", 0, "Ingress", 0,
         "ConfigFrom", "Network", "", "ConfigOnly", 0, "Containers", "Options", "Labels");
 }

@@ -42,36 +42,33 @@ static int64_t int_query(const struct api_request *r, const char *name)
     return v != NULL && parse_i64(v, &n) == 0 ? n : 0;
 }
 
-static struct error *args_query(const struct api_request *r, struct classic_options *o)
+/* An object of texts: `add` is called for each, with NULL for null. */
+static struct error *texts_query(const struct api_request *r, const char *name, const char *what,
+                                 void (*add)(struct classic_options *o, const char *key, const char *value),
+                                 struct classic_options *o)
 {
     CLEANUP(json_decrefp) json_t *j = NULL;
     const char *key;
     json_t *v;
 
-    TRY(json_query(r, "buildargs", JSON_OBJECT, "error reading build args", &j));
+    TRY(json_query(r, name, JSON_OBJECT, what, &j));
     json_object_foreach(j, key, v)
     {
         if (!json_is_string(v) && !json_is_null(v))
-            return err_new(ERR_INVALID, "error reading build args: the value of %s is not a string", key);
-        map_set(&o->build_args, key, xstrdup(json_string_value(v)));
+            return err_new(ERR_INVALID, "%s: the value of %s is not a string", what, key);
+        add(o, key, json_string_value(v));
     }
     return NULL;
 }
 
-static struct error *labels_query(const struct api_request *r, struct classic_options *o)
+static void add_arg(struct classic_options *o, const char *key, const char *value)
 {
-    CLEANUP(json_decrefp) json_t *j = NULL;
-    const char *key;
-    json_t *v;
+    map_set(&o->build_args, key, xstrdup(value));
+}
 
-    TRY(json_query(r, "labels", JSON_OBJECT, "error reading labels", &j));
-    json_object_foreach(j, key, v)
-    {
-        if (!json_is_string(v) && !json_is_null(v))
-            return err_new(ERR_INVALID, "error reading labels: the value of %s is not a string", key);
-        strmap_set(&o->labels, key, json_is_null(v) ? "" : json_string_value(v));
-    }
-    return NULL;
+static void add_label(struct classic_options *o, const char *key, const char *value)
+{
+    strmap_set(&o->labels, key, value == NULL ? "" : value);
 }
 
 static struct error *cache_query(const struct api_request *r, struct classic_options *o)
@@ -196,8 +193,8 @@ static struct error *parse_query(struct api_request *r, struct classic_options *
     TRY(api_query_int(r, "shmsize", 0, &o->shm_size));
     TRY(isolation_query(r, o));
     TRY(ulimits_query(r, o));
-    TRY(args_query(r, o));
-    TRY(labels_query(r, o));
+    TRY(texts_query(r, "buildargs", "error reading build args", add_arg, o));
+    TRY(texts_query(r, "labels", "error reading labels", add_label, o));
     return cache_query(r, o);
 }
 

@@ -212,16 +212,6 @@ struct error *api_stream_error(struct api_request *r, struct error *e)
                                             go_json_text(e->message), "error", go_json_text(e->message)));
 }
 
-json_t *api_json_time(int64_t ns)
-{
-    char text[40];
-
-    if (ns == 0)
-        return json_string("0001-01-01T00:00:00Z");
-    format_rfc3339(text, ns);
-    return json_string(text);
-}
-
 json_t *api_json_strmap(const struct map *m)
 {
     json_t *j = json_object();

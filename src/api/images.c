@@ -2,12 +2,12 @@
 /* images.c - /images and /system/df */
 #include "api/router.h"
 
-#include "base/bytes.h"
 #include "base/limits.h"
 #include "engine/changes.h"
 #include "engine/containers.h"
 #include "engine/engine.h"
 #include "engine/images.h"
+#include "oci/gojson.h"
 #include "oci/reference.h"
 
 /* ---- decoding
@@ -314,12 +314,12 @@ static json_t *cache_json(struct usage_record *u)
     json_t *j =
         json_pack("{s:s, s:s, s:s, s:b, s:b, s:I, s:o, s:I}", "ID", u->id, "Type", u->type, "Description",
                   u->description, "InUse", u->in_use, "Shared", u->shared, "Size", (json_int_t)u->size,
-                  "CreatedAt", api_json_time(u->created_ns), "UsageCount", (json_int_t)u->usage_count);
+                  "CreatedAt", go_json_time(u->created_ns), "UsageCount", (json_int_t)u->usage_count);
 
     if (u->parents.len > 0)
         json_object_set_new(j, " Parents",
                             api_json_strv(&u->parents)); /* the leading blank is the API's: trap 20 */
-    json_object_set_new(j, "LastUsedAt", u->last_used_ns == 0 ? json_null() : api_json_time(u->last_used_ns));
+    json_object_set_new(j, "LastUsedAt", u->last_used_ns == 0 ? json_null() : go_json_time(u->last_used_ns));
     return j;
 }
 

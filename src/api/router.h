@@ -84,8 +84,7 @@ struct error *api_reply_empty(struct api_request *r, int status) MUST_CHECK;
 struct error *api_write_json_line(struct api_request *r, json_t *j) MUST_CHECK;
 /* The end of a handler that may have begun a progress stream: an error is a line of it then. Takes `e`. */
 struct error *api_stream_error(struct api_request *r, struct error *e) MUST_CHECK;
-/* Shape helpers: Go's RFC3339Nano string of a time; 0 gives "0001-01-01T00:00:00Z". New reference. */
-json_t *api_json_time(int64_t ns);
+/* Shape helpers. New references. */
 json_t *api_json_strmap(const struct map *m); /* {} when empty */
 json_t *api_json_strv(const struct strv *s);  /* [] when empty */
 

@@ -12,6 +12,7 @@
 #include "container/internal.h"
 #include "container/shape.h"
 #include "frontend/dockerfile/gotext.h"
+#include "oci/gojson.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -181,8 +182,8 @@ static void add_log_locked(struct container *ct, int64_t start_ns, int code, con
     if (json_array_size(ct->health.log) >= LOG_MAX)
         json_array_remove(ct->health.log, 0);
     json_array_append_new(ct->health.log,
-                          json_pack("{s:o, s:o, s:i, s:s}", "Start", json_time(start_ns), "End",
-                                    json_time(now_ns()), "ExitCode", code, "Output", valid));
+                          json_pack("{s:o, s:o, s:i, s:s}", "Start", go_json_time(start_ns), "End",
+                                    go_json_time(now_ns()), "ExitCode", code, "Output", valid));
 }
 
 /* The new status, when it changed; NULL. */

@@ -243,8 +243,8 @@ static json_t *state_locked(const struct container *ct)
     json_object_set_new(o, "Pid", json_integer(s->pid));
     json_object_set_new(o, "ExitCode", json_integer(s->exit_code));
     json_object_set_new(o, "Error", go_json_text(s->error != NULL ? s->error : ""));
-    json_object_set_new(o, "StartedAt", json_time(s->started_ns));
-    json_object_set_new(o, "FinishedAt", json_time(s->finished_ns));
+    json_object_set_new(o, "StartedAt", go_json_time(s->started_ns));
+    json_object_set_new(o, "FinishedAt", go_json_time(s->finished_ns));
     if (ct->health.status != NULL)
         json_object_set_new(o, "Health", health_json_locked(ct));
     return o;
@@ -280,7 +280,7 @@ struct error *container_inspect(struct container *ct, bool size, int version, js
 
     mutex_lock(&ct->lock);
     json_object_set_new(o, "Id", json_string(ct->id));
-    json_object_set_new(o, "Created", json_time(ct->created_ns));
+    json_object_set_new(o, "Created", go_json_time(ct->created_ns));
     add_command(ct, o);
     json_object_set_new(o, "State", state_locked(ct));
     json_object_set_new(o, "Image", json_string(ct->image_id));

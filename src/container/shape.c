@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "container/shape.h"
 
-#include "base/bytes.h"
-
 #include <strings.h>
 
 enum field_type {
@@ -300,16 +298,6 @@ void json_get_strings(const json_t *o, const char *key, struct strv *out)
         if (json_is_string(v))
             strv_add(out, json_string_value(v));
     }
-}
-
-json_t *json_time(int64_t ns)
-{
-    char text[40];
-
-    if (ns == 0)
-        return json_string("0001-01-01T00:00:00Z");
-    format_rfc3339(text, ns);
-    return json_string(text);
 }
 
 json_t *strv_json(const struct strv *s)

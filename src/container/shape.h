@@ -25,7 +25,6 @@ bool json_get_bool(const json_t *o, const char *key);
 int64_t json_get_int(const json_t *o, const char *key);
 /* The strings of an array; other things in it are skipped. */
 void json_get_strings(const json_t *o, const char *key, struct strv *out);
-json_t *json_time(int64_t ns);           /* a string; 0 is Go's zero time */
 json_t *strv_json(const struct strv *s); /* null when empty, as a nil slice */
 
 #endif

@@ -116,7 +116,7 @@ static json_t *stats_json(struct container *ct, const struct process_usage *u, b
     json_object_set_new(j, "id", json_string(ct->id));
     json_object_set_new(j, "name", json_sprintf("/%s", name));
     json_object_set_new(j, "os_type", json_string(ct->os));
-    json_object_set_new(j, "read", json_time(read_ns));
+    json_object_set_new(j, "read", go_json_time(read_ns));
     json_object_set(j, "cpu_stats", (json_t *)cpu);
     json_object_set_new(j, "memory_stats", memory_json(u, running));
     if (u->net_count > 0)
@@ -127,7 +127,7 @@ static json_t *stats_json(struct container *ct, const struct process_usage *u, b
     json_object_set_new(j, "blkio_stats", blkio_json());
     json_object_set_new(j, "num_procs", json_integer(0));
     json_object_set_new(j, "storage_stats", json_object());
-    json_object_set_new(j, "preread", json_time(previous->read_ns));
+    json_object_set_new(j, "preread", go_json_time(previous->read_ns));
     none = previous->cpu != NULL ? json_incref(previous->cpu) : cpu_json(&zero, false);
     json_object_set_new(j, "precpu_stats", none);
     return j;

@@ -50,24 +50,36 @@ struct digest classic_step_config(const struct classic_stage *s, const struct st
     return digest_of(text.data, text.len);
 }
 
-/* A step that changes the config alone: the image of the same step before, or a new one. */
-static struct error *commit(struct classic *c, struct classic_stage *s, const char *comment)
+struct error *classic_step(struct classic *c, struct classic_stage *s, const struct strv *words,
+                           classic_files_fn make_files)
 {
     CLEANUP(strv_deinit) struct strv cmd = { 0 };
+    CLEANUP(snapshot_unrefp) struct snapshot *files = NULL;
     CLEANUP(freep) char *created_by = NULL;
     struct digest config;
     bool hit;
 
     classic_shell(s, &cmd);
-    strv_add(&cmd, "#(nop) ");
-    strv_add(&cmd, comment);
+    strv_copy(&cmd, words);
     created_by = strv_join(&cmd, " ");
     config = classic_step_config(s, &cmd, false);
     TRY(classic_image_probe(c, s, &config, created_by, &hit));
     if (hit)
         return NULL;
     TRY(classic_say_running(c));
-    return classic_image_commit(c, s, NULL, &config, created_by);
+    if (make_files != NULL)
+        TRY(make_files(c, s, &files));
+    return classic_image_commit(c, s, files, &config, created_by);
+}
+
+/* A step that changes the config alone. */
+static struct error *commit(struct classic *c, struct classic_stage *s, const char *comment)
+{
+    CLEANUP(strv_deinit) struct strv words = { 0 };
+
+    strv_add(&words, "#(nop) ");
+    strv_add(&words, comment);
+    return classic_step(c, s, &words, NULL);
 }
 
 /* "KEYWORD [a b]" */

@@ -115,6 +115,11 @@ struct error *classic_dispatch(struct classic *c, struct classic_stage *s,
                                struct instruction *ins) MUST_CHECK;
 /* The shell of shell forms, appended. */
 void classic_shell(const struct classic_stage *s, struct strv *ret);
+/* A step that runs nothing: the image of the same step before, or a new one.  `words` follow the shell in
+ * what it was made by; `make_files` (NULL: the step leaves them alone) may give none. */
+typedef struct error *(*classic_files_fn)(struct classic *c, struct classic_stage *s, struct snapshot **ret);
+struct error *classic_step(struct classic *c, struct classic_stage *s, const struct strv *words,
+                           classic_files_fn make_files) MUST_CHECK;
 /* Digest of the config that a step's image has in dockerd's sense, with `cmd` as its command. */
 struct digest classic_step_config(const struct classic_stage *s, const struct strv *cmd, bool no_entrypoint);
 

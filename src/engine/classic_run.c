@@ -200,16 +200,21 @@ struct error *classic_run(struct classic *c, struct classic_stage *s, const stru
  * ----------------------------------------------------------------------------------------------------------------
  */
 
-static struct error *make_dir(struct classic *c, struct classic_stage *s, const char *dir,
-                              struct snapshot **ret)
+/* The directory that the stage is in now. */
+static struct error *make_dir(struct classic *c, struct classic_stage *s, struct snapshot **ret)
 {
     CLEANUP(llb_builder_freep) struct llb_builder *b = llb_builder_new();
+    const char *dir = s->image.config.working_dir;
     CLEANUP(freep) char *name = xasprintf("WORKDIR %s", dir);
-    struct held *held = held_open(s->image.snapshot);
+    struct held *held;
+    bool cached;
+
+    if (streq(dir, "/"))
+        return NULL;
+    held = held_open(s->image.snapshot);
     struct llb_state st =
         llb_file(b, classic_state(c, b, s, held), llb_mkdir(b, NULL, dir, 0755, true, NULL, NULL),
                  &(struct llb_options){ .custom_name = name });
-    bool cached;
     struct error *e = classic_solve(c, b, st, CLASSIC_QUIET, ret, &cached);
 
     held_close(held);
@@ -218,29 +223,15 @@ static struct error *make_dir(struct classic *c, struct classic_stage *s, const 
 
 struct error *classic_workdir(struct classic *c, struct classic_stage *s, const char *path)
 {
-    CLEANUP(strv_deinit) struct strv cmd = { 0 };
-    CLEANUP(snapshot_unrefp) struct snapshot *files = NULL;
-    CLEANUP(freep) char *created_by = NULL;
+    CLEANUP(strv_deinit) struct strv words = { 0 };
     struct df_image *i = &s->image.config;
-    const char *now = i->working_dir == NULL ? "" : i->working_dir;
-    struct digest config;
     char *dir;
-    bool hit;
 
     if (*path == '\0')
         return err_new(ERR_INVALID, "cannot normalize nothing");
-    TRY(ospath_workdir(now, path, "linux", &dir));
+    TRY(ospath_workdir(i->working_dir == NULL ? "" : i->working_dir, path, "linux", &dir));
     free(i->working_dir);
     i->working_dir = dir;
-    classic_shell(s, &cmd);
-    strv_addf(&cmd, "#(nop) WORKDIR %s", dir);
-    created_by = strv_join(&cmd, " ");
-    config = classic_step_config(s, &cmd, false);
-    TRY(classic_image_probe(c, s, &config, created_by, &hit));
-    if (hit)
-        return NULL;
-    TRY(classic_say_running(c));
-    if (!streq(dir, "/"))
-        TRY(make_dir(c, s, dir, &files));
-    return classic_image_commit(c, s, files, &config, created_by);
+    strv_addf(&words, "#(nop) WORKDIR %s", dir);
+    return classic_step(c, s, &words, make_dir);
 }

@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "engine/containers.h"
 #include "io/path.h"
+#include "oci/gojson.h"
 #include "oci/reference.h"
 
 /* ---- one image, looked at whole
@@ -467,14 +468,6 @@ static json_t *inspect_json(struct engine *e, const struct image_view *v, int ve
     return j;
 }
 
-static json_t *time_json(int64_t ns)
-{
-    char text[40];
-
-    format_rfc3339(text, ns);
-    return json_string(text);
-}
-
 struct error *images_inspect(struct engine *e, const char *what, const struct platform *platform,
                              bool manifests, int version, json_t **ret)
 {
@@ -498,7 +491,7 @@ struct error *images_inspect(struct engine *e, const char *what, const struct pl
     free(records);
     j = inspect_json(e, &v, version);
     if (v.named_ns != 0)
-        json_object_set_new(json_object_get(j, "Metadata"), "LastTagTime", time_json(v.named_ns));
+        json_object_set_new(json_object_get(j, "Metadata"), "LastTagTime", go_json_time(v.named_ns));
     if (version >= 48)
         json_object_set_new(j, "Descriptor",
                             platform == NULL ? descriptor_to_json(&v.target)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "oci/gojson.h"
 
+#include "base/bytes.h"
 #include "base/rune.h"
 
 #include <stdio.h>
@@ -144,6 +145,16 @@ json_t *go_json_text(const char *s)
     for (size_t i = 0; i < len; i += width)
         buf_add_rune(&clean, rune_decode(s + i, len - i, &width));
     return json_string(buf_str(&clean));
+}
+
+json_t *go_json_time(int64_t ns)
+{
+    char text[40];
+
+    if (ns == 0)
+        return json_string("0001-01-01T00:00:00Z");
+    format_rfc3339(text, ns);
+    return json_string(text);
 }
 
 static json_t *generic_object(json_t *j)

@@ -12,6 +12,8 @@
 void go_json(struct buf *out, const json_t *j, const char *indent, bool sort_top);
 /* A JSON string of any text: bytes that are not UTF-8 become U+FFFD. */
 json_t *go_json_text(const char *s);
+/* A moment as Go writes it; 0 is Go's zero time. */
+json_t *go_json_time(int64_t ns);
 /* A copy as it would come back from Go's `any`: members by name at every level, numbers as float64. */
 json_t *go_json_generic(const json_t *j);
 
