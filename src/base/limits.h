@@ -117,7 +117,7 @@
 /* steps */
 #define LIMIT_RESOLV_CONF (1 * MIB)    /* the host's resolv.conf */
 #define LIMIT_STEP_LOG_SHOWN (2 * MIB) /* BuildKit's BUILDKIT_STEP_LOG_MAX_SIZE */
-#define LIMIT_RECALL (1 * MIB)         /* cache records and snapshots remembered in memory */
+#define LIMIT_RECALL (1 * MIB)         /* remembered in memory of the cache, and as much of content */
 #define LIMIT_STEP_LOGS 64             /* whole logs of clipped steps kept on disk, the newest */
 #define LIMIT_STEP_LOG_KEPT (1 * GIB)  /* bytes of one of them */
 

@@ -21,15 +21,16 @@ struct bump {
 
 #define RECALL_ENTRY 64 /* what an entry costs beside its texts */
 struct recall {
+    /* of the cache */
     struct map results; /* cache key -> result id, strings */
     struct map layers;  /* snapshot id -> its layers, as in its row */
+    size_t cache_bytes;
+    /* of content: large images do not push out what every build asks for */
     struct map rows;    /* layer id -> struct layer_row */
     struct map blobs;   /* digest -> struct blob_info */
-    struct map
-        came_as; /* diff ID -> descriptor of the blob that it came as, "" when it came as none; strings */
-    struct map
-        whole; /* digest of a target of which all was there, when it was checked -> its media type; strings */
-    size_t bytes;
+    struct map came_as; /* diff ID -> descriptor of the blob that it came as, "": as none; strings */
+    struct map whole;   /* digest of a target that was checked and has all it names -> media type; strings */
+    size_t content_bytes;
     int suspended;
 };
 

@@ -27,34 +27,47 @@ void recall_init(struct recall *r)
     r->blobs.free_value = free;
 }
 
-void recall_deinit(struct recall *r)
+static void drop_cache(struct recall *r)
 {
     map_deinit(&r->results);
     map_deinit(&r->layers);
+    r->cache_bytes = 0;
+}
+
+static void drop_content(struct recall *r)
+{
     map_deinit(&r->rows);
     map_deinit(&r->blobs);
     map_deinit(&r->came_as);
     map_deinit(&r->whole);
-    r->bytes = 0;
+    r->content_bytes = 0;
+}
+
+void recall_deinit(struct recall *r)
+{
+    drop_cache(r);
+    drop_content(r);
 }
 
 /* May an entry of so many bytes be added?  One that is replaced counts on: it is a bound, not a sum. */
-static bool admit_locked(struct store *s, size_t bytes)
+static bool admit_cache_locked(struct recall *r, size_t bytes)
 {
-    struct recall *r = &s->recall;
-
     if (r->suspended > 0)
         return false;
-    if (r->bytes + bytes > LIMIT_RECALL)
-        recall_deinit(r);
-    r->bytes += bytes + RECALL_ENTRY;
+    if (r->cache_bytes + bytes > LIMIT_RECALL)
+        drop_cache(r);
+    r->cache_bytes += bytes + RECALL_ENTRY;
     return true;
 }
 
-static void note_locked(struct store *s, struct map *m, const char *key, const char *value)
+static bool admit_content_locked(struct recall *r, size_t bytes)
 {
-    if (admit_locked(s, strlen(key) + strlen(value)))
-        strmap_set(m, key, value);
+    if (r->suspended > 0)
+        return false;
+    if (r->content_bytes + bytes > LIMIT_RECALL)
+        drop_content(r);
+    r->content_bytes += bytes + RECALL_ENTRY;
+    return true;
 }
 
 static void forget(struct store *s, struct map *m, const char *key)
@@ -67,7 +80,8 @@ static void forget(struct store *s, struct map *m, const char *key)
 void recall_result(struct store *s, const char *key, const char *result)
 {
     mutex_lock(&s->lock);
-    note_locked(s, &s->recall.results, key, result);
+    if (admit_cache_locked(&s->recall, strlen(key) + strlen(result)))
+        strmap_set(&s->recall.results, key, result);
     mutex_unlock(&s->lock);
 }
 
@@ -82,7 +96,8 @@ char *recall_find_result(struct store *s, const char *key)
 void recall_layers(struct store *s, const char *snapshot, const char *layers)
 {
     mutex_lock(&s->lock);
-    note_locked(s, &s->recall.layers, snapshot, layers);
+    if (admit_cache_locked(&s->recall, strlen(snapshot) + strlen(layers)))
+        strmap_set(&s->recall.layers, snapshot, layers);
     mutex_unlock(&s->lock);
 }
 
@@ -118,7 +133,7 @@ void recall_layer_row(struct store *s, const struct layer_row *row)
                    strlen(row->description) + strlen(row->type);
 
     mutex_lock(&s->lock);
-    if (admit_locked(s, bytes)) {
+    if (admit_content_locked(&s->recall, bytes)) {
         struct layer_row *kept = NEW(struct layer_row);
 
         copy_layer_row(kept, row);
@@ -148,7 +163,7 @@ void recall_forget_layer_row(struct store *s, const char *id)
 void recall_blob(struct store *s, const struct blob_info *info)
 {
     mutex_lock(&s->lock);
-    if (admit_locked(s, sizeof(*info) + strlen(info->digest.s)))
+    if (admit_content_locked(&s->recall, sizeof(*info) + strlen(info->digest.s)))
         map_set(&s->recall.blobs, info->digest.s, xmemdup(info, sizeof(*info)));
     mutex_unlock(&s->lock);
 }
@@ -174,7 +189,8 @@ void recall_forget_blob(struct store *s, const char *digest)
 void recall_came_as(struct store *s, const char *diff_id, const char *descriptor)
 {
     mutex_lock(&s->lock);
-    note_locked(s, &s->recall.came_as, diff_id, descriptor);
+    if (admit_content_locked(&s->recall, strlen(diff_id) + strlen(descriptor)))
+        strmap_set(&s->recall.came_as, diff_id, descriptor);
     mutex_unlock(&s->lock);
 }
 
@@ -194,7 +210,8 @@ void recall_forget_came_as(struct store *s, const char *diff_id)
 void recall_whole(struct store *s, const struct descriptor *target)
 {
     mutex_lock(&s->lock);
-    note_locked(s, &s->recall.whole, target->digest.s, target->media_type);
+    if (admit_content_locked(&s->recall, strlen(target->digest.s) + strlen(target->media_type)))
+        strmap_set(&s->recall.whole, target->digest.s, target->media_type);
     mutex_unlock(&s->lock);
 }
 
