@@ -144,10 +144,28 @@ void ptrv_drop(struct ptrv *p, const void *item)
 /*
  * ---- maps ----
  *
- * Entries in order of insertion; slots is an open-addressed table of indexes into them (linear probing, at
- * most half full). Keys come from outside, so the hash is keyed: SipHash-1-3 with the kernel's random bytes
- * of this process.
+ * Entries in order of insertion.  A map of a few is searched one by one; of more, slots is an open-addressed
+ * table of indexes into them (linear probing, at most half full), each with its key's hash, so that keys are
+ * hashed once and compared when they are equal. Keys come from outside, so the hash is keyed: SipHash-1-3 with
+ * the kernel's random bytes of this process.
  */
+
+#define MAP_FEW ((size_t)8) /* entries that need no slots */
+
+struct map_slot {
+    uint32_t place; /* index + 1 into entries, 0 = empty */
+    uint32_t hash;  /* the low half */
+};
+
+static uint64_t seed[2] = { 1, 2 };
+
+__attribute__((constructor)) static void read_seed(void)
+{
+    const void *random = (const void *)getauxval(AT_RANDOM);
+
+    if (random != NULL)
+        memcpy(seed, random, sizeof(seed));
+}
 
 static inline uint64_t rotate(uint64_t x, unsigned bits)
 {
@@ -162,27 +180,22 @@ static inline void sip_round(uint64_t v[4])
     v[2] += v[1], v[1] = rotate(v[1], 17), v[1] ^= v[2], v[2] = rotate(v[2], 32);
 }
 
-static uint64_t hash_key(const char *key)
+uint64_t str_hash(const char *s)
 {
-    uint64_t seed[2] = { 1, 2 };
-    const void *random = (const void *)getauxval(AT_RANDOM);
-    size_t len = strlen(key), left = len;
-
-    if (random != NULL)
-        memcpy(seed, random, sizeof(seed));
+    size_t len = strlen(s), left = len;
     uint64_t v[4] = { seed[0] ^ UINT64_C(0x736f6d6570736575), seed[1] ^ UINT64_C(0x646f72616e646f6d),
                       seed[0] ^ UINT64_C(0x6c7967656e657261), seed[1] ^ UINT64_C(0x7465646279746573) };
 
     for (;;) {
         uint64_t word = left < 8 ? (uint64_t)len << 56 : 0;
 
-        memcpy(&word, key, MIN(left, (size_t)8));
+        memcpy(&word, s, MIN(left, (size_t)8));
         v[3] ^= word;
         sip_round(v);
         v[0] ^= word;
         if (left < 8)
             break;
-        key += 8;
+        s += 8;
         left -= 8;
     }
     v[2] ^= 0xff;
@@ -192,31 +205,50 @@ static uint64_t hash_key(const char *key)
 }
 
 /* The slot that holds `key`, or the empty one where it belongs. The table has slots. */
-static size_t find_slot(const struct map *m, const char *key)
+static size_t find_slot(const struct map *m, const char *key, uint32_t hash)
 {
-    size_t mask = m->slot_count - 1, i = hash_key(key) & mask;
+    size_t mask = m->slot_count - 1, i = hash & mask;
 
-    while (m->slots[i] != 0 && !streq(m->entries[m->slots[i] - 1].key, key))
+    while (m->slots[i].place != 0 &&
+           (m->slots[i].hash != hash || !streq(m->entries[m->slots[i].place - 1].key, key)))
         i = (i + 1) & mask;
     return i;
 }
 
-static void rebuild_slots(struct map *m)
+static void put_slot(struct map *m, struct map_slot slot)
 {
-    memset(m->slots, 0, m->slot_count * sizeof(*m->slots));
+    size_t mask = m->slot_count - 1, i = slot.hash & mask;
+
+    while (m->slots[i].place != 0)
+        i = (i + 1) & mask;
+    m->slots[i] = slot;
+}
+
+static void hash_entries(struct map *m)
+{
     for (size_t i = 0; i < m->len; i++)
-        m->slots[find_slot(m, m->entries[i].key)] = (uint32_t)i + 1;
+        put_slot(m, (struct map_slot){ (uint32_t)i + 1, (uint32_t)str_hash(m->entries[i].key) });
 }
 
 static void grow(struct map *m)
 {
+    struct map_slot *old = m->slots;
+    size_t old_count = m->slot_count;
+
     assert(m->len < UINT32_MAX / 4);
-    m->cap = MAX(m->cap * 2, (size_t)8);
+    m->cap = m->cap == 0 ? 2 : m->cap * 2;
     m->entries = xreallocarray(m->entries, m->cap, sizeof(*m->entries));
-    free(m->slots);
+    if (m->cap <= MAP_FEW)
+        return;
     m->slot_count = m->cap * 2;
     m->slots = xcalloc(m->slot_count, sizeof(*m->slots));
-    rebuild_slots(m);
+    for (size_t i = 0; i < old_count; i++) {
+        if (old[i].place != 0)
+            put_slot(m, old[i]);
+    }
+    if (old == NULL)
+        hash_entries(m);
+    free(old);
 }
 
 void map_deinit(struct map *m)
@@ -231,41 +263,60 @@ void map_deinit(struct map *m)
     *m = (struct map){ .free_value = m->free_value };
 }
 
-static struct map_entry *find_entry(const struct map *m, const char *key)
+/* SIZE_MAX: not there.  *ret_hash is the key's where the map has slots. */
+static size_t find_entry(const struct map *m, const char *key, uint32_t *ret_hash)
 {
-    uint32_t slot = m->slot_count > 0 ? m->slots[find_slot(m, key)] : 0;
-
-    return slot > 0 ? &m->entries[slot - 1] : NULL;
+    if (m->slots != NULL) {
+        *ret_hash = (uint32_t)str_hash(key);
+        return (size_t)m->slots[find_slot(m, key, *ret_hash)].place - 1; /* of 0: SIZE_MAX */
+    }
+    for (size_t i = 0; i < m->len; i++) {
+        if (streq(m->entries[i].key, key))
+            return i;
+    }
+    return SIZE_MAX;
 }
 
 void *map_get(const struct map *m, const char *key)
 {
-    struct map_entry *entry = find_entry(m, key);
+    uint32_t hash;
+    size_t i = find_entry(m, key, &hash);
 
-    return entry != NULL ? entry->value : NULL;
+    return i != SIZE_MAX ? m->entries[i].value : NULL;
 }
 
 bool map_has(const struct map *m, const char *key)
 {
-    return find_entry(m, key) != NULL;
+    uint32_t hash;
+
+    return find_entry(m, key, &hash) != SIZE_MAX;
+}
+
+static void add_entry(struct map *m, const char *key, uint32_t hash, void *value)
+{
+    bool hashed = m->slots != NULL;
+
+    if (m->len == m->cap)
+        grow(m);
+    if (m->slots != NULL)
+        put_slot(m, (struct map_slot){ (uint32_t)m->len + 1, hashed ? hash : (uint32_t)str_hash(key) });
+    m->entries[m->len++] = (struct map_entry){ .key = xstrdup(key), .value = value };
 }
 
 void map_set(struct map *m, const char *key, void *value)
 {
-    struct map_entry *entry = find_entry(m, key);
+    uint32_t hash = 0;
+    size_t i = find_entry(m, key, &hash);
 
-    if (entry != NULL) {
-        void *old = entry->value;
-
-        entry->value = value;
-        if (m->free_value != NULL && old != value)
-            m->free_value(old);
+    if (i == SIZE_MAX) {
+        add_entry(m, key, hash, value);
         return;
     }
-    if (m->len == m->cap)
-        grow(m);
-    m->slots[find_slot(m, key)] = (uint32_t)m->len + 1;
-    m->entries[m->len++] = (struct map_entry){ .key = xstrdup(key), .value = value };
+    void *old = m->entries[i].value;
+
+    m->entries[i].value = value;
+    if (m->free_value != NULL && old != value)
+        m->free_value(old);
 }
 
 /* Empty slot `hole`: what probed past it moves up, so that no key becomes unreachable. */
@@ -273,35 +324,34 @@ static void close_slot(struct map *m, size_t hole)
 {
     size_t mask = m->slot_count - 1;
 
-    for (size_t i = (hole + 1) & mask; m->slots[i] != 0; i = (i + 1) & mask) {
-        size_t home = hash_key(m->entries[m->slots[i] - 1].key) & mask;
+    for (size_t i = (hole + 1) & mask; m->slots[i].place != 0; i = (i + 1) & mask) {
+        size_t home = m->slots[i].hash & mask;
 
         if (((i - home) & mask) >= ((i - hole) & mask)) {
             m->slots[hole] = m->slots[i];
             hole = i;
         }
     }
-    m->slots[hole] = 0;
+    m->slots[hole].place = 0;
 }
 
 bool map_remove(struct map *m, const char *key)
 {
-    if (m->slot_count == 0)
-        return false;
-    size_t slot = find_slot(m, key);
+    uint32_t hash = 0;
+    size_t index = find_entry(m, key, &hash);
 
-    if (m->slots[slot] == 0)
+    if (index == SIZE_MAX)
         return false;
-    uint32_t index = m->slots[slot] - 1;
     struct map_entry old = m->entries[index];
 
-    close_slot(m, slot);
+    if (m->slots != NULL)
+        close_slot(m, find_slot(m, key, hash));
     m->len--;
     if (index < m->len) {
         memmove(&m->entries[index], &m->entries[index + 1], (m->len - index) * sizeof(*m->entries));
         for (size_t i = 0; i < m->slot_count; i++)
-            if (m->slots[i] > index + 1)
-                m->slots[i]--;
+            if (m->slots[i].place > index + 1)
+                m->slots[i].place--;
     }
     free(old.key);
     if (m->free_value != NULL)
@@ -319,7 +369,10 @@ void map_sort(struct map *m)
     if (m->len < 2)
         return;
     qsort(m->entries, m->len, sizeof(*m->entries), compare_entries);
-    rebuild_slots(m);
+    if (m->slots != NULL) {
+        memset(m->slots, 0, m->slot_count * sizeof(*m->slots));
+        hash_entries(m);
+    }
 }
 
 void strmap_init(struct map *m)

@@ -50,7 +50,7 @@ struct map {
     struct map_entry *entries;
     size_t len;
     size_t cap;
-    uint32_t *slots; /* index + 1 into entries, 0 = empty */
+    struct map_slot *slots; /* NULL: few enough to look at each */
     size_t slot_count;
     void (*free_value)(void *); /* may be NULL */
 };
@@ -60,6 +60,9 @@ bool map_has(const struct map *m, const char *key);
 void map_set(struct map *m, const char *key, void *value); /* replaces and frees an old value */
 bool map_remove(struct map *m, const char *key);           /* was it there */
 void map_sort(struct map *m);                              /* by key, bytewise */
+
+/* Keyed with random bytes of this process: nobody can choose strings that collide. */
+uint64_t str_hash(const char *s);
 
 /* Map from string to owned string, the same order rule: strmap_set(&m, "a", "b"). */
 void strmap_init(struct map *m);
