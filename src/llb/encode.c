@@ -70,6 +70,31 @@ void pbw_message(struct buf *out, unsigned field, struct buf *msg)
     buf_clear(msg);
 }
 
+size_t pbw_begin(struct buf *out, unsigned field)
+{
+    add_tag(out, field, WIRE_LEN);
+    buf_addc(out, '\0'); /* the length, when it is known: one byte for most */
+    return out->len;
+}
+
+void pbw_end(struct buf *out, size_t begin)
+{
+    size_t len = out->len - begin, more = 0;
+
+    for (size_t v = len; v >= 0x80; v >>= 7)
+        more++;
+    if (more > 0) {
+        buf_reserve(out, more);
+        memmove(out->data + begin + more, out->data + begin, len + 1); /* the NUL too */
+        out->len += more;
+    }
+    for (size_t v = len, i = begin - 1;; v >>= 7) {
+        out->data[i++] = (char)(v >= 0x80 ? v | 0x80 : v);
+        if (v < 0x80)
+            break;
+    }
+}
+
 void pbw_strv(struct buf *out, unsigned field, const struct strv *v)
 {
     for (size_t i = 0; i < v->len; i++)

@@ -24,6 +24,9 @@ void pbw_bytes(struct buf *out, unsigned field, const void *p, size_t len); /* e
 void pbw_bytes_always(struct buf *out, unsigned field, const void *p, size_t len);
 /* A sub-message: written even when empty; `msg` is emptied. */
 void pbw_message(struct buf *out, unsigned field, struct buf *msg);
+/* The same written in place: what is added between the two is the sub-message; they nest. */
+size_t pbw_begin(struct buf *out, unsigned field);
+void pbw_end(struct buf *out, size_t begin); /* what pbw_begin gave */
 void pbw_strv(struct buf *out, unsigned field, const struct strv *v);
 /* map<string,string>, sorted by key. */
 void pbw_strmap(struct buf *out, unsigned field, const struct map *m);

@@ -181,7 +181,7 @@ static void exec_caps(struct marshal *m, struct llb_node *n)
     node_add_cap(n, "exec.meta.setsdefaultpath");
     if (x->run.ulimit_count > 0)
         node_add_cap(n, "exec.meta.ulimit");
-    if (n->meta.resources != NULL)
+    if (n->resources != NULL)
         node_add_cap(n, "exec.meta.linux.resources");
     if (x->network != PB__NET_MODE__UNSET)
         node_add_cap(n, "exec.meta.network");
@@ -204,154 +204,171 @@ static void exec_caps(struct marshal *m, struct llb_node *n)
         node_add_cap(n, "exec.meta.cdi");
 }
 
-static void encode_env(struct buf *out, const struct node_exec *x)
+/* "NAME=value" for each; the same list is encoded once. */
+static void encode_env(struct marshal *m, const struct llb_env *env)
 {
-    CLEANUP(strv_deinit) struct strv keys = { 0 };
-    CLEANUP(freep) char *sock = NULL;
+    struct buf *out = &m->env_bytes;
+    CLEANUP(ptrv_deinit) struct ptrv entries = { 0 };
 
-    llb_env_keys(x->env, &keys);
-    for (size_t i = 0; i < keys.len; i++) {
-        CLEANUP(freep) char *pair = xasprintf("%s=%s", keys.v[i], llb_env_get(x->env, keys.v[i]));
+    if (env == m->env)
+        return;
+    m->env = env;
+    buf_clear(out);
+    llb_env_entries(env, &entries);
+    for (size_t i = 0; i < entries.len; i++) {
+        const struct llb_env *e = entries.v[i];
+        size_t pair = pbw_begin(out, 2);
 
-        pbw_str_always(out, 2, pair);
-    }
-    if (x->run.ssh_count > 0 && llb_env_get(x->env, "SSH_AUTH_SOCK") == NULL) {
-        sock = xasprintf("SSH_AUTH_SOCK=%s", x->run.ssh[0].target);
-        pbw_str_always(out, 2, sock);
+        buf_adds(out, e->key);
+        buf_addc(out, '=');
+        buf_adds(out, e->value);
+        pbw_end(out, pair);
     }
 }
 
-static void encode_meta(struct buf *out, const struct node_exec *x)
+static void encode_meta(struct marshal *m, const struct node_exec *x)
 {
-    CLEANUP(buf_deinit) struct buf sub = { 0 };
+    struct buf *out = &m->op;
+    size_t meta = pbw_begin(out, 1), part;
 
     pbw_strv(out, 1, &x->args);
-    encode_env(out, x);
+    encode_env(m, x->env);
+    buf_add(out, m->env_bytes.data, m->env_bytes.len);
+    if (x->run.ssh_count > 0 && llb_env_get(x->env, "SSH_AUTH_SOCK") == NULL) {
+        part = pbw_begin(out, 2);
+        buf_addf(out, "SSH_AUTH_SOCK=%s", x->run.ssh[0].target);
+        pbw_end(out, part);
+    }
     pbw_str(out, 3, x->dir);
     pbw_str(out, 4, x->user);
     if (x->proxy != NULL) {
-        pbw_str(&sub, 1, x->proxy->http);
-        pbw_str(&sub, 2, x->proxy->https);
-        pbw_str(&sub, 3, x->proxy->ftp);
-        pbw_str(&sub, 4, x->proxy->no_proxy);
-        pbw_str(&sub, 5, x->proxy->all);
-        pbw_message(out, 5, &sub);
+        part = pbw_begin(out, 5);
+        pbw_str(out, 1, x->proxy->http);
+        pbw_str(out, 2, x->proxy->https);
+        pbw_str(out, 3, x->proxy->ftp);
+        pbw_str(out, 4, x->proxy->no_proxy);
+        pbw_str(out, 5, x->proxy->all);
+        pbw_end(out, part);
     }
     for (size_t i = 0; i < x->run.host_count; i++) {
-        pbw_str(&sub, 1, x->run.hosts[i].host);
-        pbw_str(&sub, 2, x->run.hosts[i].ip);
-        pbw_message(out, 6, &sub);
+        part = pbw_begin(out, 6);
+        pbw_str(out, 1, x->run.hosts[i].host);
+        pbw_str(out, 2, x->run.hosts[i].ip);
+        pbw_end(out, part);
     }
     pbw_str(out, 7, x->hostname);
     for (size_t i = 0; i < x->run.ulimit_count; i++) {
-        pbw_str(&sub, 1, x->run.ulimits[i].name);
-        pbw_int(&sub, 2, x->run.ulimits[i].soft);
-        pbw_int(&sub, 3, x->run.ulimits[i].hard);
-        pbw_message(out, 9, &sub);
+        part = pbw_begin(out, 9);
+        pbw_str(out, 1, x->run.ulimits[i].name);
+        pbw_int(out, 2, x->run.ulimits[i].soft);
+        pbw_int(out, 3, x->run.ulimits[i].hard);
+        pbw_end(out, part);
     }
     pbw_str(out, 10, x->cgroup_parent);
     pbw_bool(out, 11, true); /* removeMountStubsRecursive */
+    pbw_end(out, meta);
 }
 
 static void encode_mount(struct buf *out, const struct node_mount *m, int64_t input, int64_t output)
 {
-    CLEANUP(buf_deinit) struct buf mount = { 0 }, sub = { 0 };
+    size_t mount = pbw_begin(out, 2), options;
 
-    pbw_int(&mount, 1, input);
-    pbw_str(&mount, 2, m->selector);
-    pbw_str(&mount, 3, m->target);
-    pbw_int(&mount, 4, output);
-    pbw_bool(&mount, 5, m->readonly);
+    pbw_int(out, 1, input);
+    pbw_str(out, 2, m->selector);
+    pbw_str(out, 3, m->target);
+    pbw_int(out, 4, output);
+    pbw_bool(out, 5, m->readonly);
     if (m->tmpfs) {
-        pbw_int(&mount, 6, PB__MOUNT_TYPE__TMPFS);
-        pbw_int(&sub, 1, m->tmpfs_size);
-        pbw_message(&mount, 19, &sub);
+        pbw_int(out, 6, PB__MOUNT_TYPE__TMPFS);
+        options = pbw_begin(out, 19);
+        pbw_int(out, 1, m->tmpfs_size);
+        pbw_end(out, options);
     } else if (m->cache_id != NULL) {
-        pbw_int(&mount, 6, PB__MOUNT_TYPE__CACHE);
-        pbw_str(&sub, 1, m->cache_id);
-        pbw_int(&sub, 2, m->sharing);
-        pbw_message(&mount, 20, &sub);
+        pbw_int(out, 6, PB__MOUNT_TYPE__CACHE);
+        options = pbw_begin(out, 20);
+        pbw_str(out, 1, m->cache_id);
+        pbw_int(out, 2, m->sharing);
+        pbw_end(out, options);
     }
-    pbw_message(out, 2, &mount);
+    pbw_end(out, mount);
 }
 
 /* A secret or an ssh socket: they differ in type and in the field of their options. */
 static void encode_special_mount(struct buf *out, Pb__MountType type, unsigned field, const char *target,
                                  const char *id, const uint32_t owner_mode[3], bool optional)
 {
-    CLEANUP(buf_deinit) struct buf mount = { 0 }, sub = { 0 };
+    size_t mount = pbw_begin(out, 2), options;
 
-    pbw_int(&mount, 1, -1);
-    pbw_str(&mount, 3, target);
-    pbw_int(&mount, 6, type);
-    pbw_str(&sub, 1, id);
+    pbw_int(out, 1, -1);
+    pbw_str(out, 3, target);
+    pbw_int(out, 6, type);
+    options = pbw_begin(out, field);
+    pbw_str(out, 1, id);
     for (unsigned i = 0; i < 3; i++)
-        pbw_uint(&sub, 2 + i, owner_mode[i]);
-    pbw_bool(&sub, 5, optional);
-    pbw_message(&mount, field, &sub);
-    pbw_message(out, 2, &mount);
+        pbw_uint(out, 2 + i, owner_mode[i]);
+    pbw_bool(out, 5, optional);
+    pbw_end(out, options);
+    pbw_end(out, mount);
 }
 
-static struct error *encode_mounts(struct marshal *m, const struct node_exec *x, struct op_inputs *in,
-                                   struct buf *out)
+static void encode_mounts(struct marshal *m, const struct node_exec *x)
 {
     int64_t next_output = 0;
 
     for (size_t i = 0; i < x->mount_count; i++) {
         const struct node_mount *mount = x->mounts[i];
-        int64_t input;
+        int64_t input = op_inputs_add(m, mount->source, true);
 
-        TRY(op_inputs_add(m, in, mount->source, true, &input));
-        encode_mount(out, mount, input, has_output(mount) ? next_output++ : -1);
+        encode_mount(&m->op, mount, input, has_output(mount) ? next_output++ : -1);
     }
     for (size_t i = 0; i < x->run.secret_count; i++) {
         const struct llb_secret *s = &x->run.secrets[i];
 
         if (s->target != NULL)
-            encode_special_mount(out, PB__MOUNT_TYPE__SECRET, 21, s->target, s->id,
+            encode_special_mount(&m->op, PB__MOUNT_TYPE__SECRET, 21, s->target, s->id,
                                  (uint32_t[]){ s->uid, s->gid, s->mode }, s->optional);
     }
     for (size_t i = 0; i < x->run.ssh_count; i++) {
         const struct llb_ssh *s = &x->run.ssh[i];
 
-        encode_special_mount(out, PB__MOUNT_TYPE__SSH, 22, s->target, s->id,
+        encode_special_mount(&m->op, PB__MOUNT_TYPE__SSH, 22, s->target, s->id,
                              (uint32_t[]){ s->uid, s->gid, s->mode }, s->optional);
     }
-    return NULL;
 }
 
 struct error *exec_marshal(struct marshal *m, struct llb_node *n)
 {
     const struct node_exec *x = &n->exec;
     const struct platform *p = n->platform != NULL ? n->platform : x->base_platform;
-    CLEANUP(buf_deinit) struct buf op = { 0 }, sub = { 0 };
-    CLEANUP(op_inputs_deinit) struct op_inputs in = { 0 };
+    struct buf *op = &m->op;
+    size_t part;
 
     if (x->args.len == 0)
         return err_new(ERR_UNKNOWN, "arguments are required");
     if (x->dir == NULL || *x->dir == '\0')
         return err_new(ERR_UNKNOWN, "working directory is required");
     exec_caps(m, n);
-    encode_meta(&sub, x);
-    pbw_message(&op, 1, &sub);
-    TRY(encode_mounts(m, x, &in, &op));
-    pbw_int(&op, 3, x->network);
-    pbw_int(&op, 4, x->security);
+    encode_meta(m, x);
+    encode_mounts(m, x);
+    pbw_int(op, 3, x->network);
+    pbw_int(op, 4, x->security);
     for (size_t i = 0; i < x->run.secret_count; i++) {
         const struct llb_secret *s = &x->run.secrets[i];
 
         if (s->env == NULL)
             continue;
-        pbw_str(&sub, 1, s->id);
-        pbw_str(&sub, 2, s->env);
-        pbw_bool(&sub, 3, s->optional);
-        pbw_message(&op, 5, &sub);
+        part = pbw_begin(op, 5);
+        pbw_str(op, 1, s->id);
+        pbw_str(op, 2, s->env);
+        pbw_bool(op, 3, s->optional);
+        pbw_end(op, part);
     }
     for (size_t i = 0; i < x->run.device_count; i++) {
-        pbw_str(&sub, 1, x->run.devices[i].name);
-        pbw_bool(&sub, 2, x->run.devices[i].optional);
-        pbw_message(&op, 6, &sub);
+        part = pbw_begin(op, 6);
+        pbw_str(op, 1, x->run.devices[i].name);
+        pbw_bool(op, 2, x->run.devices[i].optional);
+        pbw_end(op, part);
     }
-    op_encode(&n->bytes, &in, FIELD_EXEC, &op, p != NULL ? p : m->platform);
+    op_encode(m, FIELD_EXEC, p != NULL ? p : m->platform);
     return NULL;
 }

@@ -174,29 +174,32 @@ static char *normalize_path(const char *parent, const char *path, bool keep_slas
 
 static void encode_owner_part(struct buf *out, unsigned field, const char *name, uint32_t id, int64_t base)
 {
-    CLEANUP(buf_deinit) struct buf opt = { 0 }, named = { 0 };
+    size_t part = pbw_begin(out, field);
 
     if (name != NULL && *name != '\0') {
-        pbw_str(&named, 1, name);
-        pbw_int(&named, 2, base);
-        pbw_message(&opt, 1, &named);
+        size_t named = pbw_begin(out, 1);
+
+        pbw_str(out, 1, name);
+        pbw_int(out, 2, base);
+        pbw_end(out, named);
     } else {
-        pbw_uint_always(&opt, 2, id);
+        pbw_uint_always(out, 2, id);
     }
-    pbw_message(out, field, &opt);
+    pbw_end(out, part);
 }
 
 static void encode_owner(struct buf *out, unsigned field, const struct llb_action *a, int64_t base)
 {
-    CLEANUP(buf_deinit) struct buf owner = { 0 };
+    size_t owner;
 
     if (!a->has_chown)
         return;
+    owner = pbw_begin(out, field);
     if (a->chown.has_user)
-        encode_owner_part(&owner, 1, a->chown.user_name, a->chown.uid, base);
+        encode_owner_part(out, 1, a->chown.user_name, a->chown.uid, base);
     if (a->chown.has_group)
-        encode_owner_part(&owner, 2, a->chown.group_name, a->chown.gid, base);
-    pbw_message(out, field, &owner);
+        encode_owner_part(out, 2, a->chown.group_name, a->chown.gid, base);
+    pbw_end(out, owner);
 }
 
 static void encode_copy(struct buf *out, const struct llb_action *a, const char *dest, int64_t base)
@@ -222,9 +225,11 @@ static void encode_copy(struct buf *out, const struct llb_action *a, const char 
     pbw_strv(out, 16, &a->required_paths);
 }
 
-static unsigned encode_action(struct buf *out, const struct llb_action *a, const char *dir, int64_t base)
+static void encode_action(struct buf *out, const struct llb_action *a, const char *dir, int64_t base)
 {
+    static const unsigned fields[] = { [ACTION_MKDIR] = 6, [ACTION_MKFILE] = 5, [ACTION_COPY] = 4 };
     CLEANUP(freep) char *path = normalize_path(dir, a->path, a->kind == ACTION_COPY);
+    size_t body = pbw_begin(out, fields[a->kind]);
 
     switch (a->kind) {
     case ACTION_MKDIR:
@@ -233,43 +238,40 @@ static unsigned encode_action(struct buf *out, const struct llb_action *a, const
         pbw_bool(out, 3, a->make_parents);
         encode_owner(out, 4, a, base);
         pbw_int(out, 5, a->timestamp);
-        return 6;
+        break;
     case ACTION_MKFILE:
         pbw_str(out, 1, path);
         pbw_int(out, 2, a->mode);
         pbw_bytes(out, 3, a->data, a->len);
         encode_owner(out, 4, a, base);
         pbw_int(out, 5, a->timestamp);
-        return 5;
+        break;
     case ACTION_COPY:
+        encode_copy(out, a, path, base);
         break;
     }
-    encode_copy(out, a, path, base);
-    return 4;
+    pbw_end(out, body);
 }
 
-struct error *file_marshal(struct marshal *m, struct llb_node *n)
+void file_marshal(struct marshal *m, struct llb_node *n)
 {
     struct node_file *f = &n->file;
-    CLEANUP(op_inputs_deinit) struct op_inputs in = { 0 };
-    CLEANUP(buf_deinit) struct buf op = { 0 }, action = { 0 }, body = { 0 };
     CLEANUP(freep) int64_t *sources = xcalloc(f->action_count, sizeof(*sources));
     int64_t base = -1;
 
     /* Inputs are numbered in the order of the actions, the base before the first source. */
     for (size_t i = 0; i < f->action_count; i++) {
-        TRY(op_inputs_add(m, &in, f->base, true, &base));
-        TRY(op_inputs_add(m, &in, f->actions[i]->from, true, &sources[i]));
+        base = op_inputs_add(m, f->base, true);
+        sources[i] = op_inputs_add(m, f->actions[i]->from, true);
     }
     for (size_t i = 0; i < f->action_count; i++) {
-        unsigned field = encode_action(&body, f->actions[i], f->dir, base);
+        size_t action = pbw_begin(&m->op, 2);
 
-        pbw_int(&action, 1, i == 0 ? base : (int64_t)(in.count + i - 1));
-        pbw_int(&action, 2, sources[i]);
-        pbw_int(&action, 3, i + 1 == f->action_count ? 0 : -1);
-        pbw_message(&action, field, &body);
-        pbw_message(&op, 2, &action);
+        pbw_int(&m->op, 1, i == 0 ? base : (int64_t)(m->inputs.count + i - 1));
+        pbw_int(&m->op, 2, sources[i]);
+        pbw_int(&m->op, 3, i + 1 == f->action_count ? 0 : -1);
+        encode_action(&m->op, f->actions[i], f->dir, base);
+        pbw_end(&m->op, action);
     }
-    op_encode(&n->bytes, &in, FIELD_FILE, &op, NULL);
-    return NULL;
+    op_encode(m, FIELD_FILE, NULL);
 }

@@ -30,18 +30,6 @@ const struct llb_source_info *import_source_info(struct llb_builder *b, const st
     return NULL;
 }
 
-static void copy_meta(struct llb_builder *b, struct llb_node *n, const struct llb_meta *from)
-{
-    n->meta.ignore_cache = from->ignore_cache;
-    n->meta.has_export_cache = from->has_export_cache;
-    n->meta.export_cache = from->export_cache;
-    strmap_copy(&n->meta.description, &from->description);
-    strv_copy(&n->meta.caps, &from->caps);
-    /* The definition outlives the node. */
-    n->meta.progress_group = from->progress_group;
-    n->meta.resources = from->resources;
-}
-
 static void copy_locations(struct llb_builder *b, struct llb_node *n, const struct node_import *import,
                            const struct llb_locations *l)
 {
@@ -56,13 +44,11 @@ static struct llb_node *import_node(struct llb_builder *b, struct node_import *i
                                     const struct llb_op *op)
 {
     struct llb_node *n = node_new(b, NODE_DEF, NULL);
-    const struct llb_meta *meta = llb_def_meta(import->def, op->digest.s);
     const struct llb_locations *l = llb_def_locations(import->def, op->digest.s);
 
     n->def.import = import;
     n->def.op = op;
-    if (meta != NULL)
-        copy_meta(b, n, meta);
+    n->def.meta = llb_def_meta(import->def, op->digest.s);
     if (l != NULL)
         copy_locations(b, n, import, l);
     return n;

@@ -19,81 +19,75 @@ enum { FIELD_SOURCE = 3, FIELD_MERGE = 6, FIELD_DIFF = 7 };
  * ---------------------------------------------------------------------------------------------------------------
  */
 
-void op_inputs_deinit(struct op_inputs *in)
+void marshal_deinit(struct marshal *m)
 {
-    free(in->digests);
-    free(in->indices);
-    *in = (struct op_inputs){ 0 };
+    hasher_free(m->hasher);
+    free(m->inputs.v);
+    buf_deinit(&m->op);
+    buf_deinit(&m->bytes);
+    buf_deinit(&m->env_bytes);
 }
 
-struct error *output_input(struct marshal *m, struct llb_output *o, struct digest *ret, int64_t *ret_index)
+int64_t output_index(const struct llb_output *o)
 {
-    TRY(node_marshal(m, o->node));
-    *ret = o->node->digest;
-    *ret_index = o->mount != NULL ? exec_output_index(o->node, o->mount) : o->index;
-    return NULL;
+    return o->mount != NULL ? exec_output_index(o->node, o->mount) : o->index;
 }
 
-struct error *op_inputs_add(struct marshal *m, struct op_inputs *in, struct llb_output *o, bool join,
-                            int64_t *ret_position)
+int64_t op_inputs_add(struct marshal *m, struct llb_output *o, bool join)
 {
-    struct digest digest;
-    int64_t index;
+    struct op_inputs *in = &m->inputs;
+    struct op_input input;
 
     o = output_resolve(m->builder, o);
-    if (o == NULL) {
-        *ret_position = -1;
-        return NULL;
-    }
-    TRY(output_input(m, o, &digest, &index));
+    if (o == NULL)
+        return -1;
+    assert(o->node->generation == m->generation); /* the walk was there */
+    input = (struct op_input){ o->node, output_index(o) };
     for (size_t i = 0; join && i < in->count; i++) {
-        if (in->indices[i] == index && digest_eq(&in->digests[i], &digest)) {
-            *ret_position = (int64_t)i;
-            return NULL;
-        }
+        if (in->v[i].index == input.index && digest_eq(&in->v[i].node->digest, &input.node->digest))
+            return (int64_t)i;
     }
-    in->digests = xreallocarray(in->digests, in->count + 1, sizeof(in->digests[0]));
-    in->indices = xreallocarray(in->indices, in->count + 1, sizeof(in->indices[0]));
-    in->digests[in->count] = digest;
-    in->indices[in->count] = index;
-    *ret_position = (int64_t)in->count++;
-    return NULL;
+    if (in->count == in->cap) {
+        in->cap = MAX(in->cap * 2, (size_t)8);
+        in->v = xreallocarray(in->v, in->cap, sizeof(in->v[0]));
+    }
+    in->v[in->count] = input;
+    return (int64_t)in->count++;
 }
 
 static void encode_input(struct buf *out, const struct digest *digest, int64_t index)
 {
-    CLEANUP(buf_deinit) struct buf input = { 0 };
+    size_t input = pbw_begin(out, 1);
 
-    pbw_str(&input, 1, digest->s);
-    pbw_int(&input, 2, index);
-    pbw_message(out, 1, &input);
+    pbw_bytes(out, 1, digest->s, strlen(digest->s));
+    pbw_int(out, 2, index);
+    pbw_end(out, input);
 }
 
 static void encode_platform(struct buf *out, const struct platform *p)
 {
-    CLEANUP(buf_deinit) struct buf sub = { 0 };
+    size_t platform = pbw_begin(out, 10);
 
-    pbw_str(&sub, 1, p->architecture);
-    pbw_str(&sub, 2, p->os);
-    pbw_str(&sub, 3, p->variant);
-    pbw_str(&sub, 4, p->os_version);
+    pbw_str(out, 1, p->architecture);
+    pbw_str(out, 2, p->os);
+    pbw_str(out, 3, p->variant);
+    pbw_str(out, 4, p->os_version);
     for (size_t i = 0; i < p->os_feature_count; i++)
-        pbw_str_always(&sub, 5, p->os_features[i]);
-    pbw_message(out, 10, &sub);
+        pbw_str_always(out, 5, p->os_features[i]);
+    pbw_end(out, platform);
 }
 
 /* Members of a oneof come last, whatever their number: so does Go's encoder. */
-void op_encode(struct buf *out, const struct op_inputs *in, unsigned field, struct buf *op,
-               const struct platform *p)
+void op_encode(struct marshal *m, unsigned field, const struct platform *p)
 {
-    CLEANUP(buf_deinit) struct buf constraints = { 0 };
+    struct buf *out = &m->bytes;
 
-    for (size_t i = 0; i < in->count; i++)
-        encode_input(out, &in->digests[i], in->indices[i]);
+    for (size_t i = 0; i < m->inputs.count; i++)
+        encode_input(out, &m->inputs.v[i].node->digest, m->inputs.v[i].index);
     if (p != NULL)
         encode_platform(out, p);
-    pbw_message(out, 11, &constraints);
-    pbw_message(out, field, op);
+    pbw_end(out, pbw_begin(out, 11));
+    pbw_message(out, field, &m->op);
 }
 
 static bool platform_specific(const char *id)
@@ -105,8 +99,6 @@ static struct error *source_marshal(struct marshal *m, struct llb_node *n)
 {
     struct node_source *s = &n->source;
     const struct platform *p = n->platform != NULL ? n->platform : m->platform;
-    CLEANUP(buf_deinit) struct buf op = { 0 };
-    CLEANUP(op_inputs_deinit) struct op_inputs none = { 0 };
 
     if (s->error != NULL)
         return err_new(ERR_INVALID, "%s", s->error);
@@ -116,74 +108,59 @@ static struct error *source_marshal(struct marshal *m, struct llb_node *n)
         strmap_set(&s->attrs, "local.unique", m->unique_id);
         node_add_cap(n, "source.local.unique");
     }
-    pbw_str(&op, 1, s->id);
-    pbw_strmap(&op, 2, &s->attrs);
-    op_encode(&n->bytes, &none, FIELD_SOURCE, &op, platform_specific(s->id) ? p : NULL);
+    pbw_str(&m->op, 1, s->id);
+    pbw_strmap(&m->op, 2, &s->attrs);
+    op_encode(m, FIELD_SOURCE, platform_specific(s->id) ? p : NULL);
     return NULL;
 }
 
-static struct error *merge_marshal(struct marshal *m, struct llb_node *n)
+/* Each input is a message of its position, at `field` or, where they have names, the fields from there on. */
+static void inputs_marshal(struct marshal *m, const struct llb_node *n, unsigned field)
 {
-    CLEANUP(buf_deinit) struct buf op = { 0 }, sub = { 0 };
-    CLEANUP(op_inputs_deinit) struct op_inputs in = { 0 };
+    bool named = n->kind == NODE_DIFF;
 
     for (size_t i = 0; i < n->inputs.count; i++) {
-        int64_t position;
+        size_t input = pbw_begin(&m->op, named ? (unsigned)i + 1 : 1);
 
-        TRY(op_inputs_add(m, &in, n->inputs.v[i], false, &position));
-        pbw_int(&sub, 1, position);
-        pbw_message(&op, 1, &sub);
+        pbw_int(&m->op, 1, op_inputs_add(m, n->inputs.v[i], false));
+        pbw_end(&m->op, input);
     }
-    op_encode(&n->bytes, &in, FIELD_MERGE, &op, NULL);
-    return NULL;
+    op_encode(m, field, NULL);
 }
 
-static struct error *diff_marshal(struct marshal *m, struct llb_node *n)
+static struct error *encode_node(struct marshal *m, struct llb_node *n)
 {
-    CLEANUP(buf_deinit) struct buf op = { 0 }, sub = { 0 };
-    CLEANUP(op_inputs_deinit) struct op_inputs in = { 0 };
-
-    for (size_t i = 0; i < 2; i++) {
-        int64_t position;
-
-        TRY(op_inputs_add(m, &in, n->inputs.v[i], false, &position));
-        pbw_int(&sub, 1, position);
-        pbw_message(&op, (unsigned)i + 1, &sub);
+    m->inputs.count = 0;
+    buf_clear(&m->op);
+    buf_clear(&m->bytes);
+    switch (n->kind) {
+    case NODE_SOURCE:
+        return source_marshal(m, n);
+    case NODE_EXEC:
+        return exec_marshal(m, n);
+    case NODE_FILE:
+        file_marshal(m, n);
+        return NULL;
+    case NODE_MERGE:
+        inputs_marshal(m, n, FIELD_MERGE);
+        return NULL;
+    case NODE_DIFF:
+        inputs_marshal(m, n, FIELD_DIFF);
+        return NULL;
+    case NODE_DEF:
+        break;
     }
-    op_encode(&n->bytes, &in, FIELD_DIFF, &op, NULL);
     return NULL;
 }
 
 struct error *node_marshal(struct marshal *m, struct llb_node *n)
 {
-    if (n->generation == m->generation)
-        return NULL;
     if (n->kind == NODE_DEF) {
         n->digest = n->def.op->digest;
-        n->generation = m->generation;
-        return NULL;
+    } else {
+        TRY(encode_node(m, n));
+        n->digest = hasher_digest(m->hasher, m->bytes.data, m->bytes.len);
     }
-    buf_clear(&n->bytes);
-    switch (n->kind) {
-    case NODE_SOURCE:
-        TRY(source_marshal(m, n));
-        break;
-    case NODE_EXEC:
-        TRY(exec_marshal(m, n));
-        break;
-    case NODE_FILE:
-        TRY(file_marshal(m, n));
-        break;
-    case NODE_MERGE:
-        TRY(merge_marshal(m, n));
-        break;
-    case NODE_DIFF:
-        TRY(diff_marshal(m, n));
-        break;
-    case NODE_DEF:
-        break;
-    }
-    n->digest = digest_of(n->bytes.data, n->bytes.len);
     n->generation = m->generation;
     return NULL;
 }
@@ -262,48 +239,68 @@ struct llb_state llb_diff(struct llb_builder *b, struct llb_state lower, struct 
 struct collector {
     struct marshal m;
     struct llb_def *def;
-    struct map seen;  /* digests that have an entry */
-    struct ptrv maps; /* struct llb_source_map, in order of appearance */
-    size_t bytes;     /* of all ops */
+    struct ptrv maps;         /* struct llb_source_map, in order of appearance */
+    struct ptrv dependencies; /* of the nodes that the walk is in, those of the innermost last */
+    size_t bytes;             /* of all ops */
 };
 
-static struct llb_meta *def_meta(struct llb_def *def, const char *digest)
+static void set_group(struct llb_meta *to, const struct llb_progress_group *from)
 {
-    struct llb_meta *meta = map_get(&def->metadata, digest);
+    struct llb_progress_group *g = to->progress_group;
 
-    return meta != NULL ? meta : def_meta_new(def, digest);
+    if (from == NULL)
+        return;
+    if (g == NULL)
+        g = to->progress_group = NEW(struct llb_progress_group);
+    free(g->id);
+    free(g->name);
+    g->id = xstrdup(from->id);
+    g->name = xstrdup(from->name);
+    g->weak = from->weak;
 }
 
-static void merge_meta(struct llb_meta *to, const struct llb_meta *from)
+static void set_resources(struct llb_meta *to, const struct llb_resources *from)
 {
-    if (from->ignore_cache)
-        to->ignore_cache = true;
-    for (size_t i = 0; i < from->description.len; i++)
-        strmap_set(&to->description, from->description.entries[i].key, from->description.entries[i].value);
+    if (from == NULL || to->resources != NULL)
+        return;
+    to->resources = xmemdup(from, sizeof(*from));
+    to->resources->cpuset_cpus = xstrdup(from->cpuset_cpus);
+    to->resources->cpuset_mems = xstrdup(from->cpuset_mems);
+}
+
+static void add_cap(struct llb_meta *to, const char *cap)
+{
+    if (!strv_has(&to->caps, cap))
+        strv_add(&to->caps, cap);
+}
+
+/* What a client said about the op that it gave. */
+static void merge_imported(struct llb_meta *to, const struct llb_meta *from)
+{
+    to->ignore_cache |= from->ignore_cache;
+    strmap_copy(&to->description, &from->description);
     if (from->has_export_cache) {
         to->has_export_cache = true;
         to->export_cache = from->export_cache;
     }
-    for (size_t i = 0; i < from->caps.len; i++) {
-        if (!strv_has(&to->caps, from->caps.v[i]))
-            strv_add(&to->caps, from->caps.v[i]);
-    }
-    if (from->progress_group != NULL) {
-        struct llb_progress_group *g = to->progress_group;
+    for (size_t i = 0; i < from->caps.len; i++)
+        add_cap(to, from->caps.v[i]);
+    set_group(to, from->progress_group);
+    set_resources(to, from->resources);
+}
 
-        if (g == NULL)
-            g = to->progress_group = NEW(struct llb_progress_group);
-        free(g->id);
-        free(g->name);
-        g->id = xstrdup(from->progress_group->id);
-        g->name = xstrdup(from->progress_group->name);
-        g->weak = from->progress_group->weak;
-    }
-    if (from->resources != NULL && to->resources == NULL) {
-        to->resources = xmemdup(from->resources, sizeof(*to->resources));
-        to->resources->cpuset_cpus = xstrdup(from->resources->cpuset_cpus);
-        to->resources->cpuset_mems = xstrdup(from->resources->cpuset_mems);
-    }
+/* Of equal ops the last one's words stand; what one needs all need. */
+static void merge_meta(struct llb_meta *to, const struct llb_node *n)
+{
+    to->ignore_cache |= n->ignore_cache;
+    if (n->command != NULL)
+        strmap_set(&to->description, "com.docker.dockerfile.v1.command", n->command);
+    if (n->custom_name != NULL)
+        strmap_set(&to->description, "llb.customname", n->custom_name);
+    for (size_t i = 0; i < n->cap_count; i++)
+        add_cap(to, n->caps[i]);
+    set_group(to, n->progress_group);
+    set_resources(to, n->resources);
 }
 
 static bool same_map(const struct llb_source_map *a, const struct llb_source_map *b)
@@ -329,15 +326,9 @@ static size_t map_index(struct collector *c, const struct llb_source_map *map)
     return c->maps.len - 1;
 }
 
-/* Every op has an entry, also one without locations. */
-static void add_locations(struct collector *c, const struct digest *digest, const struct node_location *v,
+static void add_locations(struct collector *c, struct llb_locations *l, const struct node_location *v,
                           size_t count)
 {
-    struct llb_source *source = c->def->source;
-    struct llb_locations *l = map_get(&source->locations, digest->s);
-
-    if (l == NULL)
-        l = source_locations_new(source, digest->s);
     if (count == 0)
         return;
     l->v = xreallocarray(l->v, l->len + count, sizeof(l->v[0]));
@@ -352,62 +343,79 @@ static void add_locations(struct collector *c, const struct digest *digest, cons
     }
 }
 
-/* A node whose inputs are done. */
+/* A node whose inputs are done. Every op has an entry of metadata and one of locations, if an empty one. */
 static struct error *collect(struct collector *c, struct llb_node *n)
 {
-    static char present;
+    struct llb_source *source = c->def->source;
+    struct llb_locations *locations;
+    struct llb_meta *meta;
 
     TRY(node_marshal(&c->m, n));
     n->visited = c->m.generation;
-    c->bytes += n->bytes.len;
-    if (c->bytes > LIMIT_LLB_BYTES)
-        return err_new(ERR_INVALID, "definition exceeds maximum allowed size of %zu bytes", LIMIT_LLB_BYTES);
-    merge_meta(def_meta(c->def, n->digest.s), &n->meta);
-    add_locations(c, &n->digest, n->locations, n->location_count);
-    if (map_has(&c->seen, n->digest.s))
-        return NULL;
-    map_set(&c->seen, n->digest.s, &present);
-    if (n->kind == NODE_DEF)
-        def_add_op(c->def, n->def.op->bytes, n->def.op->len, &n->digest);
-    else
-        def_add_op(c->def, n->bytes.data, n->bytes.len, &n->digest);
+    meta = map_get(&c->def->metadata, n->digest.s);
+    if (meta != NULL) {
+        locations = map_get(&source->locations, n->digest.s);
+    } else {
+        const void *bytes = n->kind == NODE_DEF ? n->def.op->bytes : c->m.bytes.data;
+        size_t len = n->kind == NODE_DEF ? n->def.op->len : c->m.bytes.len;
+
+        c->bytes += len;
+        if (c->bytes > LIMIT_LLB_BYTES)
+            return err_new(ERR_INVALID, "definition exceeds maximum allowed size of %zu bytes",
+                           LIMIT_LLB_BYTES);
+        def_add_op(c->def, bytes, len, &n->digest);
+        meta = def_meta_new(c->def, n->digest.s);
+        locations = source_locations_new(source, n->digest.s);
+    }
+    if (n->kind != NODE_DEF)
+        merge_meta(meta, n);
+    else if (n->def.meta != NULL)
+        merge_imported(meta, n->def.meta);
+    add_locations(c, locations, n->locations, n->location_count);
     return NULL;
 }
 
+/* A node whose dependencies are walked, those from `next` on. */
 struct frame {
     struct llb_node *node;
-    struct ptrv dependencies;
-    size_t next;
+    size_t first, next, end; /* in the collector's list */
 };
+
+static struct frame enter(struct collector *c, struct llb_node *n)
+{
+    size_t first = c->dependencies.len;
+
+    node_dependencies(n, &c->dependencies);
+    return (struct frame){ n, first, first, c->dependencies.len };
+}
 
 static struct error *walk(struct collector *c, struct llb_node *root)
 {
-    CLEANUP(freep) struct frame *stack = xcalloc(1, sizeof(*stack));
-    size_t depth = 1;
-    struct error *e = NULL;
+    size_t depth = 1, cap = 64;
+    CLEANUP(freep) struct frame *stack = xreallocarray(NULL, cap, sizeof(*stack));
 
-    stack[0].node = root;
-    node_dependencies(root, &stack[0].dependencies);
+    stack[0] = enter(c, root);
     while (depth > 0) {
         struct frame *f = &stack[depth - 1];
 
-        if (e == NULL && f->next < f->dependencies.len) {
-            struct llb_output *o = output_resolve(c->m.builder, f->dependencies.v[f->next++]);
+        if (f->next < f->end) {
+            struct llb_output *o = output_resolve(c->m.builder, c->dependencies.v[f->next++]);
 
             if (o == NULL || o->node->visited == c->m.generation)
                 continue;
-            stack = xreallocarray(stack, depth + 1, sizeof(stack[0]));
-            f = &stack[depth++];
-            *f = (struct frame){ .node = o->node };
-            node_dependencies(o->node, &f->dependencies);
+            if (depth == cap) {
+                cap *= 2;
+                stack = xreallocarray(stack, cap, sizeof(*stack));
+            }
+            stack[depth++] = enter(c, o->node);
             continue;
         }
-        if (e == NULL && f->node->visited != c->m.generation)
-            e = collect(c, f->node);
-        ptrv_deinit(&f->dependencies);
+        if (f->node->visited != c->m.generation)
+            TRY(collect(c, f->node));
+        c->dependencies.len = f->first;
         depth--;
     }
-    return e;
+    return NULL;
 }
 
 static void add_terminal(struct collector *c, const struct digest *digest, int64_t index)
@@ -427,7 +435,7 @@ static void add_terminal(struct collector *c, const struct digest *digest, int64
         description |= other->description.len > 0;
         export_cache |= other->has_export_cache;
     }
-    meta = def_meta(c->def, own.s);
+    meta = def_meta_new(c->def, own.s);
     strv_add(&meta->caps, "constraints");
     strv_add(&meta->caps, "platform");
     if (ignore)
@@ -472,8 +480,6 @@ struct error *llb_marshal(struct llb_builder *b, struct llb_state s, const struc
     CLEANUP(llb_def_unrefp) struct llb_def *def = def_new();
     struct collector c = { .def = def };
     struct llb_output *o = output_resolve(b, s.out);
-    struct digest digest;
-    int64_t index;
     struct error *e;
 
     if (o == NULL) {
@@ -484,16 +490,16 @@ struct error *llb_marshal(struct llb_builder *b, struct llb_state s, const struc
     c.m.builder = b;
     c.m.generation = ++b->generation;
     c.m.platform = platform != NULL ? platform : platform_host();
+    c.m.hasher = hasher_new();
     random_id(c.m.unique_id, sizeof(c.m.unique_id) - 1);
     e = walk(&c, o->node);
-    if (e == NULL)
-        e = output_input(&c.m, o, &digest, &index);
     if (e == NULL) {
-        add_terminal(&c, &digest, index);
+        add_terminal(&c, &o->node->digest, output_index(o));
         add_infos(&c);
     }
-    map_deinit(&c.seen);
+    marshal_deinit(&c.m);
     ptrv_deinit(&c.maps);
+    ptrv_deinit(&c.dependencies);
     TRY(e);
     *ret = TAKE(def);
     return NULL;

@@ -2,8 +2,8 @@
 /*
  * node.h - operations of a builder before they are marshalled; private to the room
  *
- * A node knows what it will be encoded from.  Marshalling fills in digest and bytes, once for each
- * llb_marshal() (they may have different default platforms): `generation` tells which run they belong to.
+ * A node knows what it will be encoded from.  Marshalling encodes it and fills in its digest, once for each
+ * llb_marshal() (they may have different default platforms): `generation` tells which run it belongs to.
  */
 #ifndef MINKE_LLB_NODE_H
 #define MINKE_LLB_NODE_H
@@ -95,13 +95,19 @@ struct node_inputs { /* merge; diff: lower, upper (either may be NULL) */
 struct node_def {
     struct node_import *import;
     const struct llb_op *op;
+    const struct llb_meta *meta; /* NULL: none */
 };
 
 struct llb_node {
     struct llb_node *next; /* the builder's list */
     struct llb_builder *builder;
     enum node_kind kind;
-    struct llb_meta meta;
+    const char *command, *custom_name; /* of the description; NULL: none */
+    bool ignore_cache;
+    struct llb_progress_group *progress_group; /* NULL: none */
+    struct llb_resources *resources;           /* NULL: none */
+    const char *caps[20];                      /* more than any kind has; literals */
+    size_t cap_count;
     const struct platform *platform;
     struct node_location *locations;
     size_t location_count;
@@ -112,52 +118,59 @@ struct llb_node {
         struct node_inputs inputs;
         struct node_def def;
     };
-    unsigned generation; /* of digest and bytes */
+    unsigned generation; /* of the digest */
     unsigned visited;    /* generation in which it was put in the definition */
     struct digest digest;
-    struct buf bytes;
-    struct strv caps; /* of this generation */
 };
 
 struct llb_node *node_new(struct llb_builder *b, enum node_kind kind, const struct llb_options *o);
-void node_add_cap(struct llb_node *n, const char *cap);
+void node_add_cap(struct llb_node *n, const char *cap); /* borrowed for good */
 struct llb_output *node_output(struct llb_builder *b, struct llb_node *n, int64_t index,
                                const struct platform *p);
 /* The output behind late ones; NULL is scratch. */
 struct llb_output *output_resolve(struct llb_builder *b, struct llb_output *o);
 void strv_dup_into(struct strv *dst, const struct strv *src); /* src may be NULL */
 
-/* llb_marshal()'s run. */
+/* Inputs of one op. */
+struct op_input {
+    const struct llb_node *node;
+    int64_t index;
+};
+struct op_inputs {
+    struct op_input *v;
+    size_t count, cap;
+};
+
+/* llb_marshal()'s run. Nodes are encoded one after the other, inputs first, in the same buffers. */
 struct marshal {
     struct llb_builder *builder;
     unsigned generation;
     const struct platform *platform;
     char unique_id[26]; /* local.unique of sources without a session */
+    struct hasher *hasher;
+    struct op_inputs inputs; /* of the node at hand */
+    struct buf op, bytes;    /* its op message, and all of it */
+    /* Process after process has the same environment: as it was encoded. */
+    const struct llb_env *env;
+    struct buf env_bytes;
 };
-/* Digest, bytes and caps of a node for this run. */
+void marshal_deinit(struct marshal *m);
+/* Digest of a node for this run; m->bytes is what it was made from (not of NODE_DEF). */
 struct error *node_marshal(struct marshal *m, struct llb_node *n) MUST_CHECK;
-/* Digest and index that refer to an output (not scratch). */
-struct error *output_input(struct marshal *m, struct llb_output *o, struct digest *ret,
-                           int64_t *ret_index) MUST_CHECK;
+/* Index that refers to an output. */
+int64_t output_index(const struct llb_output *o);
 /* Outputs that a node depends on, in Go's order. Appended to *ret (unresolved, never NULL). */
 void node_dependencies(struct llb_node *n, struct ptrv *ret);
 
-/* Inputs of one op, equal ones joined. */
-struct op_inputs {
-    struct digest *digests;
-    int64_t *indices;
-    size_t count;
-};
-void op_inputs_deinit(struct op_inputs *in);
-/* *ret_position: -1 for scratch. With `join`, an equal input is used again. */
-struct error *op_inputs_add(struct marshal *m, struct op_inputs *in, struct llb_output *o, bool join,
-                            int64_t *ret_position) MUST_CHECK;
-/* Op: inputs, the op message at `field`, platform (NULL: left out), empty constraints. */
-void op_encode(struct buf *out, const struct op_inputs *in, unsigned field, struct buf *op,
-               const struct platform *p);
+/* One more input of the node at hand; its position, -1 for scratch. With `join`, an equal input is used again.
+ */
+int64_t op_inputs_add(struct marshal *m, struct llb_output *o, bool join);
+/* m->op and the inputs to m->bytes: Op has inputs, platform (NULL: left out), empty constraints, and last the
+ * op message at `field`. */
+void op_encode(struct marshal *m, unsigned field, const struct platform *p);
 
 struct error *exec_marshal(struct marshal *m, struct llb_node *n) MUST_CHECK;
-struct error *file_marshal(struct marshal *m, struct llb_node *n) MUST_CHECK;
+void file_marshal(struct marshal *m, struct llb_node *n);
 void exec_dependencies(struct llb_node *n, struct ptrv *ret);
 void file_dependencies(struct llb_node *n, struct ptrv *ret);
 int64_t exec_output_index(const struct llb_node *n, const struct node_mount *mount);
@@ -180,7 +193,6 @@ struct llb_builder {
     struct llb_node *nodes;
     struct ptrv imports;
     struct ptrv platforms; /* deep copies to free */
-    struct ptrv indexes;   /* struct map of environments */
     unsigned generation;
 };
 

@@ -28,10 +28,6 @@ struct llb_builder *llb_builder_new(void)
 
 static void node_free(struct llb_node *n)
 {
-    map_deinit(&n->meta.description);
-    strv_deinit(&n->meta.caps);
-    strv_deinit(&n->caps);
-    buf_deinit(&n->bytes);
     switch (n->kind) {
     case NODE_SOURCE:
         map_deinit(&n->source.attrs);
@@ -69,11 +65,6 @@ void llb_builder_free(struct llb_builder *b)
         free(b->platforms.v[i]);
     }
     ptrv_deinit(&b->platforms);
-    for (size_t i = 0; i < b->indexes.len; i++) {
-        map_deinit(b->indexes.v[i]);
-        free(b->indexes.v[i]);
-    }
-    ptrv_deinit(&b->indexes);
     for (struct llb_chunk *c = b->chunks; c != NULL; c = next) {
         next = c->next;
         free(c);
@@ -151,21 +142,52 @@ const struct platform *llb_platform_dup(struct llb_builder *b, const struct plat
 /* ---- environment
  * ------------------------------------------------------------------------------------------------------- */
 
-/* Entries of one list between two that have an index. */
-#define ENV_STRIDE 256
+/*
+ * The newest entries by name: a tree that branches on two bits of the hash a level.  It is never changed: a new
+ * entry gives copies of the nodes that lead to it, so that each environment has its own and most is shared.
+ */
+struct llb_names {
+    const struct llb_names *child[4];
+    const struct llb_env *entry;
+};
 
-static void index_env(struct llb_builder *b, struct llb_env *e)
+/* 0: the names of equal hashes all go below child 0. */
+static unsigned branch(uint64_t hash, unsigned level)
 {
-    struct map *index = NEW(struct map);
+    return level < 32 ? (unsigned)(hash >> 2 * level) & 3 : 0;
+}
 
-    for (const struct llb_env *i = e; i != NULL; i = i->parent) {
-        if (!map_has(index, i->key))
-            map_set(index, i->key, (void *)i);
+static const struct llb_env *find_name(const struct llb_names *n, const char *key, uint64_t hash)
+{
+    for (unsigned level = 0; n != NULL; level++) {
+        if (n->entry->hash == hash && streq(n->entry->key, key))
+            return n->entry;
+        n = n->child[branch(hash, level)];
     }
-    e->index = index;
-    pthread_mutex_lock(&b->lock);
-    ptrv_add(&b->indexes, index);
-    pthread_mutex_unlock(&b->lock);
+    return NULL;
+}
+
+static const struct llb_names *add_name(struct llb_builder *b, const struct llb_names *n,
+                                        const struct llb_env *e)
+{
+    const struct llb_names *root = NULL, **link = &root;
+
+    for (unsigned level = 0;; level++) {
+        struct llb_names *copy = llb_alloc(b, sizeof(*copy));
+
+        *link = copy;
+        if (n == NULL) {
+            copy->entry = e;
+            return root;
+        }
+        *copy = *n;
+        if (n->entry->hash == e->hash && streq(n->entry->key, e->key)) {
+            copy->entry = e;
+            return root;
+        }
+        link = &copy->child[branch(e->hash, level)];
+        n = *link;
+    }
 }
 
 static const struct llb_env *env_push(struct llb_builder *b, const struct llb_env *env, const char *key,
@@ -177,9 +199,8 @@ static const struct llb_env *env_push(struct llb_builder *b, const struct llb_en
     e->key = llb_strdup(b, key);
     e->value = llb_strdup(b, value != NULL ? value : "");
     e->deleted = value == NULL;
-    e->depth = env != NULL ? env->depth + 1 : 0;
-    if (e->depth % ENV_STRIDE == ENV_STRIDE - 1)
-        index_env(b, e);
+    e->hash = str_hash(key);
+    e->names = add_name(b, env != NULL ? env->names : NULL, e);
     return e;
 }
 
@@ -196,28 +217,34 @@ const struct llb_env *llb_env_delete(struct llb_builder *b, const struct llb_env
 
 const char *llb_env_get(const struct llb_env *env, const char *key)
 {
-    while (env != NULL && env->index == NULL && !streq(env->key, key))
-        env = env->parent;
-    if (env != NULL && env->index != NULL)
-        env = map_get(env->index, key);
-    return env == NULL || env->deleted ? NULL : env->value;
+    const struct llb_env *e = env != NULL ? find_name(env->names, key, str_hash(key)) : NULL;
+
+    return e == NULL || e->deleted ? NULL : e->value;
+}
+
+void llb_env_entries(const struct llb_env *env, struct ptrv *ret)
+{
+    size_t first = ret->len;
+
+    for (const struct llb_env *e = env; e != NULL; e = e->parent) {
+        if (!e->deleted && find_name(env->names, e->key, e->hash) == e)
+            ptrv_add(ret, (void *)e);
+    }
+    for (size_t i = first, k = ret->len; i + 1 < k; i++) {
+        void *swap = ret->v[i];
+
+        ret->v[i] = ret->v[--k];
+        ret->v[k] = swap;
+    }
 }
 
 void llb_env_keys(const struct llb_env *env, struct strv *ret)
 {
-    CLEANUP(map_deinit) struct map seen = { 0 };
-    CLEANUP(ptrv_deinit) struct ptrv newest_first = { 0 };
-    static char present;
+    CLEANUP(ptrv_deinit) struct ptrv entries = { 0 };
 
-    for (; env != NULL; env = env->parent) {
-        if (map_has(&seen, env->key))
-            continue;
-        map_set(&seen, env->key, &present);
-        if (!env->deleted)
-            ptrv_add(&newest_first, (void *)env);
-    }
-    for (size_t i = newest_first.len; i > 0; i--)
-        strv_add(ret, ((const struct llb_env *)newest_first.v[i - 1])->key);
+    llb_env_entries(env, &entries);
+    for (size_t i = 0; i < entries.len; i++)
+        strv_add(ret, ((const struct llb_env *)entries.v[i])->key);
 }
 
 /* ---- states
@@ -415,16 +442,13 @@ struct llb_node *node_new(struct llb_builder *b, enum node_kind kind, const stru
     n->builder = b;
     n->kind = kind;
     n->platform = llb_platform_dup(b, o->platform);
-    strmap_init(&n->meta.description);
-    if (o->command != NULL)
-        strmap_set(&n->meta.description, "com.docker.dockerfile.v1.command", o->command);
-    if (o->custom_name != NULL)
-        strmap_set(&n->meta.description, "llb.customname", o->custom_name);
-    n->meta.ignore_cache = o->ignore_cache;
+    n->command = llb_strdup(b, o->command);
+    n->custom_name = llb_strdup(b, o->custom_name);
+    n->ignore_cache = o->ignore_cache;
     if (o->group_id != NULL)
-        n->meta.progress_group = group_dup(b, o);
+        n->progress_group = group_dup(b, o);
     if (o->resources != NULL)
-        n->meta.resources = resources_dup(b, o->resources);
+        n->resources = resources_dup(b, o->resources);
     if (o->source != NULL) {
         struct llb_range *ranges = llb_alloc(b, o->range_count * sizeof(*ranges));
 
@@ -443,6 +467,10 @@ struct llb_node *node_new(struct llb_builder *b, enum node_kind kind, const stru
 
 void node_add_cap(struct llb_node *n, const char *cap)
 {
-    if (!strv_has(&n->meta.caps, cap))
-        strv_add(&n->meta.caps, cap);
+    for (size_t i = 0; i < n->cap_count; i++) {
+        if (streq(n->caps[i], cap))
+            return;
+    }
+    assert(n->cap_count < ARRAY_LEN(n->caps));
+    n->caps[n->cap_count++] = cap;
 }

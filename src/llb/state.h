@@ -45,15 +45,16 @@ struct llb_env {
     const struct llb_env *parent; /* NULL: the empty root */
     const char *key, *value;
     bool deleted;
-    unsigned depth; /* entries below this one */
-    const struct map
-        *index; /* of a deep list, in some entries: name -> struct llb_env, the newest of each; NULL: none */
+    uint64_t hash;                 /* of the key */
+    const struct llb_names *names; /* the newest entry of each name, from here on down */
 };
 const struct llb_env *llb_env_set(struct llb_builder *b, const struct llb_env *env, const char *key,
                                   const char *value);
 const struct llb_env *llb_env_delete(struct llb_builder *b, const struct llb_env *env, const char *key);
 const char *llb_env_get(const struct llb_env *env, const char *key); /* NULL when absent */
-/* Keys in the order of their last setting, oldest first; appended to *ret. */
+/* What is set, as const struct llb_env, in the order of the last setting, oldest first; appended to *ret. */
+void llb_env_entries(const struct llb_env *env, struct ptrv *ret);
+/* Their keys. */
 void llb_env_keys(const struct llb_env *env, struct strv *ret);
 
 /* ---- states

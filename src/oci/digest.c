@@ -106,6 +106,17 @@ void hasher_reset(struct hasher *h)
         abort();
 }
 
+struct digest hasher_digest(struct hasher *h, const void *data, size_t len)
+{
+    uint8_t raw[32];
+
+    hasher_reset(h);
+    hasher_add(h, data, len);
+    if (EVP_DigestFinal_ex(h->ctx, raw, NULL) != 1)
+        abort();
+    return digest_from_raw(raw);
+}
+
 void hasher_free(struct hasher *h)
 {
     if (h == NULL)

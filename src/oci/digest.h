@@ -39,6 +39,8 @@ void hasher_add(struct hasher *h, const void *data, size_t len);
 struct digest hasher_sum(struct hasher *h); /* may be called in between: the digest of what came so far */
 void hasher_sum_raw(struct hasher *h, uint8_t ret[32]);
 void hasher_reset(struct hasher *h); /* as new */
+/* digest_of() for many small ones after another: forgets what was added before. */
+struct digest hasher_digest(struct hasher *h, const void *data, size_t len);
 void hasher_free(struct hasher *h);
 void hasher_freep(struct hasher **h);
 
