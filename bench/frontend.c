@@ -10,7 +10,7 @@
  * definition with its digests, the image config.
  */
 #include "base/bytes.h"
-#include "frontend/frontend.h"
+#include "frontend/dockerfile/build.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -198,7 +198,7 @@ static double once(const struct buf *file, bool check)
     if (check)
         strmap_set(&opts, "requestid", "frontend.lint");
     start = cpu_ns();
-    struct error *e = frontend_find("dockerfile.v0")(&f.bridge, &opts, NULL, &result);
+    struct error *e = frontend_dockerfile_build(&f.bridge, &opts, NULL, &result);
     ms = (double)(cpu_ns() - start) / NS_PER_MS;
     if (e != NULL) {
         fprintf(stderr, "%s\n", e->message);
