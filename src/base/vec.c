@@ -146,8 +146,8 @@ void ptrv_drop(struct ptrv *p, const void *item)
  *
  * Entries in order of insertion.  A map of a few is searched one by one; of more, slots is an open-addressed
  * table of indexes into them (linear probing, at most half full), each with its key's hash, so that keys are
- * hashed once and compared when they are equal. Keys come from outside, so the hash is keyed: SipHash-1-3 with
- * the kernel's random bytes of this process.
+ * hashed once and compared when they are equal. Keys come from outside, so the hash is keyed: SipHash-1-3
+ * with the kernel's random bytes of this process.
  */
 
 #define MAP_FEW ((size_t)8) /* entries that need no slots */

@@ -162,7 +162,8 @@ int64_t output_index(const struct llb_output *o);
 /* Outputs that a node depends on, in Go's order. Appended to *ret (unresolved, never NULL). */
 void node_dependencies(struct llb_node *n, struct ptrv *ret);
 
-/* One more input of the node at hand; its position, -1 for scratch. With `join`, an equal input is used again.
+/* One more input of the node at hand; its position, -1 for scratch. With `join`, an equal input is used
+ * again.
  */
 int64_t op_inputs_add(struct marshal *m, struct llb_output *o, bool join);
 /* m->op and the inputs to m->bytes: Op has inputs, platform (NULL: left out), empty constraints, and last the

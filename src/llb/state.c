@@ -143,8 +143,9 @@ const struct platform *llb_platform_dup(struct llb_builder *b, const struct plat
  * ------------------------------------------------------------------------------------------------------- */
 
 /*
- * The newest entries by name: a tree that branches on two bits of the hash a level.  It is never changed: a new
- * entry gives copies of the nodes that lead to it, so that each environment has its own and most is shared.
+ * The newest entries by name: a tree that branches on two bits of the hash a level.  It is never changed: a
+ * new entry gives copies of the nodes that lead to it, so that each environment has its own and most is
+ * shared.
  */
 struct llb_names {
     const struct llb_names *child[4];
