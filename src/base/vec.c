@@ -24,7 +24,7 @@ void strv_clear(struct strv *s)
 void strv_take(struct strv *s, char *str)
 {
     if (s->len + 1 >= s->cap) {
-        s->cap = MAX(s->cap * 2, (size_t)8);
+        s->cap = MAX(s->cap * 2, (size_t)4);
         s->v = xreallocarray(s->v, s->cap, sizeof(*s->v));
     }
     s->v[s->len++] = str;
@@ -62,6 +62,15 @@ void strv_remove(struct strv *s, size_t index)
     free(s->v[index]);
     memmove(&s->v[index], &s->v[index + 1], (s->len - index) * sizeof(*s->v)); /* the NULL too */
     s->len--;
+}
+
+char *strv_pop(struct strv *s)
+{
+    assert(s->len > 0);
+    char *last = s->v[--s->len];
+
+    s->v[s->len] = NULL;
+    return last;
 }
 
 bool strv_has(const struct strv *s, const char *str)

@@ -24,11 +24,20 @@ void strv_addf(struct strv *s, const char *fmt, ...) PRINTF(2, 3);
 void strv_take(struct strv *s, char *str);                /* takes str */
 void strv_copy(struct strv *dst, const struct strv *src); /* append copies of all */
 void strv_remove(struct strv *s, size_t index);
+char *strv_pop(struct strv *s); /* the last one of some; the caller's */
 bool strv_has(const struct strv *s, const char *str);
 void strv_sort(struct strv *s);
 /* Split at every `sep`; "" gives one empty string, as Go's strings.Split. */
 void strv_split(struct strv *s, const char *str, char sep);
 char *strv_join(const struct strv *s, const char *sep); /* new string */
+
+/* Move the strings out of a vector that owns them. */
+#define TAKE_STRV(s)                                                                                         \
+    ({                                                                                                       \
+        struct strv t_ = (s);                                                                                \
+        (s) = (struct strv){ 0 };                                                                            \
+        t_;                                                                                                  \
+    })
 
 /* Borrowed pointers. */
 struct ptrv {

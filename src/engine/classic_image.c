@@ -266,7 +266,7 @@ static void add_row(struct classic_stage *s, const char *created_by, const char 
 {
     struct df_image *i = &s->image.config;
 
-    df_image_add_history(i, created_by, empty, created);
+    df_image_add_history(i, xstrdup(created_by), empty, created);
     struct df_history *h = &i->history[i->history_count - 1];
 
     str_replace(&h->comment, NULL);

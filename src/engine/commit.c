@@ -168,7 +168,7 @@ static void add_history(struct commit *c, bool empty)
     format_rfc3339(now, now_ns());
     if (author != NULL && *author != '\0')
         str_replace(&i->author, author);
-    df_image_add_history(i, created_by, empty, now);
+    df_image_add_history(i, xstrdup(created_by), empty, now);
     struct df_history *h = &i->history[i->history_count - 1];
     str_replace(&h->comment, comment);
     str_replace(&h->author, i->author);

@@ -103,7 +103,7 @@ struct llb_state llb_run(struct llb_builder *b, struct llb_state s, const struct
     struct llb_output *out;
 
     copy_run(b, run, &x->run);
-    strv_copy(&x->args, run->args);
+    x->args = llb_strv_dup(b, run->args);
     x->run.args = &x->args;
     x->env = s.env;
     x->dir = s.dir;

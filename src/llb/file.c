@@ -104,9 +104,9 @@ struct llb_action *llb_copy(struct llb_builder *b, struct llb_action *prev, stru
     a->create_dest_path = info->create_dest_path;
     a->allow_wildcard = info->allow_wildcard;
     a->allow_empty_wildcard = info->allow_empty_wildcard;
-    strv_dup_into(&a->include_patterns, info->include_patterns);
-    strv_dup_into(&a->exclude_patterns, info->exclude_patterns);
-    strv_dup_into(&a->required_paths, info->required_paths);
+    a->include_patterns = llb_strv_dup(b, info->include_patterns);
+    a->exclude_patterns = llb_strv_dup(b, info->exclude_patterns);
+    a->required_paths = llb_strv_dup(b, info->required_paths);
     if (info->chown != NULL) {
         a->has_chown = true;
         a->chown = *info->chown;

@@ -129,7 +129,8 @@ struct llb_output *node_output(struct llb_builder *b, struct llb_node *n, int64_
                                const struct platform *p);
 /* The output behind late ones; NULL is scratch. */
 struct llb_output *output_resolve(struct llb_builder *b, struct llb_output *o);
-void strv_dup_into(struct strv *dst, const struct strv *src); /* src may be NULL */
+/* In the builder's memory: for reading only.  NULL gives an empty one. */
+struct strv llb_strv_dup(struct llb_builder *b, const struct strv *v);
 
 /* Inputs of one op. */
 struct op_input {

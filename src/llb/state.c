@@ -26,37 +26,16 @@ struct llb_builder *llb_builder_new(void)
     return b;
 }
 
-static void node_free(struct llb_node *n)
-{
-    switch (n->kind) {
-    case NODE_SOURCE:
-        map_deinit(&n->source.attrs);
-        break;
-    case NODE_EXEC:
-        strv_deinit(&n->exec.args);
-        break;
-    case NODE_FILE:
-        for (size_t i = 0; i < n->file.action_count; i++) {
-            strv_deinit(&n->file.actions[i]->include_patterns);
-            strv_deinit(&n->file.actions[i]->exclude_patterns);
-            strv_deinit(&n->file.actions[i]->required_paths);
-        }
-        break;
-    case NODE_MERGE:
-    case NODE_DIFF:
-    case NODE_DEF:
-        break;
-    }
-}
-
 void llb_builder_free(struct llb_builder *b)
 {
     struct llb_chunk *next;
 
     if (b == NULL)
         return;
-    for (struct llb_node *n = b->nodes; n != NULL; n = n->next)
-        node_free(n);
+    for (struct llb_node *n = b->nodes; n != NULL; n = n->next) {
+        if (n->kind == NODE_SOURCE)
+            map_deinit(&n->source.attrs);
+    }
     for (size_t i = 0; i < b->imports.len; i++)
         import_free(b->imports.v[i]);
     ptrv_deinit(&b->imports);
@@ -125,18 +104,54 @@ char *llb_printf(struct llb_builder *b, const char *fmt, ...)
     return llb_strdup(b, text);
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && streq(a, b));
+}
+
+/* To the letter, not what they mean. */
+static bool same_platform(const struct platform *a, const struct platform *b)
+{
+    if (a == b)
+        return true;
+    if (!same_text(a->os, b->os) || !same_text(a->architecture, b->architecture) ||
+        !same_text(a->variant, b->variant) || !same_text(a->os_version, b->os_version) ||
+        a->os_feature_count != b->os_feature_count)
+        return false;
+    for (size_t i = 0; i < a->os_feature_count; i++) {
+        if (!streq(a->os_features[i], b->os_features[i]))
+            return false;
+    }
+    return true;
+}
+
+/* A build knows few platforms: each is kept once. */
+static const struct platform *find_platform_locked(const struct llb_builder *b, const struct platform *p)
+{
+    for (size_t i = 0; i < b->platforms.len; i++) {
+        if (same_platform(b->platforms.v[i], p))
+            return b->platforms.v[i];
+    }
+    return NULL;
+}
+
 const struct platform *llb_platform_dup(struct llb_builder *b, const struct platform *p)
 {
-    struct platform *copy;
+    const struct platform *known;
 
     if (p == NULL || !platform_is_set(p))
         return NULL;
-    copy = NEW(struct platform);
-    platform_copy(copy, p);
     pthread_mutex_lock(&b->lock);
-    ptrv_add(&b->platforms, copy);
+    known = find_platform_locked(b, p);
+    if (known == NULL) {
+        struct platform *copy = NEW(struct platform);
+
+        platform_copy(copy, p);
+        ptrv_add(&b->platforms, copy);
+        known = copy;
+    }
     pthread_mutex_unlock(&b->lock);
-    return copy;
+    return known;
 }
 
 /* ---- environment
@@ -407,10 +422,16 @@ struct error *llb_with_image_config(struct llb_builder *b, struct llb_state s, c
  * -------------------------------------------------------------------------------------------------------------
  */
 
-void strv_dup_into(struct strv *dst, const struct strv *src)
+struct strv llb_strv_dup(struct llb_builder *b, const struct strv *v)
 {
-    if (src != NULL)
-        strv_copy(dst, src);
+    struct strv copy = { 0 };
+
+    if (v == NULL || v->len == 0)
+        return copy;
+    copy.v = llb_alloc(b, (v->len + 1) * sizeof(copy.v[0]));
+    for (; copy.len < v->len; copy.len++)
+        copy.v[copy.len] = llb_strdup(b, v->v[copy.len]);
+    return copy;
 }
 
 static struct llb_progress_group *group_dup(struct llb_builder *b, const struct llb_options *o)

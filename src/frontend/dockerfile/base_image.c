@@ -26,7 +26,9 @@ struct lookup {
     struct df_image image;
     bool has_image;
     struct resolved_image resolved;
-    struct lookup *same; /* an earlier one for the same image and platform: it is asked first, NULL: none */
+    struct lookup *same; /* an earlier one for the same image and platform: its answer is asked for first,
+                            and is this one's where it came from a registry; NULL: none */
+    const struct df_image *base; /* once applied: `image`, kept by the conversion */
 };
 
 static void lookup_deinit(struct lookup *l)
@@ -127,6 +129,13 @@ static struct error *lookup_task(void *arg)
     return error_at_stage(l, e);
 }
 
+/* An answer that the other lookup got from a registry is one for this as well; a context depends on what the
+ * stage uses of it. */
+static bool takes_same(const struct lookup *l)
+{
+    return l->same != NULL && !l->same->from_context;
+}
+
 /* ---- applying
  * ----------------------------------------------------------------------------------------------------------
  */
@@ -151,12 +160,21 @@ static void apply_replacement(struct lookup *l)
         set_platform(l->c, s, &l->image.platform);
 }
 
-static void keep_base_image(struct build_stage *s, struct df_image *image)
+static void keep_base_image(struct lookup *l)
 {
-    s->has_base_image = true;
-    df_image_copy(&s->base_image, image);
-    str_replace(&image->created, NULL);
-    df_image_copy(&s->image, image);
+    struct df_image *kept = xcalloc(1, sizeof(*kept));
+
+    *kept = l->image;
+    df_image_init(&l->image);
+    ptrv_add(&l->c->base_images, kept);
+    l->base = kept;
+}
+
+static void start_from_base(struct build_stage *s, const struct df_image *base)
+{
+    s->base_image = base;
+    df_image_copy(&s->image, base);
+    str_replace(&s->image.created, NULL);
 }
 
 static void apply_context(struct lookup *l)
@@ -165,7 +183,8 @@ static void apply_context(struct lookup *l)
 
     if (!l->has_image)
         df_image_init_scratch(&l->image, l->platform);
-    keep_base_image(s, &l->image);
+    keep_base_image(l);
+    start_from_base(s, l->base);
     s->state = llb_set_platform(l->c->b, l->state, l->platform);
     set_platform(l->c, s, l->platform);
 }
@@ -195,25 +214,37 @@ static bool is_empty(const struct df_image *image)
     return true;
 }
 
-/* The image by digest; *ret_platform: what it turned out to be for. */
-static struct error *apply_image(struct lookup *l, bool *ret_empty)
+/* The image that the answer is about, and its name by digest. */
+static struct error *read_image(struct lookup *l)
 {
-    struct build_stage *s = l->s;
-    struct convert *c = l->c;
     CLEANUP(freep) char *name = NULL;
 
     TRY(err_wrap(df_image_parse(l->resolved.config.data, l->resolved.config.len, &l->image),
                  "failed to parse image config"));
-    keep_base_image(s, &l->image);
-    if (s->platform == NULL && c->implicit_target)
-        l->platform = detect_platform(c, &s->image, l->platform);
+    keep_base_image(l);
     reference_deinit(&l->ref);
     TRY(err_wrap(reference_parse(l->resolved.ref, &l->ref), "failed to parse ref \"%s\"", l->resolved.ref));
     if (l->resolved.digest != NULL && *l->resolved.digest != '\0')
         str_replace(&l->ref.digest, l->resolved.digest);
     name = reference_string(&l->ref);
-    s->base_name = llb_strdup(c->b, name);
-    *ret_empty = is_empty(&s->image);
+    l->s->base_name = llb_strdup(l->c->b, name);
+    return NULL;
+}
+
+static struct error *apply_image(struct lookup *l, bool *ret_empty)
+{
+    struct build_stage *s = l->s;
+
+    if (takes_same(l)) {
+        l->base = l->same->base;
+        s->base_name = l->same->s->base_name;
+    } else {
+        TRY(read_image(l));
+    }
+    start_from_base(s, l->base);
+    if (s->platform == NULL && l->c->implicit_target)
+        l->platform = detect_platform(l->c, l->base, l->platform);
+    *ret_empty = is_empty(l->base);
     return NULL;
 }
 
@@ -301,18 +332,6 @@ static void find_same(struct lookup *lookups, size_t count)
     }
 }
 
-/* An answer that the other lookup got from a registry is one for this as well; a context depends on what the
- * stage uses of it. */
-static bool take_same(struct lookup *l)
-{
-    if (l->same == NULL || l->same->from_context)
-        return false;
-    l->resolved.ref = xstrdup(l->same->resolved.ref);
-    l->resolved.digest = xstrdup(l->same->resolved.digest);
-    buf_add(&l->resolved.config, l->same->resolved.config.data, l->same->resolved.config.len);
-    return true;
-}
-
 /* Run the lookups of reachable stages, each in a task: those that are the first of their kind, or the others.
  * Registries take their time: the client sends its .dockerignore meanwhile. */
 static struct error *run_lookups(struct convert *c, struct lookup *lookups, size_t count, bool others)
@@ -324,7 +343,7 @@ static struct error *run_lookups(struct convert *c, struct lookup *lookups, size
     for (size_t i = 0; e == NULL && i < count; i++) {
         struct lookup *l = &lookups[i];
 
-        if (l->s->reached && (l->same != NULL) == others && !take_same(l))
+        if (l->s->reached && (l->same != NULL) == others && !takes_same(l))
             e = group_spawn(&g, "resolve-base", lookup_task, l);
     }
     if (e == NULL && group_live(&g) > 0) {

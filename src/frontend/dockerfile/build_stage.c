@@ -22,14 +22,12 @@ static struct build_stage *stage_new(struct convert *c, const char *base_name, s
     s->state = (struct llb_state){ 0 };
     s->paths = &s->own_paths;
     df_image_init(&s->image);
-    df_image_init(&s->base_image);
     return s;
 }
 
 void stage_free(struct build_stage *s)
 {
     df_image_deinit(&s->image);
-    df_image_deinit(&s->base_image);
     named_context_free(s->named);
     for (size_t i = 0; i < s->command_count; i++)
         free(s->commands[i].sources);
@@ -70,8 +68,7 @@ void stage_inherit(struct build_stage *s)
     s->platform = base->platform;
     df_image_copy(&s->image, &base->image);
     strv_clear(&s->image.on_build); /* triggers do not carry over from a stage of the same file */
-    s->has_base_image = base->has_base_image;
-    df_image_copy(&s->base_image, &base->base_image);
+    s->base_image = base->base_image;
     s->paths = base->paths;
     s->workdir_set = base->workdir_set;
     if (base->arg_count > 0) {

@@ -49,9 +49,8 @@ struct build_stage {
 
     struct llb_state state;
     struct df_image image;
-    bool has_base_image;
-    struct df_image base_image;
-    const struct platform *platform; /* NULL: not known yet */
+    const struct df_image *base_image; /* one of the conversion's; NULL: none */
+    const struct platform *platform;   /* NULL: not known yet */
 
     struct stage_dep *deps;
     size_t dep_count;
@@ -77,7 +76,8 @@ struct convert {
     struct llb_builder *b;
     struct df_ast ast;
     struct dockerfile file;
-    struct ptrv onbuild; /* struct instruction, parsed from triggers */
+    struct ptrv onbuild;     /* struct instruction, parsed from triggers */
+    struct ptrv base_images; /* struct df_image: what stages start from, each once */
     struct lint lint;
     struct words_options words;
 
@@ -146,7 +146,8 @@ char *step_name(struct build_stage *s, const char *text, bool platform_prefix, c
 char *step_text(const struct words_options *words, const char *code, const struct words_env *env);
 /* The lines as ranges, one each, in the builder's memory. */
 void options_locate(struct convert *c, struct llb_options *o, struct df_lines lines);
-void stage_history(struct convert *c, struct build_stage *s, const char *created_by, bool layer);
+/* Takes what is in `created_by`. */
+void stage_history(struct convert *c, struct build_stage *s, struct buf *created_by, bool layer);
 /* The shell and the words as one string; appended to *ret. */
 void with_shell(const struct df_image *image, const struct strv *words, struct strv *ret);
 void set_add(struct map *set, const char *key);

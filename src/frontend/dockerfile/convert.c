@@ -264,9 +264,10 @@ static struct error *finish(struct convert *c, struct build_stage *target, const
     TRY(err_wrap(llb_marshal(c->b, target->state, c->target, &ret->def), "failed to marshal LLB definition"));
     if (c->o->sbom)
         TRY(find_extras(c, target, context, ret));
-    df_image_copy(&ret->image, &target->image);
-    ret->has_base = target->has_base_image;
-    df_image_copy(&ret->base_image, &target->base_image);
+    df_image_move(&ret->image, &target->image);
+    ret->has_base = target->base_image != NULL;
+    if (ret->has_base)
+        df_image_copy(&ret->base_image, target->base_image);
     ret->has_epoch = c->has_epoch;
     ret->epoch = c->epoch;
     return NULL;
@@ -296,6 +297,11 @@ static void convert_deinit(struct convert *c)
         stage_free(c->stages.v[i]);
     ptrv_deinit(&c->stages);
     map_deinit(&c->by_name);
+    for (size_t i = 0; i < c->base_images.len; i++) {
+        df_image_deinit(c->base_images.v[i]);
+        free(c->base_images.v[i]);
+    }
+    ptrv_deinit(&c->base_images);
     for (size_t i = 0; i < c->onbuild.len; i++)
         instruction_free(c->onbuild.v[i]);
     ptrv_deinit(&c->onbuild);

@@ -47,8 +47,27 @@ static struct error *expand(struct convert *c, struct build_stage *s, struct ins
     return instruction_expand_raw(ins, expand_word, &x);
 }
 
+static void text_history(struct convert *c, struct build_stage *s, const char *keyword, const char *text,
+                         bool layer)
+{
+    CLEANUP(buf_deinit) struct buf history = { 0 };
+
+    buf_adds(&history, keyword);
+    buf_addc(&history, ' ');
+    buf_adds(&history, text);
+    stage_history(c, s, &history, layer);
+}
+
 /* ---- ENV, ARG, LABEL
  * --------------------------------------------------------------------------------------------------- */
+
+static void add_pair(struct buf *out, const char *key, const char *value)
+{
+    buf_addc(out, ' ');
+    buf_adds(out, key);
+    buf_addc(out, '=');
+    buf_adds(out, value);
+}
 
 static struct error *dispatch_env(struct convert *c, struct build_stage *s, const struct instruction *ins,
                                   struct lint *lint)
@@ -62,11 +81,11 @@ static struct error *dispatch_env(struct convert *c, struct build_stage *s, cons
         if (kv->no_delim)
             lint_report(lint, LINT_LEGACY_KEY_VALUE_FORMAT, ins->lines, ins->name);
         check_secret_key("ENV", kv->key, ins->lines, lint);
-        buf_addf(&history, " %s=%s", kv->key, kv->value);
+        add_pair(&history, kv->key, kv->value);
         s->state = llb_add_env(c->b, s->state, kv->key, kv->value);
         df_image_set_env(&s->image, kv->key, kv->value);
     }
-    stage_history(c, s, buf_str(&history), false);
+    stage_history(c, s, &history, false);
     return NULL;
 }
 
@@ -81,10 +100,10 @@ static struct error *dispatch_label(struct convert *c, struct build_stage *s, co
 
         if (kv->no_delim)
             lint_report(lint, LINT_LEGACY_KEY_VALUE_FORMAT, ins->lines, ins->name);
-        buf_addf(&history, " %s=%s", kv->key, kv->value);
+        add_pair(&history, kv->key, kv->value);
         strmap_set(&s->image.labels, kv->key, kv->value);
     }
-    stage_history(c, s, buf_str(&history), false);
+    stage_history(c, s, &history, false);
     return NULL;
 }
 
@@ -125,9 +144,14 @@ static struct error *dispatch_arg(struct convert *c, struct build_stage *s, cons
             s->state = llb_add_env(c->b, s->state, arg->key, value);
         s->args = xreallocarray(s->args, s->arg_count + 1, sizeof(s->args[0]));
         s->args[s->arg_count++] = (struct build_arg){ llb_strdup(c->b, arg->key), value };
-        buf_addf(&history, " %s%s%s", arg->key, value != NULL ? "=" : "", value != NULL ? value : "");
+        buf_addc(&history, ' ');
+        buf_adds(&history, arg->key);
+        if (value != NULL) {
+            buf_addc(&history, '=');
+            buf_adds(&history, value);
+        }
     }
-    stage_history(c, s, buf_str(&history), false);
+    stage_history(c, s, &history, false);
     return NULL;
 }
 
@@ -171,7 +195,7 @@ static void make_workdir(struct convert *c, struct build_stage *s, const struct 
 static struct error *dispatch_workdir(struct convert *c, struct build_stage *s, const struct instruction *ins,
                                       struct lint *lint)
 {
-    CLEANUP(freep) char *wd = NULL, *history = NULL;
+    CLEANUP(freep) char *wd = NULL;
     bool layer;
 
     if (!s->workdir_set && !ospath_is_abs(ins->text, s->platform->os))
@@ -181,8 +205,7 @@ static struct error *dispatch_workdir(struct convert *c, struct build_stage *s, 
     layer = !streq(wd, "/");
     if (layer && !c->o->only_check)
         make_workdir(c, s, ins, wd);
-    history = xasprintf("WORKDIR %s", wd);
-    stage_history(c, s, history, layer);
+    text_history(c, s, "WORKDIR", wd, layer);
     return NULL;
 }
 
@@ -214,7 +237,7 @@ static void list_history(struct convert *c, struct build_stage *s, const char *k
 
     buf_addf(&history, "%s ", keyword);
     buf_add_go_list(&history, v, quoted);
-    stage_history(c, s, buf_str(&history), false);
+    stage_history(c, s, &history, false);
 }
 
 static void dispatch_cmd(struct convert *c, struct build_stage *s, const struct instruction *ins,
@@ -264,7 +287,7 @@ static void dispatch_healthcheck(struct convert *c, struct build_stage *s, const
     buf_adds(&history, " StartInterval:");
     buf_add_go_duration(&history, h->start_interval);
     buf_addf(&history, " Retries:%lld}", (long long)h->retries);
-    stage_history(c, s, buf_str(&history), false);
+    stage_history(c, s, &history, false);
 }
 
 static void dispatch_shell(struct convert *c, struct build_stage *s, const struct instruction *ins)
@@ -329,20 +352,11 @@ bool instruction_signal_is_known(const char *text)
 static struct error *dispatch_stop_signal(struct convert *c, struct build_stage *s,
                                           const struct instruction *ins)
 {
-    CLEANUP(freep) char *history = xasprintf("STOPSIGNAL %s", ins->text);
-
     if (!instruction_signal_is_known(ins->text))
         return err_new(ERR_INVALID, "invalid signal: %s", ins->text);
     str_replace(&s->image.stop_signal, ins->text);
-    stage_history(c, s, history, false);
+    text_history(c, s, "STOPSIGNAL", ins->text, false);
     return NULL;
-}
-
-static void text_history(struct convert *c, struct build_stage *s, const char *keyword, const char *text)
-{
-    CLEANUP(freep) char *history = xasprintf("%s %s", keyword, text);
-
-    stage_history(c, s, history, false);
 }
 
 /* ---- all
@@ -390,11 +404,11 @@ static struct error *dispatch(struct convert *c, struct build_stage *s, struct b
         break;
     case INSTR_USER:
         set_user(c, s, ins->text);
-        text_history(c, s, "USER", ins->text);
+        text_history(c, s, "USER", ins->text, false);
         break;
     case INSTR_MAINTAINER:
         str_replace(&s->image.author, ins->text);
-        text_history(c, s, "MAINTAINER", ins->text);
+        text_history(c, s, "MAINTAINER", ins->text, false);
         break;
     case INSTR_ONBUILD:
         strv_add(&s->image.on_build, ins->text);

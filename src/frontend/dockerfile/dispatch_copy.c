@@ -382,7 +382,7 @@ static struct error *copy(struct copy *x)
         link_files(x, &o);
     else
         s->state = llb_file(c->b, s->state, x->actions, &o);
-    stage_history(c, s, buf_str(&x->history), true);
+    stage_history(c, s, &x->history, true);
     return NULL;
 }
 

@@ -150,6 +150,6 @@ struct error *dispatch_expose(struct convert *c, struct build_stage *s, struct b
         strmap_set(&s->image.exposed_ports, ports.v[i], "");
     buf_adds(&history, "EXPOSE ");
     buf_add_go_list(&history, &ports, false);
-    stage_history(c, s, buf_str(&history), false);
+    stage_history(c, s, &history, false);
     return NULL;
 }

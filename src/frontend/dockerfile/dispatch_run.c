@@ -11,7 +11,7 @@ struct run {
     struct build_stage *s;
     const struct instruction *ins;
     struct strv args;
-    char *name; /* of the step, before variables */
+    char *document; /* the step's text with what a heredoc alone is about; NULL: none */
     struct llb_mount *mounts;
     struct llb_secret *secrets;
     struct llb_ssh *ssh;
@@ -22,7 +22,7 @@ struct run {
 static void run_deinit(struct run *r)
 {
     strv_deinit(&r->args);
-    free(r->name);
+    free(r->document);
     free(r->mounts);
     free(r->secrets);
     free(r->ssh);
@@ -53,7 +53,7 @@ static void add_summary(struct buf *out, const char *doc)
 }
 
 /* A script with its own interpreter: it becomes a file, which is run. */
-static void run_script(struct run *r, const char *name, const char *data)
+static void run_script(struct run *r, const char *name, const char *data, struct strv *words)
 {
     struct convert *c = r->c;
     struct llb_options o = { .custom_name = "[internal] preparing inline document",
@@ -63,11 +63,11 @@ static void run_script(struct run *r, const char *name, const char *data)
     st = llb_file(c->b, st, llb_mkfile(c->b, NULL, name, 0755, data, strlen(data)), &o);
     add_mount(r,
               (struct llb_mount){ .target = "/dev/pipes/", .source = st, .selector = "/", .readonly = true });
-    strv_take(&r->args, gopath_join("/dev/pipes/", name));
+    strv_take(words, gopath_join("/dev/pipes/", name));
 }
 
 /* `RUN <<EOF` alone: the document is the script. */
-static void run_document(struct run *r, const struct inline_file *f)
+static void run_document(struct run *r, const struct inline_file *f, struct strv *words)
 {
     CLEANUP(freep) char *chomped = f->chomp ? heredoc_chomp(f->data) : NULL;
     CLEANUP(buf_deinit) struct buf name = { 0 };
@@ -75,12 +75,12 @@ static void run_document(struct run *r, const struct inline_file *f)
     bool windows = r->s->image.platform.os != NULL && streq(r->s->image.platform.os, "windows");
 
     if (!windows && str_has_prefix(data, "#!"))
-        run_script(r, f->name, data);
+        run_script(r, f->name, data, words);
     else
-        strv_add(&r->args, data);
-    buf_adds(&name, r->name);
+        strv_add(words, data);
+    buf_adds(&name, r->ins->code);
     add_summary(&name, f->data);
-    str_replace(&r->name, buf_str(&name));
+    r->document = buf_take(&name);
 }
 
 static struct error *run_words(struct run *r)
@@ -88,10 +88,11 @@ static struct error *run_words(struct run *r)
     const struct command_line *line = &r->ins->run.line;
     CLEANUP(buf_deinit) struct buf whole = { 0 };
     CLEANUP(strv_deinit) struct strv words = { 0 };
+    const struct strv *plain = &words;
     struct df_heredoc h = { 0 };
 
     if (line->file_count == 0) {
-        strv_copy(&r->args, &line->args);
+        plain = &line->args;
     } else if (line->args.len != 1 || !line->prepend_shell) {
         buf_addc(&whole, '[');
         for (size_t i = 0; i < line->args.len; i++)
@@ -99,19 +100,18 @@ static struct error *run_words(struct run *r)
         return err_new(ERR_INVALID, "parsing produced an invalid run command: %s]", buf_str(&whole));
     } else if (heredoc_parse(line->args.v[0], &h)) {
         heredoc_deinit(&h);
-        run_document(r, &line->files[0]);
+        run_document(r, &line->files[0], &words);
     } else {
         /* A command line with documents in it: the shell gets it as it was. */
         buf_adds(&whole, line->args.v[0]);
         for (size_t i = 0; i < line->file_count; i++)
             buf_addf(&whole, "\n%s%s", line->files[i].data, line->files[i].name);
-        strv_add(&r->args, buf_str(&whole));
+        strv_add(&words, buf_str(&whole));
     }
-    if (line->prepend_shell) {
-        strv_copy(&words, &r->args);
-        strv_clear(&r->args);
-        with_shell(&r->s->image, &words, &r->args);
-    }
+    if (line->prepend_shell)
+        with_shell(&r->s->image, plain, &r->args);
+    else
+        strv_copy(&r->args, plain);
     return NULL;
 }
 
@@ -313,7 +313,7 @@ static char *run_name(struct run *r)
     words.raw_quotes = true;
     words.raw_escapes = true;
     words.skip_unset = true;
-    text = step_text(&words, r->name, &env);
+    text = step_text(&words, r->document != NULL ? r->document : r->ins->code, &env);
     return step_name(r->s, text, r->c->ui->multi_platform, r->s->state.platform, r->s->state.env);
 }
 
@@ -335,12 +335,14 @@ static void run_history(struct run *r, const struct llb_env *env)
         buf_addf(&text, " |%zu", args.len);
     for (size_t i = 0; i < args.len; i++)
         buf_addf(&text, " %s=%s", args.entries[i].key, (const char *)args.entries[i].value);
-    for (size_t i = 0; i < r->args.len; i++)
-        buf_addf(&text, " %s", r->args.v[i]);
+    for (size_t i = 0; i < r->args.len; i++) {
+        buf_addc(&text, ' ');
+        buf_adds(&text, r->args.v[i]);
+    }
     if (args.len == 0 && r->args.len == 0)
         buf_addc(&text, ' ');
     buf_adds(&text, " # buildkit");
-    stage_history(r->c, r->s, buf_str(&text), true);
+    stage_history(r->c, r->s, &text, true);
 }
 
 /* ---- all
@@ -430,7 +432,6 @@ struct error *dispatch_run(struct convert *c, struct build_stage *s, struct buil
     struct run r = { .c = c, .s = s, .ins = cmd->ins };
     struct error *e;
 
-    r.name = xstrdup(cmd->ins->code);
     set_add(s->paths, "/"); /* a process may read anything */
     e = run(&r, cmd);
     run_deinit(&r);

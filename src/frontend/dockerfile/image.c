@@ -107,6 +107,13 @@ void df_image_copy(struct df_image *dst, const struct df_image *src)
     strv_copy(&dst->health.test, &src->health.test);
 }
 
+void df_image_move(struct df_image *dst, struct df_image *src)
+{
+    df_image_deinit(dst);
+    *dst = *src;
+    df_image_init(src);
+}
+
 void df_image_init_scratch(struct df_image *i, const struct platform *p)
 {
     df_image_init(i);
@@ -117,11 +124,11 @@ void df_image_init_scratch(struct df_image *i, const struct platform *p)
         strv_addf(&i->env, "PATH=%s", default_path_env(p->os));
 }
 
-void df_image_add_history(struct df_image *i, const char *created_by, bool empty_layer, const char *created)
+void df_image_add_history(struct df_image *i, char *created_by, bool empty_layer, const char *created)
 {
     struct df_history *h = push_history(i);
 
-    h->created_by = xstrdup(created_by);
+    h->created_by = created_by;
     h->comment = xstrdup("buildkit.dockerfile.v0");
     h->empty_layer = empty_layer;
     h->created = xstrdup(created);

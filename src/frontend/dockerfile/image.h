@@ -50,14 +50,15 @@ void df_image_init(struct df_image *i); /* needed before maps are used; deinit i
 void df_image_deinit(struct df_image *i);
 /* Replaces what `dst` holds. */
 void df_image_copy(struct df_image *dst, const struct df_image *src);
+void df_image_move(struct df_image *dst, struct df_image *src); /* src is empty then */
 /* The image of `FROM scratch`: root directory, default PATH except on windows. */
 void df_image_init_scratch(struct df_image *i, const struct platform *p);
 /* ERR_INVALID when it is no JSON or a field has the wrong type. */
 struct error *df_image_parse(const void *json, size_t len, struct df_image *ret) MUST_CHECK;
 void df_image_encode(const struct df_image *i, struct buf *out);
 
-/* One entry: `created` may be NULL. */
-void df_image_add_history(struct df_image *i, const char *created_by, bool empty_layer, const char *created);
+/* One entry: `created_by` is taken, `created` may be NULL. */
+void df_image_add_history(struct df_image *i, char *created_by, bool empty_layer, const char *created);
 /* KEY=VALUE in the environment: replaced in its place, or added at the end. */
 void df_image_set_env(struct df_image *i, const char *key, const char *value);
 /* Replace an owned string. */

@@ -79,17 +79,17 @@ static void check_description(const char *keyword, const struct strv *names, con
                 names->len > 1 ? "<arg_key>" : names->v[0]);
 }
 
-static struct error *parse_text(const struct df_node *n, struct instruction *i)
+static struct error *parse_text(struct df_node *n, struct instruction *i)
 {
     if (n->args.len != 1)
         return err_new(ERR_INVALID, "%s requires exactly one argument", kind_names[i->kind]);
     if (i->kind != INSTR_STOPSIGNAL)
         TRY(no_flags(n));
-    i->text = xstrdup(n->args.v[0]);
+    i->text = strv_pop(&n->args);
     return NULL;
 }
 
-static struct error *parse_key_values(const struct df_node *n, struct instruction *i)
+static struct error *parse_key_values(struct df_node *n, struct instruction *i)
 {
     TRY(no_flags(n));
     if (n->args.len == 0)
@@ -107,15 +107,16 @@ static struct error *parse_key_values(const struct df_node *n, struct instructio
     return NULL;
 }
 
-static void set_command_line(const struct df_node *n, struct command_line *line)
+static void set_command_line(struct df_node *n, struct command_line *line)
 {
-    strv_copy(&line->args, &n->args);
+    line->args = TAKE_STRV(n->args);
     line->prepend_shell = !n->json;
+    if (n->heredoc_count == 0)
+        return;
     line->files = xcalloc(n->heredoc_count, sizeof(*line->files));
     for (size_t k = 0; k < n->heredoc_count; k++) {
-        const struct df_heredoc *h = &n->heredocs[k];
-        line->files[line->file_count++] =
-            (struct inline_file){ xstrdup(h->name), xstrdup(h->content), h->chomp };
+        struct df_heredoc *h = &n->heredocs[k];
+        line->files[line->file_count++] = (struct inline_file){ TAKE(h->name), TAKE(h->content), h->chomp };
     }
 }
 
@@ -137,10 +138,10 @@ static void add_content(const struct df_heredoc *source, const struct df_heredoc
 }
 
 /* Of heredocs with one name the last counts. */
-static struct error *parse_sources(const struct df_node *n, struct instruction *i)
+static struct error *parse_sources(struct df_node *n, struct instruction *i)
 {
     CLEANUP(map_deinit) struct map bodies = { 0 };
-    const char *dest = n->args.v[n->args.len - 1];
+    CLEANUP(freep) char *dest = strv_pop(&n->args);
     struct df_heredoc h;
 
     if (heredoc_parse(dest, &h)) {
@@ -149,19 +150,19 @@ static struct error *parse_sources(const struct df_node *n, struct instruction *
     }
     for (size_t k = 0; k < n->heredoc_count; k++)
         map_set(&bodies, n->heredocs[k].name, &n->heredocs[k]);
-    for (size_t a = 0; a + 1 < n->args.len; a++) {
+    for (size_t a = 0; a < n->args.len; a++) {
         if (!heredoc_parse(n->args.v[a], &h)) {
-            strv_add(&i->copy.paths, n->args.v[a]);
+            strv_take(&i->copy.paths, TAKE(n->args.v[a]));
             continue;
         }
         add_content(&h, map_get(&bodies, h.name), &i->copy);
         heredoc_deinit(&h);
     }
-    i->copy.dest = xstrdup(dest);
+    i->copy.dest = TAKE(dest);
     return NULL;
 }
 
-static struct error *parse_copy(const struct df_node *n, struct instruction *i)
+static struct error *parse_copy(struct df_node *n, struct instruction *i)
 {
     enum { CHOWN, CHMOD, LINK, EXCLUDE, FROM, PARENTS, ADD_ONLY = FROM, KEEP_GIT = FROM, CHECKSUM, UNPACK };
     struct copy_args *c = &i->copy;
@@ -298,43 +299,34 @@ static struct error *parse_onbuild(const struct df_node *n, struct instruction *
     return NULL;
 }
 
-static bool is_one_of(const char *s, const char *const *names)
+/* The one of the names that it is; NULL: none. */
+static const char *find_name(const char *s, const char *const *names)
 {
-    for (; *names != NULL; names++) {
-        if (streq(s, *names))
-            return true;
-    }
-    return false;
+    while (*names != NULL && !streq(s, *names))
+        names++;
+    return *names;
 }
 
-static struct error *parse_run_values(const struct strv *devices, const char *network, const char *security,
-                                      struct run_args *r)
+static struct error *parse_run_modes(const char *network, const char *security, struct run_args *r)
 {
     static const char *const networks[] = { "default", "none", "host", NULL };
-    static const char *const securities[] = { "insecure", "sandbox", NULL };
-    CLEANUP(freep) char *quoted_network = str_quote(network);
-    CLEANUP(freep) char *quoted_security = str_quote(security);
+    static const char *const securities[] = { "sandbox", "insecure", NULL };
+    CLEANUP(freep) char *quoted = NULL;
 
-    r->devices = xcalloc(devices->len, sizeof(*r->devices));
-    for (size_t k = 0; k < devices->len; k++) {
-        TRY(run_device_parse(devices->v[k], &r->devices[k]));
-        r->device_count++;
+    r->network = find_name(network, networks);
+    r->security = find_name(security, securities);
+    if (r->network == NULL) {
+        quoted = str_quote(network);
+        return err_new(ERR_INVALID, "invalid network mode %s", quoted);
     }
-    r->mounts = xcalloc(r->mount_flags.len, sizeof(*r->mounts));
-    for (size_t k = 0; k < r->mount_flags.len; k++) {
-        TRY(run_mount_parse(r->mount_flags.v[k], NULL, NULL, &r->mounts[k]));
-        r->mount_count++;
+    if (r->security == NULL) {
+        quoted = str_quote(security);
+        return err_new(ERR_INVALID, "security %s is not valid", quoted);
     }
-    if (!is_one_of(network, networks))
-        return err_new(ERR_INVALID, "invalid network mode %s", quoted_network);
-    if (!is_one_of(security, securities))
-        return err_new(ERR_INVALID, "security %s is not valid", quoted_security);
-    r->network = xstrdup(network);
-    r->security = xstrdup(security);
     return NULL;
 }
 
-static struct error *parse_run(const struct df_node *n, struct instruction *i)
+static struct error *parse_run(struct df_node *n, struct instruction *i)
 {
     CLEANUP(strv_deinit) struct strv devices = { 0 };
     struct run_args *r = &i->run;
@@ -347,23 +339,35 @@ static struct error *parse_run(const struct df_node *n, struct instruction *i)
 
     TRY(flags_parse(&n->flags, flags, ARRAY_LEN(flags)));
     set_command_line(n, &r->line);
-    return parse_run_values(&devices, flags[2].used ? flags[2].value : "default",
-                            flags[3].used ? flags[3].value : "sandbox", r);
+    if (devices.len > 0)
+        r->devices = xcalloc(devices.len, sizeof(*r->devices));
+    for (size_t k = 0; k < devices.len; k++) {
+        TRY(run_device_parse(devices.v[k], &r->devices[k]));
+        r->device_count++;
+    }
+    if (r->mount_flags.len > 0)
+        r->mounts = xcalloc(r->mount_flags.len, sizeof(*r->mounts));
+    for (size_t k = 0; k < r->mount_flags.len; k++) {
+        TRY(run_mount_parse(r->mount_flags.v[k], NULL, NULL, &r->mounts[k]));
+        r->mount_count++;
+    }
+    return parse_run_modes(flags[2].used ? flags[2].value : "default",
+                           flags[3].used ? flags[3].value : "sandbox", r);
 }
 
-static struct error *parse_command(const struct df_node *n, struct instruction *i)
+static struct error *parse_command(struct df_node *n, struct instruction *i)
 {
     TRY(no_flags(n));
     set_command_line(n, &i->line);
     return NULL;
 }
 
-static struct error *parse_expose(const struct df_node *n, struct instruction *i)
+static struct error *parse_expose(struct df_node *n, struct instruction *i)
 {
     if (n->args.len == 0)
         return need_one(i);
     TRY(no_flags(n));
-    strv_copy(&i->words, &n->args);
+    i->words = TAKE_STRV(n->args);
     strv_sort(&i->words);
     return NULL;
 }
@@ -406,18 +410,18 @@ static struct error *parse_arg(const struct df_node *n, struct instruction *i, s
     return NULL;
 }
 
-static struct error *parse_shell(const struct df_node *n, struct instruction *i)
+static struct error *parse_shell(struct df_node *n, struct instruction *i)
 {
     TRY(no_flags(n));
     if (n->args.len == 0)
         return need_one(i);
     if (!n->json)
         return err_new(ERR_INVALID, "SHELL requires the arguments to be in JSON form");
-    strv_copy(&i->words, &n->args);
+    i->words = TAKE_STRV(n->args);
     return NULL;
 }
 
-static struct error *parse_kind(const struct df_node *n, struct instruction *i, struct lint *lint)
+static struct error *parse_kind(struct df_node *n, struct instruction *i, struct lint *lint)
 {
     switch (i->kind) {
     case INSTR_ADD:
@@ -463,9 +467,18 @@ static struct error *unknown_instruction(const struct df_node *n)
                         ARRAY_LEN(kind_names), false, NULL);
 }
 
-struct error *instruction_parse(const struct df_node *n, struct lint *lint, struct instruction **ret)
+/* The whole text without blanks around. */
+static char *take_trimmed(char **text)
 {
-    size_t kind = 0, len;
+    size_t len, whole = strlen(*text);
+    const char *s = str_trim_space(*text, whole, &len);
+
+    return len == whole ? TAKE(*text) : xstrndup(s, len);
+}
+
+struct error *instruction_parse(struct df_node *n, struct lint *lint, struct instruction **ret)
+{
+    size_t kind = 0;
 
     while (kind < ARRAY_LEN(kind_names) && !str_equal_fold(n->value, kind_names[kind]))
         kind++;
@@ -474,18 +487,17 @@ struct error *instruction_parse(const struct df_node *n, struct lint *lint, stru
     CLEANUP(instruction_freep) struct instruction *i = NEW(struct instruction);
     CLEANUP(lint_deinit) struct lint scope = { 0 };
     lint_init_scope(&scope, lint, &n->comments);
-    const char *code = str_trim_space(n->original, strlen(n->original), &len);
     i->kind = (enum instruction_kind)kind;
-    i->name = xstrdup(n->value);
-    i->code = xstrndup(code, len);
     i->lines = n->lines;
-    strv_copy(&i->comments, &n->comments);
     TRY(df_error_at(parse_kind(n, i, &scope), n->lines));
+    i->name = TAKE(n->value);
+    i->code = take_trimmed(&n->original);
+    i->comments = TAKE_STRV(n->comments);
     *ret = TAKE(i);
     return NULL;
 }
 
-struct error *instruction_parse_command(const struct df_node *n, struct instruction **ret)
+struct error *instruction_parse_command(struct df_node *n, struct instruction **ret)
 {
     CLEANUP(instruction_freep) struct instruction *i = NULL;
 

@@ -118,8 +118,8 @@ struct run_args {
     size_t mount_count;
     struct run_device *devices;
     size_t device_count;
-    char *network;  /* "default", "none", "host" */
-    char *security; /* "sandbox", "insecure" */
+    const char *network;  /* "default", "none", "host"; literals */
+    const char *security; /* "sandbox", "insecure" */
 };
 
 struct healthcheck {  /* durations in ns, 0 = not given */
@@ -155,12 +155,13 @@ struct instruction {
     };
 };
 
-/* Parse one node.  `lint` may be NULL.  Errors: ERR_INVALID with the node's location, without the "dockerfile
- * parse error" prefix. */
-struct error *instruction_parse(const struct df_node *node, struct lint *lint,
-                                struct instruction **ret) MUST_CHECK;
+/* Parse one node.  `lint` may be NULL.  What the instruction keeps as it was typed moves to it: of the node
+ * only the lines are left.  Errors: ERR_INVALID with the node's location, without the "dockerfile parse
+ * error" prefix.
+ */
+struct error *instruction_parse(struct df_node *node, struct lint *lint, struct instruction **ret) MUST_CHECK;
 /* The same for a place that takes no FROM (ONBUILD triggers). */
-struct error *instruction_parse_command(const struct df_node *node, struct instruction **ret) MUST_CHECK;
+struct error *instruction_parse_command(struct df_node *node, struct instruction **ret) MUST_CHECK;
 void instruction_free(struct instruction *i);
 void instruction_freep(struct instruction **i);
 
@@ -199,9 +200,10 @@ struct dockerfile {
     struct instruction **meta_args; /* ARG before the first FROM */
     size_t meta_arg_count;
 };
-/* All instructions of a file.  Errors: "dockerfile parse error on line N: ...", "no build stage in current
- * context"; a file without FROM but with ARG gives no stage and no error. */
-struct error *dockerfile_parse_stages(const struct df_ast *ast, struct lint *lint,
+/* All instructions of a file, which move from the AST (its lines stay).  Errors: "dockerfile parse error on
+ * line N: ...", "no build stage in current context"; a file without FROM but with ARG gives no stage and no
+ * error. */
+struct error *dockerfile_parse_stages(struct df_ast *ast, struct lint *lint,
                                       struct dockerfile *ret) MUST_CHECK;
 void dockerfile_deinit(struct dockerfile *d);
 /* Index of a stage by name (case-insensitive), -1 when there is none. */

@@ -44,8 +44,6 @@ static void free_run(struct run_args *r)
     for (size_t k = 0; k < r->device_count; k++)
         free(r->devices[k].name);
     free(r->devices);
-    free(r->network);
-    free(r->security);
 }
 
 static void free_args(struct arg_list *a)

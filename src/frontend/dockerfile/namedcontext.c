@@ -34,6 +34,15 @@ static struct named_context *lookup(struct dockerui *ui, const char *name, const
     return nc;
 }
 
+static bool has_contexts(const struct dockerui *ui)
+{
+    for (size_t i = 0; i < ui->opts.len; i++) {
+        if (str_has_prefix(ui->opts.entries[i].key, "context:"))
+            return true;
+    }
+    return false;
+}
+
 void named_context_free(struct named_context *nc)
 {
     if (nc == NULL)
@@ -53,6 +62,9 @@ struct error *named_context_find(struct dockerui *ui, const char *name, const st
     size_t len;
 
     TRY(err_wrap(reference_parse(name, &r), "invalid context name %s", name));
+    *ret = NULL;
+    if (!has_contexts(ui))
+        return NULL;
     familiar = reference_familiar(&r);
     len = strlen(familiar);
     if (str_has_suffix(familiar, ":latest"))

@@ -324,8 +324,8 @@ static struct error *parse_line(const char *line, char escape, int depth, struct
         args++;
     args += scan_flags(s + args, len - args, escape, &n->flags);
     const char *rest = str_trim_space(s + args, len - args, &rest_len);
-    CLEANUP(freep) char *text = xstrndup(rest, rest_len);
-    struct error *e = parse_args(text, escape, depth, n);
+    CLEANUP(freep) char *copy = rest[rest_len] != '\0' ? xstrndup(rest, rest_len) : NULL;
+    struct error *e = parse_args(copy != NULL ? copy : rest, escape, depth, n);
     if (e != NULL) {
         df_node_free(n);
         return e;

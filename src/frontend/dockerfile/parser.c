@@ -15,6 +15,7 @@ struct parser {
     char escape;
     struct directive_reader directives;
     struct strv comments; /* directly above what comes next */
+    struct buf text;      /* the logical line at hand */
     struct df_ast *ast;
 };
 
@@ -200,16 +201,17 @@ static void add_node(struct parser *p, struct df_node *n, int first)
 /* The instruction whose first line is `t`; what follows is read as far as it belongs to it. */
 static struct error *parse_instruction(struct parser *p, struct text t, bool continued)
 {
-    CLEANUP(buf_deinit) struct buf line = { 0 };
+    struct buf *line = &p->text;
     struct df_node *n = NULL;
     int first = p->line;
 
-    buf_add(&line, t.s, t.len);
+    buf_clear(line);
+    buf_add(line, t.s, t.len);
     if (continued)
-        TRY(join_continuations(p, &line));
-    struct error *e = df_node_parse(buf_str(&line), p->escape, &n);
+        TRY(join_continuations(p, line));
+    struct error *e = df_node_parse(buf_str(line), p->escape, &n);
     if (e == NULL)
-        e = read_heredocs(p, n, buf_str(&line));
+        e = read_heredocs(p, n, buf_str(line));
     if (e != NULL) {
         df_node_free(n);
         return df_error_at(e, (struct df_lines){ first, p->line });
@@ -278,6 +280,7 @@ struct error *df_ast_parse(const char *data, size_t len, struct df_ast *ret)
     TRY(check_text(data, len));
     struct error *e = parse_file(&p);
     strv_deinit(&p.comments);
+    buf_deinit(&p.text);
     if (e != NULL) {
         df_ast_deinit(&ast);
         return e;

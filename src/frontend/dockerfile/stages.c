@@ -52,7 +52,7 @@ static struct error *add_instruction(struct dockerfile *d, struct instruction *i
     return NULL;
 }
 
-struct error *dockerfile_parse_stages(const struct df_ast *ast, struct lint *lint, struct dockerfile *ret)
+struct error *dockerfile_parse_stages(struct df_ast *ast, struct lint *lint, struct dockerfile *ret)
 {
     struct dockerfile d = { 0 };
     struct error *e = NULL;

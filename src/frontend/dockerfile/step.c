@@ -77,13 +77,17 @@ static void add_cross_target(struct buf *out, const struct platform *base, const
     }
 }
 
-static int digits(int n)
+/* The number in a field as wide as `widest` needs. */
+static void add_number(struct buf *out, int n, int widest)
 {
-    int d = 1;
+    char text[16];
+    size_t at = sizeof(text);
 
-    for (; n >= 10; n /= 10)
-        d++;
-    return d;
+    for (; widest > 0; widest /= 10, n /= 10)
+        text[--at] = n > 0 ? (char)('0' + n % 10) : ' ';
+    for (; n > 0; n /= 10)
+        text[--at] = (char)('0' + n % 10);
+    buf_add(out, text + at, sizeof(text) - at);
 }
 
 char *step_name(struct build_stage *s, const char *text, bool platform_prefix, const struct platform *p,
@@ -93,6 +97,7 @@ char *step_name(struct build_stage *s, const char *text, bool platform_prefix, c
 
     if (s->cmd_total == 0)
         return xstrdup(text);
+    buf_reserve(&out, strlen(text) + 64);
     buf_addc(&out, '[');
     if (platform_prefix && p != NULL) {
         CLEANUP(freep) char *all = platform_format_all(p);
@@ -101,25 +106,39 @@ char *step_name(struct build_stage *s, const char *text, bool platform_prefix, c
         add_cross_target(&out, p, env);
         buf_addc(&out, ' ');
     }
-    if (*s->name != '\0')
-        buf_addf(&out, "%s ", s->name);
+    if (*s->name != '\0') {
+        buf_adds(&out, s->name);
+        buf_addc(&out, ' ');
+    }
     s->cmd_index++;
-    buf_addf(&out, "%*d/%d] %s%s", digits(s->cmd_total), s->cmd_index, s->cmd_total,
-             s->in_onbuild ? "ONBUILD " : "", text);
+    add_number(&out, s->cmd_index, s->cmd_total);
+    buf_addc(&out, '/');
+    add_number(&out, s->cmd_total, s->cmd_total);
+    buf_adds(&out, s->in_onbuild ? "] ONBUILD " : "] ");
+    buf_adds(&out, text);
     return buf_take(&out);
 }
 
 char *step_text(const struct words_options *words, const char *code, const struct words_env *env)
 {
-    CLEANUP(freep) char *text = NULL, *keyword = NULL, *upper = NULL;
+    CLEANUP(freep) char *keyword = NULL, *upper = NULL;
+    char *text = NULL;
     struct error *e = words_expand(words, code, env, &text);
-    size_t len;
+    size_t len, plain = 0;
 
     if (e != NULL) {
         err_free(e); /* the name shows it as it was typed */
         text = xstrdup(code);
     }
     len = strcspn(text, " ");
+    for (; plain < len && (unsigned char)text[plain] < 0x80; plain++) {
+        if (text[plain] >= 'a' && text[plain] <= 'z')
+            text[plain] -= 'a' - 'A';
+    }
+    if (plain == len)
+        return text;
+    CLEANUP(freep) char *whole = text;
+
     keyword = xstrndup(text, len);
     upper = str_upper(keyword);
     return xasprintf("%s%s", upper, text + len);
@@ -141,10 +160,10 @@ void options_locate(struct convert *c, struct llb_options *o, struct df_lines li
  * -------------------------------------------------------------------------------------------------------------
  */
 
-void stage_history(struct convert *c, struct build_stage *s, const char *created_by, bool layer)
+void stage_history(struct convert *c, struct build_stage *s, struct buf *created_by, bool layer)
 {
     if (!c->o->only_check)
-        df_image_add_history(&s->image, created_by, !layer, c->has_epoch ? c->created : NULL);
+        df_image_add_history(&s->image, buf_take(created_by), !layer, c->has_epoch ? c->created : NULL);
 }
 
 void with_shell(const struct df_image *image, const struct strv *words, struct strv *ret)
