@@ -517,8 +517,8 @@ static struct error *send_signal(struct container *ct, int signal)
 {
     struct process *p = container_process_get(ct);
 
-    if (p == NULL)
-        return err_new(ERR_CONFLICT, "container %s is not running", ct->id);
+    if (p == NULL) /* while it ends, or waits for its restart, there is nobody to have it */
+        return container_is_running(ct) ? NULL : err_new(ERR_CONFLICT, "container %s is not running", ct->id);
     struct error *e = process_signal(p, signal);
     container_process_put(ct);
     if (e == NULL && container_is_paused(ct)) /* it sees the signal only when it goes on */
@@ -586,6 +586,8 @@ struct error *container_kill(struct container *ct, const char *signal)
         return err_new(ERR_INVALID, "invalid signal: %s", signal);
     if (number == SIGKILL || number == stop_signal(ct))
         restart_call_off(ct);
+    if (number != SIGKILL && container_is_restarting(ct))
+        return NULL; /* when it calls the restart off, that is done */
     if (number != SIGKILL) {
         TRY(send_signal(ct, number));
         signal_event(ct, number);
@@ -614,11 +616,9 @@ static struct error *stop(struct container *ct, int signal, int64_t timeout_s)
 {
     struct error *e = send_signal(ct, signal);
 
-    if (err_is(e, ERR_CONFLICT)) { /* it has ended meanwhile, or waits for its restart, which sees the stop */
+    if (err_is(e, ERR_CONFLICT)) { /* it has ended meanwhile */
         err_free(e);
-        return wait_stopped(ct, KILL_WAIT) < 0
-                   ? err_new(ERR_INTERNAL, "container %s does not stop restarting", ct->id)
-                   : NULL;
+        return NULL;
     }
     TRY(e);
     signal_event(ct, signal);

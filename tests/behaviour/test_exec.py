@@ -182,6 +182,24 @@ def test_cp(w):
     gone(d, c)
 
 
+def test_cp_and_binds(w):
+    """Where a bind is mounted the files are the host's, whatever way leads there, and before the first start, too."""
+    d = w.shared()
+    d.docker("pull", "-q", "busybox").ok()
+    host = w.context(f="x").parent / "bound"
+    host.mkdir(exist_ok=True)
+    (host / "there").write_text("host\n")
+    c = d.docker("create", "-v", f"{host}:/data/deep", "-v", f"{host}:/var/run/bound:ro", "busybox", "sh", "-c", "sleep 1000").ok().out.strip()
+    d.docker("cp", w.context(f="copied") / "f", f"{c}:/data/deep/copied").ok()
+    equal((host / "copied").read_text(), "copied", "into a bind of a container that never ran")
+    d.docker("start", c).ok()
+    for path in ("/data/deep/there", "/var/run/bound/there", "/proc/../data/./deep/there"):
+        d.docker("cp", f"{c}:{path}", w.tmp / "out").ok()
+        equal((w.tmp / "out").read_text(), "host\n", path)
+    d.docker("cp", w.context(f="x") / "f", f"{c}:/var/run/bound/no").fails("read-only")
+    gone(d, c)
+
+
 def test_archive_http(w):
     d, c = running(w)
     d.docker("exec", c, "sh", "-c", "ln -s /etc/passwd /tmp/l; mkdir /tmp/d; echo x > /tmp/d/f; chmod 4711 /tmp/d/f").ok()
