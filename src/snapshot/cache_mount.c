@@ -119,6 +119,31 @@ static struct error *make(struct store *s, const char *cache_id, enum cache_shar
     return NULL;
 }
 
+/* Held, so that no prune takes it; *ret_stale: one has, since it was listed. */
+static struct error *hold_taken(struct store *s, const char *id, bool *ret_stale)
+{
+    struct error *e = mount_hold_row(s, id);
+    if (e != NULL)
+        give_back(id);
+    *ret_stale = err_is(e, ERR_NOT_FOUND);
+    if (*ret_stale)
+        err_freep(&e);
+    return e;
+}
+
+/* With the right to make one: *ret_stale: where there was none when they were listed, somebody has made one.
+ */
+static struct error *check_first(struct store *s, const char *cache_id, const struct strv *listed,
+                                 bool *ret_stale)
+{
+    CLEANUP(strv_deinit) struct strv now = { 0 };
+    struct error *e = listed->len == 0 ? mount_row_list(s, cache_id, &now) : NULL;
+    *ret_stale = now.len > 0;
+    if (e != NULL || *ret_stale)
+        done_making(cache_id);
+    return e;
+}
+
 /* One that exists, or the right to make one (*ret_id NULL). Waits. */
 static struct error *choose(struct store *s, const char *cache_id, enum cache_sharing sharing, char **ret_id)
 {
@@ -139,10 +164,12 @@ static struct error *choose(struct store *s, const char *cache_id, enum cache_sh
             return task_error(r, "wait for cache mount \"%s\"", cache_id);
         if (id == NULL && !may_make)
             continue;
-        *ret_id = xstrdup(id);
-        if (id != NULL)
-            mount_hold(s, id);
-        return NULL;
+        bool stale = false;
+        struct error *e = id != NULL ? hold_taken(s, id, &stale) : check_first(s, cache_id, &ids, &stale);
+        if (e == NULL && stale)
+            continue;
+        *ret_id = e == NULL ? xstrdup(id) : NULL;
+        return e;
     }
 }
 

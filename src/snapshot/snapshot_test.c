@@ -438,6 +438,40 @@ static struct error *take_locked(void *arg)
     return r < 0 ? err_sys(-r, "sleep") : NULL;
 }
 
+#define ROUNDS 300
+
+static struct error *use_again(void *arg)
+{
+    for (int i = 0; i < ROUNDS; i++) {
+        struct cache_mount *c;
+        struct stat st;
+        TRY(cache_mount_acquire(store, "pruned", CACHE_SHARED, NULL, "cached mount", &c));
+        assert_int_equal(fstat(cache_mount_fd(c), &st), 0);
+        assert_true(st.st_nlink > 0); /* nobody removes it while it is in use */
+        cache_mount_release(c);
+    }
+    return NULL;
+}
+
+static struct error *prune_again(void *arg)
+{
+    struct prune_options o = { .all = true };
+    for (int i = 0; i < ROUNDS; i++)
+        TRY(store_prune(store, &o, NULL, NULL));
+    return NULL;
+}
+
+/* Between the look at the list and the hold a prune may take one. */
+static void test_pruned_cache_mounts(void **state)
+{
+    struct group g;
+    group_open(&g, 0);
+    for (int i = 0; i < 3; i++)
+        expect_ok(group_spawn(&g, "user", use_again, NULL));
+    expect_ok(group_spawn(&g, "prune", prune_again, NULL));
+    expect_ok(group_join(&g));
+}
+
 static void test_cache_mounts(void **state)
 {
     struct cache_mount *a, *b;
@@ -638,9 +672,19 @@ static bool can_mount(void)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_commit),       T(test_whiteout),       T(test_unchanged_is_empty),  T(test_opaque),
-        T(test_round_trip),   T(test_merge_and_diff), T(test_abandon_and_collect), T(test_virtual_blob),
-        T(test_cache_mounts), T(test_tree),           T(test_many_layers),         T(test_speed),
+        T(test_commit),
+        T(test_whiteout),
+        T(test_unchanged_is_empty),
+        T(test_opaque),
+        T(test_round_trip),
+        T(test_merge_and_diff),
+        T(test_abandon_and_collect),
+        T(test_virtual_blob),
+        T(test_cache_mounts),
+        T(test_pruned_cache_mounts),
+        T(test_tree),
+        T(test_many_layers),
+        T(test_speed),
     };
     if (!can_mount())
         return 77;

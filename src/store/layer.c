@@ -209,7 +209,8 @@ void layers_release(struct store *s, char *const *ids, size_t count)
     mutex_unlock(&s->lock);
 }
 
-struct error *layer_hold(struct store *s, const char *id)
+/* Hold first, then look: what is there now stays. */
+static struct error *hold_row(struct store *s, const char *id, const char *what, const char *sql)
 {
     int64_t count;
     mutex_lock(&s->lock);
@@ -217,14 +218,19 @@ struct error *layer_hold(struct store *s, const char *id)
     mutex_unlock(&s->lock);
     struct error *e = db_lock(&s->db);
     if (e == NULL) {
-        e = db_int(&s->db, &count, "SELECT count(*) FROM layers WHERE id = ?", "s", id);
+        e = db_int(&s->db, &count, sql, "s", id);
         db_unlock(&s->db);
     }
     if (e == NULL && count == 0)
-        e = err_new(ERR_NOT_FOUND, "layer %s: not found", id);
+        e = err_new(ERR_NOT_FOUND, "%s %s: not found", what, id);
     if (e != NULL)
         layer_release(s, id);
     return e;
+}
+
+struct error *layer_hold(struct store *s, const char *id)
+{
+    return hold_row(s, id, "layer", "SELECT count(*) FROM layers WHERE id = ?");
 }
 
 void layer_release(struct store *s, const char *id)
@@ -381,6 +387,11 @@ void mount_hold(struct store *s, const char *id)
     mutex_lock(&s->lock);
     hold_add_locked(&s->layers_held, id);
     mutex_unlock(&s->lock);
+}
+
+struct error *mount_hold_row(struct store *s, const char *id)
+{
+    return hold_row(s, id, "cache mount", "SELECT count(*) FROM cache_mounts WHERE id = ?");
 }
 
 void mount_release(struct store *s, const char *id)

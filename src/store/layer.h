@@ -76,6 +76,8 @@ struct error *mount_remove(struct store *s, const char *id) MUST_CHECK; /* row a
 int mount_dir(struct store *s, const char *id); /* O_PATH of mounts/<id>/fs, or a negative errno */
 /* Counted holds of cache mounts; false: the caller is not the only one. */
 void mount_hold(struct store *s, const char *id);
+/* The same for one that was listed: ERR_NOT_FOUND, and not held, when it is gone. */
+struct error *mount_hold_row(struct store *s, const char *id) MUST_CHECK;
 void mount_release(struct store *s, const char *id);
 
 #endif
