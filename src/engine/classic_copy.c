@@ -206,7 +206,7 @@ static struct error *add_path(struct copy *x, const char *given)
     s->path = llb_strdup(x->b, path);
     if (!path_has_wildcard(path, strlen(path)))
         return hash_one(x, path, shown);
-    TRY(copy_matches(x->root, path, true, &matches));
+    TRY(copy_matches(x->root, NULL, path, true, &matches));
     for (size_t i = 0; i < matches.len; i++)
         TRY(hash_one(x, matches.v[i], matches.v[i]));
     return NULL;

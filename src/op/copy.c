@@ -6,63 +6,25 @@
  * stack.  A directory that no include pattern named is made only when something below it is copied.  Owner,
  * mode and times of a directory are set when all of it has been copied.
  */
-#include "op/copy.h"
+#include "op/copier.h"
 
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "io/copy.h"
 #include "io/path.h"
-#include "io/pattern.h"
 #include "task/task.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
+#include <linux/fs.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#define LINK_LATER_MIN ((off_t)MIB) /* smaller files are copied as fast */
-#define SMALL_FILE (64 * KIB)       /* up to here two system calls beat the clever ways */
-
-struct frame {
-    int src_fd, dst_fd; /* dst_fd -1: not made yet */
-    int overlay_fd;     /* dst_fd is in the upper folder, this the same directory in the overlay; else -1 */
-    DIR *dir;           /* owns src_fd */
-    char *name;         /* in the frame above; "" components of path are cut at path_len */
-    size_t path_len;    /* of copier.path */
-    struct stat st;
-    bool included; /* by itself: its metadata is copied */
-    bool created, set_meta, restore_time;
-    bool plain; /* created, and new files in it are root's */
-    bool *include, *exclude;
-};
-
-struct link {
-    dev_t dev;
-    ino_t ino;
-    char *path; /* in the destination root */
-};
-
-struct copier {
-    const struct copy_options *o;
-    struct pattern_set include, exclude;
-    int dst_dir; /* parent of the destination, O_PATH */
-    char *dst_name;
-    char *dst_path; /* absolute in its root, for links and texts */
-    const char *src_path;
-    int dst_root;
-    struct buf path; /* of the current entry below the source; "" the source itself */
-    struct frame *frames;
-    size_t depth, cap;
-    size_t upper_from; /* frames from this level on are in the upper folder; SIZE_MAX: none */
-    struct link *links;
-    size_t link_count, link_cap;
-    char *chunk;
-    unsigned seen;
-};
+#define SHARE_MIN ((off_t)MIB)     /* smaller files are copied */
+#define SMALL_FILE COPY_PACKED_MAX /* up to here two system calls beat the clever ways */
 
 /* ---- small things
  * ------------------------------------------------------------------------------------------------------------
@@ -92,7 +54,7 @@ static struct error *path_err(int r, const char *op, const char *path)
     return e;
 }
 
-static struct timespec stamp(int64_t ns)
+struct timespec copier_stamp(int64_t ns)
 {
     return (struct timespec){ .tv_sec = ns / NS_PER_SEC, .tv_nsec = ns % NS_PER_SEC };
 }
@@ -100,7 +62,7 @@ static struct timespec stamp(int64_t ns)
 int copy_set_meta(int dir_fd, const char *name, const struct file_owner *owner, int mode,
                   int64_t timestamp_ns)
 {
-    struct timespec t[2] = { stamp(timestamp_ns), stamp(timestamp_ns) };
+    struct timespec t[2] = { copier_stamp(timestamp_ns), copier_stamp(timestamp_ns) };
 
     if (owner != NULL && fchownat(dir_fd, name, owner->uid, owner->gid, AT_SYMLINK_NOFOLLOW) < 0)
         return -errno;
@@ -178,14 +140,14 @@ static char *dst_name(const struct copier *c)
     return path_join(c->dst_path, buf_str(&c->path));
 }
 
-static struct error *src_err(const struct copier *c, int r, const char *op)
+struct error *copier_src_err(const struct copier *c, int r, const char *op)
 {
     CLEANUP(freep) char *name = src_name(c);
 
     return path_err(r, op, name);
 }
 
-static struct error *dst_err(const struct copier *c, int r, const char *op)
+struct error *copier_dst_err(const struct copier *c, int r, const char *op)
 {
     CLEANUP(freep) char *name = dst_name(c);
 
@@ -195,7 +157,7 @@ static struct error *dst_err(const struct copier *c, int r, const char *op)
 /* ---- one entry's metadata
  * ---------------------------------------------------------------------------------------------------- */
 
-static struct error *wanted_mode(const struct copier *c, const struct stat *st, mode_t *ret)
+struct error *copier_mode(const struct copier *c, const struct stat *st, mode_t *ret)
 {
     const struct copy_options *o = c->o;
     uint32_t m = st->st_mode & 07777;
@@ -213,7 +175,7 @@ static struct error *wanted_mode(const struct copier *c, const struct stat *st, 
 static void wanted_times(const struct copier *c, const struct stat *st, struct timespec t[2])
 {
     if (c->o->timestamp_ns != -1) {
-        t[0] = t[1] = stamp(c->o->timestamp_ns);
+        t[0] = t[1] = copier_stamp(c->o->timestamp_ns);
         return;
     }
     t[0] = st->st_atim;
@@ -225,29 +187,27 @@ static struct file_owner wanted_owner(const struct copier *c, const struct stat 
     return c->o->owner != NULL ? *c->o->owner : (struct file_owner){ st->st_uid, st->st_gid };
 }
 
-/* Owner, mode, times and attributes of something that has a descriptor.  `made_mode` >= 0: it was just made
- * with these permission bits, where new files are root's, so that most of it need not be said again. */
-static struct error *set_meta_fd(const struct copier *c, int src_fd, int dst_fd, const struct stat *st,
-                                 int made_mode)
+struct error *copier_set_meta(const struct copier *c, int src_fd, int dst_fd, const struct stat *st,
+                              int made_mode)
 {
     struct file_owner owner = wanted_owner(c, st);
     struct timespec t[2];
     mode_t mode;
 
-    TRY(wanted_mode(c, st, &mode));
+    TRY(copier_mode(c, st, &mode));
     wanted_times(c, st, t);
     if ((made_mode < 0 || owner.uid != 0 || owner.gid != 0) && fchown(dst_fd, owner.uid, owner.gid) < 0)
-        return dst_err(c, -errno, "lchown");
+        return copier_dst_err(c, -errno, "lchown");
     if ((made_mode < 0 || ((mode_t)made_mode & ~process_umask()) != mode) && fchmod(dst_fd, mode) < 0)
-        return dst_err(c, -errno, "chmod");
-    if (flistxattr(src_fd, NULL, 0) > 0) {
+        return copier_dst_err(c, -errno, "chmod");
+    if (src_fd >= 0 && flistxattr(src_fd, NULL, 0) > 0) {
         int r = copy_xattrs(src_fd, dst_fd);
 
         if (r < 0 && r != -EPERM && r != -EACCES)
-            return dst_err(c, r, "setxattr");
+            return copier_dst_err(c, r, "setxattr");
     }
     if (futimens(dst_fd, t) < 0)
-        return dst_err(c, -errno, "utimes");
+        return copier_dst_err(c, -errno, "utimes");
     return NULL;
 }
 
@@ -261,20 +221,20 @@ static struct error *set_meta_at(const struct copier *c, int src_dir, const char
     struct timespec t[2];
     mode_t mode;
 
-    TRY(wanted_mode(c, st, &mode));
+    TRY(copier_mode(c, st, &mode));
     wanted_times(c, st, t);
     if (fchownat(dst_dir, dst, owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) < 0)
-        return dst_err(c, -errno, "lchown");
+        return copier_dst_err(c, -errno, "lchown");
     if (!S_ISLNK(st->st_mode) && fchmodat(dst_dir, dst, mode, 0) < 0)
-        return dst_err(c, -errno, "chmod");
+        return copier_dst_err(c, -errno, "chmod");
     if (from >= 0 && to >= 0 && !S_ISLNK(st->st_mode)) {
         int r = copy_xattrs(from, to);
 
         if (r < 0 && r != -EPERM && r != -EACCES && r != -EBADF)
-            return dst_err(c, r, "setxattr");
+            return copier_dst_err(c, r, "setxattr");
     }
     if (utimensat(dst_dir, dst, t, AT_SYMLINK_NOFOLLOW) < 0)
-        return dst_err(c, -errno, "utimes");
+        return copier_dst_err(c, -errno, "utimes");
     return NULL;
 }
 
@@ -285,6 +245,11 @@ static struct error *set_meta_at(const struct copier *c, int src_dir, const char
 static int above_fd(const struct copier *c, size_t level)
 {
     return level == 0 ? c->dst_dir : c->frames[level - 1].dst_fd;
+}
+
+int copier_dst_dir(const struct copier *c)
+{
+    return above_fd(c, c->depth);
 }
 
 static struct error *not_a_dir(const struct copier *c)
@@ -308,7 +273,7 @@ static struct error *enter_upper(struct copier *c, size_t level)
     path = path_join(c->dst_path, rest);
     fd = path_open(*c->o->upper_root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
     if (fd < 0)
-        return dst_err(c, fd, "open");
+        return copier_dst_err(c, fd, "open");
     f->overlay_fd = f->dst_fd;
     f->dst_fd = fd;
     c->upper_from = level;
@@ -325,13 +290,13 @@ static struct error *make_dir(struct copier *c, size_t level)
     if (mkdirat(above, f->name, f->st.st_mode & 0777) == 0) {
         f->created = true;
     } else if (errno != EEXIST) {
-        return dst_err(c, -errno, "mkdir");
+        return copier_dst_err(c, -errno, "mkdir");
     } else if (fstatat(above, f->name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode)) {
         return not_a_dir(c);
     }
     f->dst_fd = openat(above, f->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (f->dst_fd < 0)
-        return dst_err(c, -errno, "open");
+        return copier_dst_err(c, -errno, "open");
     TRY(enter_upper(c, level));
     f->plain = f->created && geteuid() == 0 && fstat(f->dst_fd, &st) == 0 && (st.st_mode & S_ISGID) == 0;
     /* The destination itself, when it was there, keeps what it has but its time; a directory that is only on
@@ -339,11 +304,11 @@ static struct error *make_dir(struct copier *c, size_t level)
     f->set_meta = f->created || (level > 0 && f->included);
     f->restore_time = !f->created && level == 0;
     if (!f->set_meta && !f->restore_time && fchmod(f->dst_fd, f->st.st_mode & 07777) < 0)
-        return dst_err(c, -errno, "chmod");
+        return copier_dst_err(c, -errno, "chmod");
     return NULL;
 }
 
-static struct error *make_parents(struct copier *c)
+struct error *copier_make_parents(struct copier *c)
 {
     for (size_t i = 0; i < c->depth; i++)
         if (c->frames[i].dst_fd < 0)
@@ -351,7 +316,7 @@ static struct error *make_parents(struct copier *c)
     return NULL;
 }
 
-static void frame_deinit(struct frame *f)
+void copier_drop_dir(struct frame *f)
 {
     if (f->dir != NULL)
         closedir(f->dir);
@@ -364,26 +329,45 @@ static void frame_deinit(struct frame *f)
     free(f->exclude);
 }
 
-static struct error *leave_dir(struct copier *c)
+struct frame copier_pop(struct copier *c)
 {
-    struct frame *f = &c->frames[--c->depth];
+    struct frame f = c->frames[--c->depth];
+
+    if (c->upper_from == c->depth)
+        c->upper_from = SIZE_MAX;
+    buf_truncate(&c->path, f.path_len);
+    return f;
+}
+
+struct error *copier_finish_dir(struct copier *c, struct frame *f)
+{
     int fd = f->overlay_fd >= 0 ? f->overlay_fd : f->dst_fd;
     struct error *e = NULL;
     struct timespec t[2];
 
-    if (c->upper_from == c->depth)
-        c->upper_from = SIZE_MAX;
-
-    buf_truncate(&c->path, f->path_len);
     if (f->dst_fd >= 0 && f->set_meta) {
-        e = set_meta_fd(c, f->src_fd, fd, &f->st, -1);
+        e = copier_set_meta(c, f->src_fd, fd, &f->st, -1);
     } else if (f->dst_fd >= 0 && f->restore_time) {
         wanted_times(c, &f->st, t);
         if (futimens(fd, t) < 0)
-            e = dst_err(c, -errno, "utimes");
+            e = copier_dst_err(c, -errno, "utimes");
     }
-    frame_deinit(f);
+    copier_drop_dir(f);
     return e;
+}
+
+/* Nothing is left in its folder; of what lies in none, the workers may finish it. */
+static struct error *leave_dir(struct copier *c)
+{
+    bool left = false;
+
+    if (c->o->packed != NULL)
+        TRY(copier_packed_dir(c, &left));
+    if (left)
+        return NULL;
+    struct frame f = copier_pop(c);
+
+    return copier_finish_dir(c, &f);
 }
 
 static struct error *enter_dir(struct copier *c, int src_dir, const char *src, const char *dst,
@@ -407,20 +391,33 @@ static struct error *enter_dir(struct copier *c, int src_dir, const char *src, c
         r = f.dir == NULL ? -errno : 0;
     }
     if (r < 0) {
-        frame_deinit(&f);
-        return src_err(c, r, "open");
+        copier_drop_dir(&f);
+        return copier_src_err(c, r, "open");
     }
     if (c->depth == c->cap) {
         c->cap = MAX(c->cap * 2, (size_t)8);
         c->frames = xreallocarray(c->frames, c->cap, sizeof *c->frames);
     }
     c->frames[c->depth++] = f;
-    return in ? make_parents(c) : NULL;
+    return in ? copier_make_parents(c) : NULL;
 }
 
 /* ---- files
  * -------------------------------------------------------------------------------------------------------------------
  */
+
+int copier_write(int fd, const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        data += MAX(n, (ssize_t)0);
+        len -= (size_t)MAX(n, (ssize_t)0);
+    }
+    return 0;
+}
 
 static int copy_small(struct copier *c, int from, int to, size_t size)
 {
@@ -434,21 +431,28 @@ static int copy_small(struct copier *c, int from, int to, size_t size)
             return -errno;
         have += (size_t)MAX(n, 0);
     }
-    for (size_t done = 0; done < have; done += (size_t)MAX(n, 0)) {
-        n = write(to, c->chunk + done, have - done);
-        if (n < 0 && errno != EINTR)
-            return -errno;
-    }
-    return 0;
+    return copier_write(to, c->chunk, have);
 }
 
-/* May the copy be the very same file?  Only if nothing about it is to differ. */
-static bool may_share(const struct copier *c, const struct stat *st, mode_t mode)
+/* Tried once. */
+static bool has_clones(struct copier *c, int from)
+{
+    if (!c->asked_clones && c->o->upper_root != NULL) {
+        CLEANUP(closep) int to = openat(*c->o->upper_root, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+
+        c->clones = to >= 0 && ioctl(to, FICLONE, from) == 0;
+    }
+    c->asked_clones = true;
+    return c->clones;
+}
+
+/* May the copy be the very same file?  Only if nothing about it is to differ, and a clone will not do. */
+static bool may_share(struct copier *c, int from, const struct stat *st, mode_t mode)
 {
     struct file_owner owner = wanted_owner(c, st);
 
-    return c->o->share && c->o->timestamp_ns < 0 && owner.uid == st->st_uid && owner.gid == st->st_gid &&
-           mode == (st->st_mode & 07777) && st->st_size > 0;
+    return c->o->share && st->st_size >= SHARE_MIN && c->o->timestamp_ns < 0 && owner.uid == st->st_uid &&
+           owner.gid == st->st_gid && mode == (st->st_mode & 07777) && !has_clones(c, from);
 }
 
 static bool share_now(const struct copier *c, int from, int dst_dir, const char *dst)
@@ -464,20 +468,22 @@ static struct error *copy_file(struct copier *c, int from, int dst_dir, const ch
     mode_t mode;
     int r;
 
-    TRY(wanted_mode(c, st, &mode));
-    if (may_share(c, st, mode) && share_now(c, from, dst_dir, dst))
+    TRY(copier_mode(c, st, &mode));
+    bool share = may_share(c, from, st, mode);
+
+    if (share && share_now(c, from, dst_dir, dst))
         return NULL;
     to = openat(dst_dir, dst, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode & 0777);
     if (to < 0)
-        return dst_err(c, -errno, "open");
-    if (st->st_size > 0 && !(st->st_size >= LINK_LATER_MIN && may_share(c, st, mode) &&
-                             c->o->link_later != NULL && c->o->link_later(c->o->link_ctx, to, from))) {
+        return copier_dst_err(c, -errno, "open");
+    if (st->st_size > 0 &&
+        !(share && c->o->link_later != NULL && c->o->link_later(c->o->link_ctx, to, from))) {
         r = st->st_size <= (off_t)SMALL_FILE ? copy_small(c, from, to, (size_t)st->st_size)
                                              : copy_content(from, to, st->st_size);
         if (r < 0)
-            return dst_err(c, r, "write");
+            return copier_dst_err(c, r, "write");
     }
-    return set_meta_fd(c, from, to, st, plain ? (int)(mode & 0777) : -1);
+    return copier_set_meta(c, from, to, st, plain ? (int)(mode & 0777) : -1);
 }
 
 /* Another name of a file that was copied before: a link there, too. */
@@ -505,7 +511,7 @@ static struct error *copy_link(struct copier *c, const struct link *l, int dst_d
     CLEANUP(closep) int dir = path_open_parent(root, l->path, false, 0, &base);
 
     if (dir < 0 || linkat(dir, base, dst_dir, dst, 0) < 0)
-        return dst_err(c, dir < 0 ? dir : -errno, "link");
+        return copier_dst_err(c, dir < 0 ? dir : -errno, "link");
     return NULL;
 }
 
@@ -516,10 +522,10 @@ static struct error *copy_symlink(struct copier *c, int src_dir, const char *src
     ssize_t n = readlinkat(src_dir, src, target, sizeof target);
 
     if (n < 0 || (size_t)n == sizeof target)
-        return src_err(c, n < 0 ? -errno : -ENAMETOOLONG, "readlink");
+        return copier_src_err(c, n < 0 ? -errno : -ENAMETOOLONG, "readlink");
     target[n] = '\0';
     if (symlinkat(target, dst_dir, dst) < 0)
-        return dst_err(c, -errno, "symlink");
+        return copier_dst_err(c, -errno, "symlink");
     return NULL;
 }
 
@@ -528,26 +534,26 @@ static struct error *copy_special(struct copier *c, int dst_dir, const char *dst
     mode_t mode = st->st_mode;
 
     if (S_ISCHR(mode) && st->st_rdev == 0)
-        return dst_err(c, -EPERM, "mknod"); /* a whiteout: overlayfs refuses it, the upper folder would not */
+        return copier_dst_err(c, -EPERM,
+                              "mknod"); /* a whiteout: overlayfs refuses it, the upper folder would not */
     if (S_ISSOCK(mode))
         mode = (mode & 07777) | S_IFREG; /* a stub */
     if (mknodat(dst_dir, dst, mode, S_ISCHR(mode) || S_ISBLK(mode) ? st->st_rdev : 0) < 0)
-        return dst_err(c, -errno, "mknod");
+        return copier_dst_err(c, -errno, "mknod");
     return NULL;
 }
 
-/* Nothing but a directory for a directory may stand in the way. */
-static struct error *clear_target(struct copier *c, int dst_dir, const char *dst, bool src_is_dir)
+struct error *copier_clear(struct copier *c, int dst_dir, const char *dst, bool src_is_dir)
 {
     CLEANUP(freep) char *name = NULL;
     struct stat st;
     int r;
 
     if (fstatat(dst_dir, dst, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT ? NULL : dst_err(c, -errno, "lstat");
+        return errno == ENOENT ? NULL : copier_dst_err(c, -errno, "lstat");
     if (c->o->always_replace && !(src_is_dir && S_ISDIR(st.st_mode))) {
         r = path_remove_all(dst_dir, dst);
-        return r < 0 ? dst_err(c, r, "remove") : NULL;
+        return r < 0 ? copier_dst_err(c, r, "remove") : NULL;
     }
     if (src_is_dir)
         return NULL;
@@ -555,7 +561,7 @@ static struct error *clear_target(struct copier *c, int dst_dir, const char *dst
         name = dst_name(c);
         return err_new(ERR_INVALID, "cannot replace to directory %s with file", name);
     }
-    return unlinkat(dst_dir, dst, 0) < 0 ? dst_err(c, -errno, "remove") : NULL;
+    return unlinkat(dst_dir, dst, 0) < 0 ? copier_dst_err(c, -errno, "remove") : NULL;
 }
 
 /* ---- the walk
@@ -569,8 +575,7 @@ static struct error *match(const struct pattern_set *set, const char *path, cons
     return pattern_set_match_walk(set, path, above, *ret_info, ret);
 }
 
-/* Is the entry included, and (for a directory) may something below it be? */
-static struct error *filter(struct copier *c, bool **include, bool **exclude, bool *ret_in, bool *ret_skip)
+struct error *copier_filter(struct copier *c, bool **include, bool **exclude, bool *ret_in, bool *ret_skip)
 {
     const struct frame *above = c->depth == 0 ? NULL : &c->frames[c->depth - 1];
     const char *path = buf_str(&c->path);
@@ -621,15 +626,15 @@ static struct error *look(struct copier *c, int dir, const char *name, unsigned 
     *ret_fd = -1;
     if (type != DT_REG) {
         if (fstatat(dir, name, st, AT_SYMLINK_NOFOLLOW) < 0)
-            return src_err(c, -errno, "lstat");
+            return copier_src_err(c, -errno, "lstat");
         if (!S_ISREG(st->st_mode))
             return NULL;
     }
     *ret_fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (*ret_fd < 0)
-        return src_err(c, -errno, "open");
+        return copier_src_err(c, -errno, "open");
     if (fstat(*ret_fd, st) < 0 || !S_ISREG(st->st_mode))
-        return src_err(c, -EINVAL, "open");
+        return copier_src_err(c, -EINVAL, "open");
     return NULL;
 }
 
@@ -646,24 +651,24 @@ static struct error *copy_entry(struct copier *c, int src_dir, const char *src, 
 
     if ((++c->seen & 63) == 0)
         TRY(task_check());
-    TRY(filter(c, &include, &exclude, &in, &skip));
+    TRY(copier_filter(c, &include, &exclude, &in, &skip));
     if (skip || (!in && type != DT_DIR && type != DT_UNKNOWN))
         return NULL;
     TRY(look(c, src_dir, src, type, &st, &from));
     if (S_ISDIR(st.st_mode)) {
         if (in && c->o->always_replace) {
-            TRY(make_parents(c));
-            TRY(clear_target(c, above_fd(c, c->depth), dst, true));
+            TRY(copier_make_parents(c));
+            TRY(copier_clear(c, above_fd(c, c->depth), dst, true));
         }
         return enter_dir(c, src_dir, src, dst, &st, in, TAKE(include), TAKE(exclude));
     }
     if (!in)
         return NULL;
-    TRY(make_parents(c));
+    TRY(copier_make_parents(c));
     dst_dir = above_fd(c, c->depth);
     plain = c->depth > 0 && c->frames[c->depth - 1].plain;
     if (c->depth == 0 || !c->frames[c->depth - 1].created)
-        TRY(clear_target(c, dst_dir, dst, false));
+        TRY(copier_clear(c, dst_dir, dst, false));
     return from >= 0 ? copy_regular(c, from, dst_dir, dst, &st, plain)
                      : copy_leaf(c, src_dir, src, dst_dir, dst, &st);
 }
@@ -679,7 +684,7 @@ static struct error *walk(struct copier *c)
         d = readdir(f->dir);
         if (d == NULL) {
             if (errno != 0)
-                return src_err(c, -errno, "readdirent");
+                return copier_src_err(c, -errno, "readdirent");
             TRY(leave_dir(c));
             continue;
         }
@@ -696,7 +701,7 @@ static struct error *walk(struct copier *c)
 static void copier_deinit(struct copier *c)
 {
     while (c->depth > 0)
-        frame_deinit(&c->frames[--c->depth]);
+        copier_drop_dir(&c->frames[--c->depth]);
     free(c->frames);
     for (size_t i = 0; i < c->link_count; i++)
         free(c->links[i].path);
@@ -704,6 +709,7 @@ static void copier_deinit(struct copier *c)
     free(c->chunk);
     free(c->dst_name);
     free(c->dst_path);
+    free(c->src_real);
     closep(&c->dst_dir);
     buf_deinit(&c->path);
     pattern_set_deinit(&c->include);
@@ -719,7 +725,7 @@ static struct error *init_patterns(struct pattern_set *set, const struct strv *p
 
 /* Where the source lies: its parent's descriptor and its name there. */
 static struct error *open_source(int root, const char *src, bool follow, int *ret_dir, char **ret_name,
-                                 struct stat *st)
+                                 char **ret_path)
 {
     CLEANUP(freep) char *clean = path_join("/", src);
     CLEANUP(freep) char *real = NULL;
@@ -727,11 +733,45 @@ static struct error *open_source(int root, const char *src, bool follow, int *re
 
     if (r == 0)
         r = path_open_parent(root, real != NULL ? real : clean, false, 0, ret_name);
-    if (r >= 0) {
-        *ret_dir = r;
-        r = fstatat(*ret_dir, *ret_name, st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+    if (r < 0)
+        return path_err(r, "lstat", clean);
+    *ret_dir = r;
+    *ret_path = TAKE(clean);
+    return NULL;
+}
+
+/* The source without links in its parents, as what is packed is found. */
+static struct error *find_real(struct copier *c, int root, const char *src, bool follow)
+{
+    CLEANUP(freep) char *dir = path_dir(src);
+    CLEANUP(freep) char *base = path_base(src);
+    CLEANUP(freep) char *real = NULL;
+    CLEANUP(freep) char *joined = NULL;
+    int r = path_resolve(root, follow ? src : dir, &real);
+
+    if (r < 0)
+        return path_err(r, "lstat", src);
+    joined = follow ? TAKE(real) : path_join(real, base);
+    c->src_real = xstrdup(joined + strspn(joined, "/"));
+    return NULL;
+}
+
+/* What the source is: a packed file, or what its parent has under that name. */
+static struct error *look_at_source(struct copier *c, int root, const char *path, int dir, const char *name,
+                                    struct copy_packed_file *file, bool *ret_packed, struct stat *st)
+{
+    const struct copy_packed *p = c->o->packed;
+
+    *ret_packed = false;
+    if (p != NULL) {
+        TRY(find_real(c, root, path, c->o->follow_links));
+        *ret_packed = p->find(p->ctx, c->src_real, file);
     }
-    return r < 0 ? path_err(r, "lstat", clean) : NULL;
+    if (*ret_packed)
+        *st = copier_packed_stat(file);
+    else if (fstatat(dir, name, st, AT_SYMLINK_NOFOLLOW) < 0)
+        return path_err(-errno, "lstat", path);
+    return NULL;
 }
 
 /* The destination's directory part exists before anything is looked at: "a/b" makes a, "a/b/" and "a/b/."
@@ -789,29 +829,39 @@ struct error *copy_path(int src_root, const char *src, int dst_root, const char 
     struct copier c = { .o = o, .dst_dir = -1, .dst_root = dst_root, .upper_from = SIZE_MAX };
     CLEANUP(closep) int src_dir = -1;
     CLEANUP(freep) char *name = NULL;
-    CLEANUP(freep) char *shown = path_join("/", src);
+    CLEANUP(freep) char *shown = NULL;
+    struct copy_packed_file file;
     struct stat st;
+    bool packed;
 
-    c.src_path = shown;
     TRY(init_patterns(&c.include, o->include));
     TRY(init_patterns(&c.exclude, o->exclude));
     TRY(make_dest(dst_root, dst, o));
-    TRY(open_source(src_root, src, o->follow_links, &src_dir, &name, &st));
+    TRY(open_source(src_root, src, o->follow_links, &src_dir, &name, &shown));
+    c.src_path = shown;
+    TRY(look_at_source(&c, src_root, shown, src_dir, name, &file, &packed, &st));
     TRY(open_dest(&c, src, dst, &st));
+    if (packed)
+        return copier_packed_file(&c, &file, c.dst_name);
     TRY(copy_entry(&c, src_dir, name, c.dst_name, DT_UNKNOWN));
-    return walk(&c);
+    return copier_workers_end(&c, walk(&c));
 }
 
 /* ---- wildcards
  * ---------------------------------------------------------------------------------------------------------------
  */
 
-static int match_in(int fd, const char *pattern, const char *prefix, struct strv *ret);
+struct search {
+    const struct copy_packed *packed;
+    struct strv *found;
+};
+
+static int match_in(const struct search *s, int fd, const char *pattern, const char *prefix);
 
 /* One name against the pattern's first component; with more components left, what is below it against those.
  */
-static int match_name(int dir_fd, const char *name, const char *pattern, size_t len, const char *prefix,
-                      struct strv *ret)
+static int match_name(const struct search *s, int dir_fd, const char *name, const char *pattern, size_t len,
+                      const char *prefix)
 {
     CLEANUP(freep) char *part = xstrndup(pattern, len);
     CLEANUP(freep) char *path = xasprintf("%s/%s", prefix, name);
@@ -821,14 +871,26 @@ static int match_name(int dir_fd, const char *name, const char *pattern, size_t 
     if (path_match(part, name) != 1)
         return 0;
     if (*rest == '\0') {
-        strv_add(ret, path);
+        strv_add(s->found, path);
         return 0;
     }
     fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? 0 : match_in(fd, rest, path, ret); /* depth: components of one path */
+    return fd < 0 ? 0 : match_in(s, fd, rest, path); /* depth: components of one path */
 }
 
-static int match_in(int fd, const char *pattern, const char *prefix, struct strv *ret)
+static int match_packed(const struct search *s, int fd, const char *pattern, size_t len, const char *prefix)
+{
+    const char *dir = prefix + strspn(prefix, "/");
+    struct copy_packed_file f;
+    size_t at = 0;
+    int r = 0;
+
+    while (r == 0 && s->packed != NULL && s->packed->next(s->packed->ctx, dir, &at, &f))
+        r = match_name(s, fd, f.name, pattern, len, prefix);
+    return r;
+}
+
+static int match_in(const struct search *s, int fd, const char *pattern, const char *prefix)
 {
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3), r = 0;
     DIR *d = copy < 0 ? NULL : fdopendir(copy);
@@ -840,13 +902,15 @@ static int match_in(int fd, const char *pattern, const char *prefix, struct strv
     }
     for (struct dirent *e; r == 0 && (e = readdir(d)) != NULL;)
         if (!streq(e->d_name, ".") && !streq(e->d_name, ".."))
-            r = match_name(fd, e->d_name, pattern, len, prefix, ret);
+            r = match_name(s, fd, e->d_name, pattern, len, prefix);
     closedir(d);
-    return r;
+    return r == 0 ? match_packed(s, fd, pattern, len, prefix) : r;
 }
 
-struct error *copy_matches(int root, const char *src, bool follow, struct strv *ret)
+struct error *copy_matches(int root, const struct copy_packed *packed, const char *src, bool follow,
+                           struct strv *ret)
 {
+    const struct search search = { packed, ret };
     const char *p = src;
     CLEANUP(freep) char *prefix = NULL;
     CLEANUP(freep) char *real = NULL;
@@ -871,7 +935,7 @@ struct error *copy_matches(int root, const char *src, bool follow, struct strv *
     if (r == 0)
         r = fd = path_open(root, real, O_RDONLY | O_DIRECTORY, 0);
     if (r >= 0)
-        r = match_in(fd, p, streq(real, "/") ? "" : real, ret);
+        r = match_in(&search, fd, p, streq(real, "/") ? "" : real);
     if (r < 0)
         return path_err(r, "lstat", prefix);
     strv_sort(ret);

@@ -12,10 +12,30 @@
 
 #include "base/base.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/vec.h"
 
 struct file_owner {
     uint32_t uid, gid;
+};
+
+/* Files of the source that do not lie in its folders: a synced context keeps small ones in one file.  They
+ * are read from several tasks at once. */
+#define COPY_PACKED_MAX (64 * KIB)
+struct copy_packed_file {
+    size_t id;
+    const char *name; /* borrowed, as long as the source is there */
+    uint32_t mode, uid, gid;
+    size_t size; /* at most COPY_PACKED_MAX */
+    int64_t mtime_ns;
+};
+struct copy_packed {
+    /* The next one directly in `dir` ("" the root; else relative, clean, no links in it); false: no more. *at
+     * is 0 at first. */
+    bool (*next)(void *ctx, const char *dir, size_t *at, struct copy_packed_file *ret);
+    bool (*find)(void *ctx, const char *path, struct copy_packed_file *ret);
+    int (*read)(void *ctx, size_t id, char *dst); /* all of it: 0 or a negative errno */
+    void *ctx;
 };
 
 struct copy_options {
@@ -28,8 +48,11 @@ struct copy_options {
     /* The destination is an overlay, and this its upper folder (active_upper_fd): directories that the copy
      * makes are filled there, at half the cost.  NULL: it is not. */
     const int *upper_root;
-    /* Files whose owner, mode and time stay as they are may share their content with the source, which never
-     * changes in place (a layer, a synced context): a hard link instead of a copy. */
+    const struct copy_packed *packed; /* of the source; NULL: it is all in its folders */
+    /* Large files whose owner, mode and time stay as they are may share their content with the source, which
+     * never changes in place (a layer, a synced context): where the filesystem has no reflinks, by a hard
+     * link. Small ones are copied: they cost little, and in a container a file shows how many names it has.
+     */
     bool share;
     /* Where a link cannot be made at once (in the overlay itself): the file was made empty, put a link to
      * `from_fd` there later.  `to_fd` is open on it.  True: it will be.  NULL: copy. */
@@ -40,8 +63,9 @@ struct copy_options {
 /* `src` below src_root to `dst` below dst_root; missing directories of `dst` are made. */
 struct error *copy_path(int src_root, const char *src, int dst_root, const char *dst,
                         const struct copy_options *o) MUST_CHECK;
-/* The paths that `src` names: itself without wildcards, else what matches, sorted. */
-struct error *copy_matches(int root, const char *src, bool follow, struct strv *ret) MUST_CHECK;
+/* The paths that `src` names: itself without wildcards, else what matches, sorted. `packed` may be NULL. */
+struct error *copy_matches(int root, const struct copy_packed *packed, const char *src, bool follow,
+                           struct strv *ret) MUST_CHECK;
 /* mkdir -p: directories that exist are left alone; `path` may end in anything. */
 struct error *copy_mkdirs(int root, const char *path, uint32_t mode, const struct file_owner *owner,
                           int64_t timestamp_ns) MUST_CHECK;

@@ -212,15 +212,15 @@ static void test_matches(void **state)
     put(src, "p/a2/x", "", 0644);
     put(src, "p/b/x", "", 0644);
     assert_int_equal(symlinkat("p", src, "link"), 0);
-    assert_null(copy_matches(src, "/p/a*/x", false, &m));
+    assert_null(copy_matches(src, NULL, "/p/a*/x", false, &m));
     assert_int_equal(m.len, 2);
     assert_string_equal(m.v[1], "/p/a2/x");
     strv_clear(&m);
-    assert_null(copy_matches(src, "/link/b*", false, &m));
+    assert_null(copy_matches(src, NULL, "/link/b*", false, &m));
     assert_int_equal(m.len, 1);
     assert_string_equal(m.v[0], "/p/b");
     strv_clear(&m);
-    assert_null(copy_matches(src, "/p/z*", false, &m));
+    assert_null(copy_matches(src, NULL, "/p/z*", false, &m));
     assert_int_equal(m.len, 0);
 }
 

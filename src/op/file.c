@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "io/path.h"
+#include "op/context_slot.h"
 #include "op/copy.h"
 #include "op/impl.h"
 #include "op/text.h"
@@ -260,7 +261,7 @@ static struct error *do_rm(int root, const Pb__FileActionRm *a)
 
     if (!a->allow_wildcard)
         return remove_one(root, a->path, a->allow_not_found);
-    TRY(copy_matches(root, clean, false, &paths));
+    TRY(copy_matches(root, NULL, clean, false, &paths));
     for (size_t i = 0; i < paths.len; i++)
         TRY(remove_one(root, paths.v[i], a->allow_not_found));
     return NULL;
@@ -281,15 +282,66 @@ static bool link_later(void *ctx, int to_fd, int from_fd)
     return active_link_later(ctx, to_fd, from_fd);
 }
 
-static struct error *do_copy(struct file_run *f, struct active *live, int64_t secondary,
-                             const Pb__FileActionCopy *a)
+static struct error *copy_all(int from, int root, const Pb__FileActionCopy *a, const struct copy_options *o)
 {
     CLEANUP(freep) char *src = copy_clean(a->src);
     CLEANUP(freep) char *dst = copy_clean(a->dest);
+    CLEANUP(strv_deinit) struct strv paths = { 0 };
+
+    if (a->allow_wildcard)
+        TRY(copy_matches(from, o->packed, src, a->follow_symlink, &paths));
+    else
+        strv_add(&paths, src);
+    if (paths.len == 0 && !a->allow_empty_wildcard)
+        return err_new(ERR_NOT_FOUND, "%s not found", src);
+    for (size_t i = 0; i < paths.len; i++)
+        TRY(copy_one(from, paths.v[i], root, dst, a, o));
+    return NULL;
+}
+
+/* A synced context is copied as it lies in its slot; archives are opened, for which it has to be a tree. */
+static struct error *copy_packed(struct file_run *f, int64_t secondary, int root, const Pb__FileActionCopy *a,
+                                 struct copy_options *o, bool *ret_done)
+{
+    struct context_slot *slot = local_slot(f->slots[secondary].snapshot);
+    struct copy_packed packed;
+    bool begun = false;
+
+    if (slot != NULL && !a->attempt_unpack)
+        TRY(context_slot_copy_begin(slot, &packed, &begun));
+    *ret_done = begun;
+    if (!begun)
+        return NULL;
+    o->packed = &packed;
+    struct error *e = copy_all(slot->tree_fd, root, a, o);
+
+    context_slot_copy_end(slot);
+    return e;
+}
+
+static struct error *copy_from(struct file_run *f, int64_t secondary, int root, const Pb__FileActionCopy *a,
+                               struct copy_options *o)
+{
+    CLEANUP(closep) int empty = -1;
+    bool done = false;
+    int from;
+
+    if (secondary < 0) {
+        TRY(op_mount_ro(f->c, NULL, &empty));
+        return copy_all(empty, root, a, o);
+    }
+    TRY(copy_packed(f, secondary, root, a, o, &done));
+    if (done)
+        return NULL;
+    TRY(slot_ro(f, secondary, &from));
+    return copy_all(from, root, a, o);
+}
+
+static struct error *do_copy(struct file_run *f, struct active *live, int64_t secondary,
+                             const Pb__FileActionCopy *a)
+{
     CLEANUP(strv_deinit) struct strv include = { 0 };
     CLEANUP(strv_deinit) struct strv exclude = { 0 };
-    CLEANUP(strv_deinit) struct strv paths = { 0 };
-    CLEANUP(closep) int empty = -1;
     int root = active_fd(live), upper = active_upper_fd(live);
     struct file_owner owner;
     struct copy_options o = {
@@ -310,18 +362,11 @@ static struct error *do_copy(struct file_run *f, struct active *live, int64_t se
     };
     struct stat st;
     bool set;
-    int from;
 
     TRY(find_owner(f, a->owner, &owner, &set));
     o.owner = set ? &owner : NULL;
     pb_to_strv(a->include_patterns, a->n_include_patterns, &include);
     pb_to_strv(a->exclude_patterns, a->n_exclude_patterns, &exclude);
-    if (secondary >= 0)
-        TRY(slot_ro(f, secondary, &from));
-    else
-        TRY(op_mount_ro(f->c, NULL, &empty));
-    if (secondary < 0)
-        from = empty;
     if (!a->create_dest_path) {
         CLEANUP(freep) char *joined = path_join("/", a->dest);
         CLEANUP(freep) char *dir = path_dir(joined);
@@ -330,15 +375,7 @@ static struct error *do_copy(struct file_run *f, struct active *live, int64_t se
         if (r < 0)
             return err_wrap(fail(r, "lstat", dir), "failed to stat %s", a->dest);
     }
-    if (a->allow_wildcard)
-        TRY(copy_matches(from, src, a->follow_symlink, &paths));
-    else
-        strv_add(&paths, src);
-    if (paths.len == 0 && !a->allow_empty_wildcard)
-        return err_new(ERR_NOT_FOUND, "%s not found", src);
-    for (size_t i = 0; i < paths.len; i++)
-        TRY(copy_one(from, paths.v[i], root, dst, a, &o));
-    return NULL;
+    return copy_from(f, secondary, root, a, &o);
 }
 
 static struct error *do_action(struct file_run *f, struct active *live, const Pb__FileAction *a)

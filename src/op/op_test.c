@@ -172,7 +172,8 @@ static void test_tree(void **state)
     int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     assert_int_equal(write(fd, "new!", 4), 4);
     close(fd);
-    struct snapshot *snap = snapshot_from_tree(store, "tree:x", t.path, tree_release, &t);
+    static const struct tree_ops ops = { .release = tree_release };
+    struct snapshot *snap = snapshot_from_tree(store, "tree:x", t.path, &ops, &t);
     struct op_input_key k = { .by_content = true };
     struct digest by_index, by_disk;
     struct digest content = digest_of("new!", 4);
@@ -182,7 +183,7 @@ static void test_tree(void **state)
     content_index_add(solver, "tree:x", &t.index);
     assert_null(content_digest(solver, snap, &k, &by_index));
     content_index_remove(solver, "tree:x", &t.index);
-    struct snapshot *again = snapshot_from_tree(store, "tree:y", t.path, tree_release, &t);
+    struct snapshot *again = snapshot_from_tree(store, "tree:y", t.path, &ops, &t);
     assert_null(content_digest(solver, again, &k, &by_disk));
     assert_string_equal(by_index.s, by_disk.s);
     snapshot_unref(snap);

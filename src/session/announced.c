@@ -230,7 +230,8 @@ static struct error *remove_old(struct receiver *r)
 {
     const struct sync_entry *gone = &r->old.entries[r->old_at++];
 
-    TRY_DISK(place_remove(&r->place, gone->path), "remove", gone->path);
+    if (gone->packed == 0)
+        TRY_DISK(place_remove(&r->place, gone->path), "remove", gone->path);
     touch_parent(r, gone->path);
     while (r->old_at < r->old.len && below(r->old.entries[r->old_at].path, gone->path))
         r->old_at++;
@@ -301,11 +302,13 @@ static struct error *replace(struct receiver *r, uint32_t id, size_t at)
     }
     if (!r->o->differ_none && !target_changed(r, e) && same(before, e)) {
         memcpy(e->content, before->content, sizeof(e->content));
+        e->packed = before->packed;
         r->old_at++;
         return NULL;
     }
     if (r->o->differ_none && can_be_held(e) && same(before, e)) {
         memcpy(e->content, before->content, sizeof(e->content));
+        e->packed = before->packed;
         r->old_at++;
         r->flags[at] |= NEW_CHECKED;
         want(r, id, at);
@@ -340,6 +343,9 @@ static struct error *add_entry(struct receiver *r, uint32_t id, struct sync_entr
     *e = (struct sync_entry){ 0 };
     const char *path = r->new.entries[at].path;
     int order = 1;
+
+    if (is_dir(&r->new.entries[at]))
+        r->place.group_sticks |= (r->new.entries[at].mode &GO_MODE_SETGID) != 0;
 
     while (r->old_at < r->old.len && (order = sync_path_compare(r->old.entries[r->old_at].path, path)) < 0)
         TRY(remove_old(r));

@@ -3,7 +3,7 @@
 #include "oci/digest.h"
 #include "session/sync.h"
 
-#define INDEX_MAGIC "minkeix1"
+#define INDEX_MAGIC "minkeix2"
 #define MAGIC_LEN 8
 #define SUM_LEN 32
 
@@ -83,6 +83,44 @@ struct sync_entry *sync_index_find(const struct sync_index *index, const char *p
     return NULL;
 }
 
+/* The first place from `low` on that is not below `dir`; what is, comes first. */
+static size_t end_of(const struct sync_index *index, const char *dir, size_t low)
+{
+    size_t high = index->len, len = strlen(dir);
+
+    while (low < high && len > 0) {
+        size_t mid = low + (high - low) / 2;
+        const char *path = index->entries[mid].path;
+
+        if (strncmp(path, dir, len) == 0 && path[len] == '/')
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return len > 0 ? low : index->len;
+}
+
+const struct sync_entry *sync_index_next(const struct sync_index *index, const char *dir, size_t *at)
+{
+    size_t len = strlen(dir);
+
+    if (*at == 0 && len > 0) {
+        const struct sync_entry *e = sync_index_find(index, dir);
+
+        if (e == NULL)
+            return NULL;
+        *at = (size_t)(e - index->entries) + 1;
+    }
+    if (*at == index->len || (len > 0 && (strncmp(index->entries[*at].path, dir, len) != 0 ||
+                                          index->entries[*at].path[len] != '/')))
+        return NULL;
+    const struct sync_entry *e = &index->entries[(*at)++];
+
+    if ((e->mode & GO_MODE_DIR) != 0)
+        *at = end_of(index, e->path, *at);
+    return e;
+}
+
 void sync_entry_deinit(struct sync_entry *e)
 {
     free(e->path);
@@ -136,8 +174,10 @@ static void save_entry(const struct sync_entry *e, const char *before, struct bu
     put_i64(out, e->devmajor);
     put_i64(out, e->devminor);
     put_bytes(out, e->xattrs, e->xattrs_len);
-    if ((e->mode & GO_MODE_TYPE) == 0)
-        buf_add(out, e->content, sizeof(e->content));
+    if ((e->mode & GO_MODE_TYPE) != 0)
+        return;
+    put_i64(out, e->packed);
+    buf_add(out, e->content, sizeof(e->content));
 }
 
 void sync_index_save(const struct sync_index *index, struct buf *out)
@@ -236,12 +276,13 @@ static void load_entry(struct reader *r, const char *before, struct sync_entry *
     e->devminor = get_i64(r);
     e->xattrs = get_bytes(r, &len);
     e->xattrs_len = (uint32_t)len;
-    if ((e->mode & GO_MODE_TYPE) == 0) {
-        const void *sum = get_raw(r, sizeof(e->content));
+    if ((e->mode & GO_MODE_TYPE) != 0)
+        return;
+    e->packed = get_i64(r);
+    const void *sum = get_raw(r, sizeof(e->content));
 
-        if (sum != NULL)
-            memcpy(e->content, sum, sizeof(e->content));
-    }
+    if (sum != NULL)
+        memcpy(e->content, sum, sizeof(e->content));
 }
 
 static bool sum_fits(const uint8_t *data, size_t len)

@@ -49,17 +49,29 @@ static bool is_checked(const struct receiver *r, const struct incoming *in)
     return (r->flags[in->entry] & NEW_CHECKED) != 0;
 }
 
-static struct error *open_file(struct receiver *r, struct incoming *in)
+static struct error *begin_file(struct receiver *r, struct incoming *in)
 {
     const struct sync_entry *e = &r->new.entries[in->entry];
 
-    if (in->hash == NULL)
-        in->hash = hasher_new();
-    if (is_checked(r, in))
+    in->hash = hasher_new();
+    if (is_checked(r, in) || sync_pack_takes(r->o->pack, e))
         return NULL;
     in->fd = place_create(&r->place, e);
     if (in->fd < 0)
         return err_sys(-in->fd, "failed to create %s", e->path);
+    return NULL;
+}
+
+/* What was held goes into a file of its own. */
+static struct error *write_held(struct receiver *r, struct incoming *in)
+{
+    const struct sync_entry *e = &r->new.entries[in->entry];
+
+    in->fd = place_create(&r->place, e);
+    if (in->fd < 0)
+        return err_sys(-in->fd, "failed to create %s", e->path);
+    TRY_SYS(fd_write_all(in->fd, buf_str(&in->held), in->held.len), "failed to write %s", e->path);
+    buf_deinit(&in->held);
     return NULL;
 }
 
@@ -74,18 +86,17 @@ static void touch_directory(struct receiver *r, const char *path)
         r->flags[e - r->new.entries] |= NEW_TOUCHED;
 }
 
-/* Not what is here: write what was held in its place. */
+/* Not what is here: what was held takes its place. */
 static struct error *give_up_check(struct receiver *r, struct incoming *in)
 {
-    const struct sync_entry *e = &r->new.entries[in->entry];
+    struct sync_entry *e = &r->new.entries[in->entry];
 
     r->flags[in->entry] = (uint8_t)((r->flags[in->entry] & ~NEW_CHECKED) | NEW_CHANGED);
+    if (e->packed == 0)
+        TRY_DISK(place_remove(&r->place, e->path), "remove", e->path);
+    e->packed = 0;
     touch_directory(r, e->path);
-    TRY_DISK(place_remove(&r->place, e->path), "remove", e->path);
-    TRY(open_file(r, in));
-    TRY_SYS(fd_write_all(in->fd, buf_str(&in->held), in->held.len), "failed to write %s", e->path);
-    buf_deinit(&in->held);
-    return NULL;
+    return sync_pack_takes(r->o->pack, e) && in->held.len <= SYNC_PACK_FILE ? NULL : write_held(r, in);
 }
 
 static struct error *write_file(struct receiver *r, struct incoming *in, const char *data, size_t len)
@@ -97,13 +108,14 @@ static struct error *write_file(struct receiver *r, struct incoming *in, const c
                        (long long)e->size);
     in->received += (int64_t)len;
     hasher_add(in->hash, data, len);
-    if (is_checked(r, in) && in->held.len + len <= LIMIT_SYNC_HELD) {
-        buf_add(&in->held, data, len);
-        return NULL;
-    }
-    if (is_checked(r, in))
+    if (is_checked(r, in) && in->held.len + len > LIMIT_SYNC_HELD)
         TRY(give_up_check(r, in));
-    TRY_SYS(fd_write_all(in->fd, data, len), "failed to write %s", e->path);
+    if (in->fd < 0 && !is_checked(r, in) && in->held.len + len > SYNC_PACK_FILE)
+        TRY(write_held(r, in)); /* it grew out of the pack */
+    if (in->fd < 0)
+        buf_add(&in->held, data, len);
+    else
+        TRY_SYS(fd_write_all(in->fd, data, len), "failed to write %s", e->path);
     return NULL;
 }
 
@@ -115,20 +127,29 @@ static bool is_unchanged(const struct receiver *r, const struct incoming *in, co
     return is_checked(r, in) && in->received == e->size && memcmp(sum, e->content, sizeof(e->content)) == 0;
 }
 
-static struct error *finish_file(struct receiver *r, struct incoming *in)
+static struct error *keep_file(struct receiver *r, struct incoming *in, const uint8_t sum[32])
 {
     struct sync_entry *e = &r->new.entries[in->entry];
-    uint8_t sum[sizeof(e->content)];
+
+    if (is_checked(r, in))
+        TRY(give_up_check(r, in));
+    memcpy(e->content, sum, sizeof(e->content));
+    /* a file that changed under way is asked for again next time */
+    e->size = in->received;
+    if (in->fd >= 0)
+        TRY_DISK(place_finish(&r->place, in->fd, e), "set the metadata of", e->path);
+    else
+        TRY_DISK(sync_pack_add(r->o->pack, buf_str(&in->held), in->held.len, &e->packed), "write", e->path);
+    return NULL;
+}
+
+static struct error *finish_file(struct receiver *r, struct incoming *in)
+{
+    uint8_t sum[sizeof(r->new.entries->content)];
 
     hasher_sum_raw(in->hash, sum);
-    if (!is_unchanged(r, in, sum)) {
-        if (is_checked(r, in))
-            TRY(give_up_check(r, in));
-        memcpy(e->content, sum, sizeof(sum));
-        /* a file that changed under way is asked for again next time */
-        e->size = in->received;
-        TRY_DISK(place_finish(&r->place, in->fd, e), "set the metadata of", e->path);
-    }
+    if (!is_unchanged(r, in, sum))
+        TRY(keep_file(r, in, sum));
     incoming_deinit(in);
     *in = r->incoming[--r->incoming_count];
     return NULL;
@@ -145,7 +166,7 @@ static struct error *handle_data(struct receiver *r, const struct packet *p)
     struct incoming *in = &r->incoming[i];
 
     if (in->hash == NULL)
-        TRY(open_file(r, in));
+        TRY(begin_file(r, in));
     return p->len > 0 ? write_file(r, in, p->data, p->len) : finish_file(r, in);
 }
 
@@ -155,8 +176,10 @@ static struct error *make_links(struct receiver *r)
 {
     for (size_t i = 0; i < r->link_count; i++) {
         struct sync_entry *e = &r->new.entries[r->links[i]];
-        const struct sync_entry *target = sync_index_find(&r->new, e->linkname);
+        struct sync_entry *target = sync_index_find(&r->new, e->linkname);
 
+        if (target->packed != 0)
+            TRY_DISK(sync_pack_lay_out(r->o->pack, &r->place, target), "create", target->path);
         TRY_DISK(place_link(&r->place, e), "link", e->path);
         memcpy(e->content, target->content, sizeof(e->content));
     }
@@ -224,6 +247,8 @@ static struct error *complete(struct receiver *r)
     struct packet fin = { .type = PACKET_FIN };
 
     TRY(receiver_remove_rest(r));
+    if (r->o->pack != NULL)
+        TRY_DISK(sync_pack_flush(r->o->pack), "write", "small files");
     TRY(make_links(r));
     TRY(set_times(r));
     if (r->o->metadata_only)

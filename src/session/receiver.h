@@ -19,6 +19,7 @@
 #include "base/limits.h"
 #include "io/pattern.h"
 #include "oci/digest.h"
+#include "session/pack.h"
 #include "session/packet.h"
 #include "session/place.h"
 #include "session/sync.h"
@@ -38,9 +39,9 @@ enum {
 struct incoming {
     uint32_t id;
     size_t entry;
-    int fd; /* -1 until its first bytes */
+    int fd; /* -1 until its first bytes, and for the pack */
     struct hasher *hash;
-    struct buf held; /* NEW_CHECKED: what came so far, while nothing is written */
+    struct buf held; /* NEW_CHECKED, or for the pack: what came so far, while nothing is written */
     int64_t received;
 };
 

@@ -66,12 +66,14 @@ struct error *session_group_any(const struct session_group *g,
 /* ---- files from the client: FileSync.DiffCopy, we receive (sync.h has the details)
  * ---------------------------------------- */
 
+struct sync_pack;
 struct sync_options {
     const char *name;                              /* dir-name: "context", "dockerfile" */
     const struct strv *include, *exclude, *follow; /* may be NULL */
     bool differ_none;                              /* request everything */
     bool metadata_only;                            /* local.metadatatransfer */
     const struct strv *metadata_exclude;
+    struct sync_pack *pack; /* where small files go (pack.h); NULL: into the directory, as all others */
     void (*progress)(void *ctx, int64_t bytes, bool done); /* bytes of data received so far; may be NULL */
     int (*changing)(void *ctx); /* right before the directory is changed at all: 0, or why not; may be NULL */
     void *ctx;
@@ -87,6 +89,7 @@ struct sync_entry {
     uint8_t
         *xattrs; /* sorted: uint32 key length, key, uint32 value length, value ... (little endian); NULL */
     uint32_t xattrs_len;
+    int64_t packed;      /* 1 + where its bytes lie in the pack; 0: not there */
     uint8_t content[32]; /* SHA-256 of a regular file's bytes; a hard link's are those of its target */
 };
 struct sync_index {

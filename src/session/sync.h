@@ -44,6 +44,8 @@ mode_t go_mode_to_stat(uint32_t mode); /* type and permission bits */
 int sync_path_compare(const char *a, const char *b);
 /* Binary search. Borrowed; NULL when absent. */
 struct sync_entry *sync_index_find(const struct sync_index *index, const char *path);
+/* What lies directly in directory `dir` ("": the root), in order; NULL behind the last. *at: 0 at first. */
+const struct sync_entry *sync_index_next(const struct sync_index *index, const char *dir, size_t *at);
 void sync_entry_deinit(struct sync_entry *e);
 /* A private binary form with a checksum: what was saved is loaded whole or not at all. */
 void sync_index_save(const struct sync_index *index, struct buf *out);

@@ -4,6 +4,7 @@
 #include <sys/sysmacros.h>
 
 #include "oci/digest.h"
+#include "session/pack.h"
 #include "session/packet.h"
 #include "session/peer_test.h"
 #include "session/walk.h"
@@ -11,9 +12,13 @@
 
 /* ---- a tree on disk ---- */
 
+/* The tests run twice: with all files in the tree, and with small ones in a pack. */
+static bool packing;
+
 struct dirs {
     char root[40];
     int src, dst, canary;
+    struct sync_pack pack;
 };
 
 static int open_dir(const char *root, const char *name)
@@ -45,6 +50,10 @@ static void dirs_init(struct dirs *d)
     d->dst = open_dir(d->root, "dst");
     d->canary = open_dir(d->root, "canary");
     put_file(d->canary, "f", "untouched", 0600);
+    CLEANUP(freep) char *pack = xasprintf("%s/pack", d->root);
+
+    d->pack.fd = open(pack, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(d->pack.fd >= 0);
 }
 
 static void dirs_deinit(struct dirs *d)
@@ -60,6 +69,8 @@ static void dirs_deinit(struct dirs *d)
     close(d->src);
     close(d->dst);
     close(d->canary);
+    close(d->pack.fd);
+    sync_pack_deinit(&d->pack);
     assert_int_equal(path_remove_all(AT_FDCWD, d->root), 0);
 }
 
@@ -141,7 +152,7 @@ static void assert_same_entry(const struct sync_entry *a, const struct sync_entr
 }
 
 /* Both trees are equal, and the index says what they hold. */
-static void assert_same_trees(struct dirs *d, const struct sync_index *index)
+static void assert_equal_trees(struct dirs *d, const struct sync_index *index)
 {
     struct sync_tree ta = { .dir_fd = d->src }, tb = { .dir_fd = d->dst };
     struct walk *a, *b;
@@ -176,6 +187,27 @@ static void assert_same_trees(struct dirs *d, const struct sync_index *index)
     assert_int_equal(n, index->len);
     walk_close(a);
     walk_close(b);
+}
+
+/* The same with what is packed laid out; it is taken away again. */
+static void assert_same_trees(struct dirs *d, const struct sync_index *index)
+{
+    CLEANUP(buf_deinit) struct buf saved = { 0 };
+    struct sync_index whole;
+
+    sync_index_save(index, &saved);
+    expect_ok(sync_index_load(saved.data, saved.len, &whole));
+    assert_int_equal(sync_pack_lay_out_all(&d->pack, d->dst, &whole), 0);
+    assert_equal_trees(d, &whole);
+    for (size_t i = 0; i < index->len; i++) {
+        assert_int_equal(whole.entries[i].packed, 0);
+        if (index->entries[i].packed != 0)
+            assert_int_equal(unlinkat(d->dst, index->entries[i].path, 0), 0);
+    }
+    for (size_t i = 0; i < whole.len; i++)
+        if ((whole.entries[i].mode & GO_MODE_DIR) != 0)
+            set_time(d->dst, whole.entries[i].path, whole.entries[i].mtime_ns);
+    sync_index_deinit(&whole);
 }
 
 /* ---- the client's side ---- */
@@ -309,6 +341,7 @@ static struct error *run_sync(struct fixture *f, struct sync_options *o)
     o->ctx = f;
     if (o->name == NULL)
         o->name = "context";
+    o->pack = packing ? &f->d.pack : NULL;
     f->client.sent_bytes = 0;
     return session_sync_in(f->peer.session, o, f->d.dst, &f->index);
 }
@@ -542,6 +575,7 @@ static void sender_filters(void **state)
     f.client.prefix = "p/q";
     expect_ok(run_sync(&f, &o));
     assert_int_equal(f.index.len, ARRAY_LEN(expected));
+    assert_int_equal(sync_pack_lay_out_all(&f.d.pack, f.d.dst, &f.index), 0);
     for (size_t i = 0; i < f.index.len; i++) {
         struct stat st;
 
@@ -849,6 +883,70 @@ static void swapped_directory(void **state)
     fixture_deinit(&f);
 }
 
+/* Children of a directory, one after the other. */
+static void index_children(void **state)
+{
+    static const struct {
+        const char *dir, *names;
+    } cases[] = {
+        { "", "a a-b a.txt " }, { "a", "a/b a/z " }, { "a/b", "a/b/c " }, { "a/b/c", "" }, { "b", "" }
+    };
+    struct sync_entry entries[] = { { .path = (char *)"a", .mode = GO_MODE_DIR },
+                                    { .path = (char *)"a/b", .mode = GO_MODE_DIR },
+                                    { .path = (char *)"a/b/c", .mode = GO_MODE_DIR },
+                                    { .path = (char *)"a/z" },
+                                    { .path = (char *)"a-b" },
+                                    { .path = (char *)"a.txt" } };
+    const struct sync_index index = { entries, ARRAY_LEN(entries), ARRAY_LEN(entries) };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(buf_deinit) struct buf names = { 0 };
+        const struct sync_entry *e;
+        size_t at = 0;
+
+        while ((e = sync_index_next(&index, cases[i].dir, &at)) != NULL)
+            buf_addf(&names, "%s ", e->path);
+        assert_string_equal(buf_str(&names), cases[i].names);
+    }
+}
+
+/* What changed leaves gaps behind: moved, it has none. */
+static void pack_moves(void **state)
+{
+    struct sync_options o = { 0 };
+    struct fixture f;
+    struct stat st;
+
+    fixture_init(&f);
+    make_tree(f.d.src);
+    expect_ok(run_sync(&f, &o));
+    assert_false(sync_pack_is_sparse(&f.d.pack, &f.index));
+    for (int i = 0; i < 30; i++) {
+        char block[60000] = { 0 };
+
+        memset(block, 'a' + i % 26, sizeof(block) - 1);
+        put_file(f.d.src, "a.txt", block, 0644);
+        set_time(f.d.src, "a.txt", i);
+        expect_ok(run_sync(&f, &o));
+    }
+    assert_true(sync_pack_is_sparse(&f.d.pack, &f.index));
+    CLEANUP(freep) char *path = xasprintf("%s/pack.new", f.d.root);
+    int old = f.d.pack.fd, fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    assert_int_equal(sync_pack_move(&f.d.pack, &f.index, fd), 0);
+    close(old);
+    assert_int_equal(fstat(f.d.pack.fd, &st), 0);
+    assert_true(st.st_size < 70000);
+    assert_false(sync_pack_is_sparse(&f.d.pack, &f.index));
+    assert_same_trees(&f.d, &f.index);
+    /* shorter than the index says: an error, not a shorter file */
+    assert_int_equal(ftruncate(f.d.pack.fd, 10), 0);
+    char chunk[SYNC_PACK_FILE];
+
+    assert_int_equal(sync_pack_read(f.d.pack.fd, sync_index_find(&f.index, "a.txt"), chunk), -EIO);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -861,5 +959,10 @@ int main(void)
         cmocka_unit_test(same_bytes_stay),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest packed[] = { cmocka_unit_test(index_children), cmocka_unit_test(pack_moves) };
+    int failed = cmocka_run_group_tests_name("files", tests, NULL, NULL);
+
+    packing = true;
+    failed += cmocka_run_group_tests_name("packed files", tests, NULL, NULL);
+    return failed + cmocka_run_group_tests_name("pack", packed, NULL, NULL);
 }

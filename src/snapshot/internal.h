@@ -19,8 +19,8 @@ struct snapshot {
     struct layer_row *rows;   /* NULL: not loaded */
     struct layer_info *infos; /* borrow from rows; atomic, NULL: not loaded */
     char *tree;               /* path of a tree snapshot, else NULL */
-    void (*release)(void *);
-    void *release_ctx;
+    const struct tree_ops *tree_ops;
+    void *tree_ctx;
 };
 
 /* From layer ids, lowest first; each is held.  Writes the snapshot's row.  ERR_NOT_FOUND when a layer is

@@ -217,10 +217,16 @@ struct error *overlay_mount(struct store *s, const struct snapshot *snap, int up
     return mount_layers(s, &ids, upper_fd, work_fd, lasting, ret_fd);
 }
 
+static struct error *complete(const struct snapshot *s)
+{
+    return s->tree_ops->complete != NULL ? s->tree_ops->complete(s->tree_ctx) : NULL;
+}
+
 struct error *snapshot_mount_ro(struct snapshot *s, int *ret_fd)
 {
     if (s->tree == NULL)
         return overlay_mount(s->store, s, -1, -1, false, ret_fd);
+    TRY(complete(s));
     int fd = mount_tree(AT_FDCWD, s->tree);
     TRY_SYS(fd, "mount \"%s\"", s->tree);
     *ret_fd = fd;
@@ -230,6 +236,7 @@ struct error *snapshot_mount_ro(struct snapshot *s, int *ret_fd)
 struct error *snapshot_open_tree(struct snapshot *s, int *ret_fd)
 {
     assert(s->tree != NULL);
+    TRY(complete(s));
     int fd = open(s->tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return err_sys(errno, "open \"%s\"", s->tree);

@@ -57,8 +57,8 @@ void snapshot_unref(struct snapshot *s)
     for (size_t i = 0; i < s->count; i++)
         free(s->layers[i]);
     free_rows(s->rows, s->count);
-    if (s->release != NULL)
-        s->release(s->release_ctx);
+    if (s->tree != NULL)
+        s->tree_ops->release(s->tree_ctx);
     free(s->layers);
     free(s->infos);
     free(s->id);
@@ -260,12 +260,17 @@ struct error *snapshot_prefix(struct snapshot *s, size_t count, struct snapshot 
 }
 
 struct snapshot *snapshot_from_tree(struct store *s, const char *id, const char *dir_path,
-                                    void (*release)(void *), void *ctx)
+                                    const struct tree_ops *ops, void *ctx)
 {
     struct snapshot *snap = alloc(s, id, 0);
     snap->infos = make_infos(NULL, 0);
     snap->tree = xstrdup(dir_path);
-    snap->release = release;
-    snap->release_ctx = ctx;
+    snap->tree_ops = ops;
+    snap->tree_ctx = ctx;
     return snap;
+}
+
+void *snapshot_tree_ctx(const struct snapshot *s, const struct tree_ops *ops)
+{
+    return s->tree_ops == ops ? s->tree_ctx : NULL;
 }

@@ -54,11 +54,18 @@ struct error *snapshot_diff(struct store *s, struct snapshot *lower, struct snap
 /* The first `count` layers. */
 struct error *snapshot_prefix(struct snapshot *s, size_t count, struct snapshot **ret) MUST_CHECK;
 
-/* A directory outside layers/ as a read-only result. `id` names its content; `release` runs at the last
- * unref. dir_path copied. */
+/* A directory outside layers/ as a read-only result. `id` names its content. dir_path copied. */
+struct tree_ops {
+    void (*release)(void *ctx); /* at the last unref */
+    /* Something of the tree may not lie in the directory yet: bring it there.  Called each time before
+     * somebody looks into it, from any task.  NULL: all of it does. */
+    struct error *(*complete)(void *ctx);
+};
 struct snapshot *snapshot_from_tree(struct store *s, const char *id, const char *dir_path,
-                                    void (*release)(void *), void *ctx);
+                                    const struct tree_ops *ops, void *ctx);
 bool snapshot_is_tree(const struct snapshot *s);
+/* The ctx of a tree with these ops; NULL for every other snapshot. */
+void *snapshot_tree_ctx(const struct snapshot *s, const struct tree_ops *ops);
 
 /* ---- mounts: detached, by descriptor (fsopen/fsmount), never in anybody's mount table unless attached ----
  */

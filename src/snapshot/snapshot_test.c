@@ -525,15 +525,25 @@ static void note_release(void *ctx)
     released++;
 }
 
+static int completed;
+static struct error *note_complete(void *ctx)
+{
+    return completed++ == 0 ? NULL : err_new(ERR_INTERNAL, "cannot be completed");
+}
+
 static void test_tree(void **state)
 {
     CLEANUP(freep) char *path = xasprintf("%s/tree", root);
     assert_int_equal(mkdir(path, 0755), 0);
-    struct snapshot *t = snapshot_from_tree(store, "tree-1", path, note_release, NULL);
+    static const struct tree_ops ops = { note_release, note_complete };
+    struct snapshot *t = snapshot_from_tree(store, "tree-1", path, &ops, path);
+    assert_ptr_equal(snapshot_tree_ctx(t, &ops), path);
     CLEANUP(closep) int view = -1;
     expect_ok(snapshot_mount_ro(t, &view));
     assert_int_equal(mkdirat(view, "x", 0755), -1);
     assert_int_equal(errno, EROFS);
+    int again;
+    expect_kind(snapshot_open_tree(t, &again), ERR_INTERNAL);
     struct active *a;
     expect_kind(active_begin(store, t, &a), ERR_INVALID);
     snapshot_unref(t);
