@@ -13,7 +13,7 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "io/path.h"
-#include "session/sync.h"
+#include "session/pack.h"
 #include "task/task.h"
 
 static struct group group;
@@ -21,7 +21,7 @@ static struct session_manager *manager;
 static struct session *session;
 static struct stream *client_end, *daemon_end;
 static char root[] = "/tmp/fuzz_sync.XXXXXX";
-static int tree = -1, canary = -1;
+static int tree = -1, canary = -1, pack_fd = -1;
 static const uint8_t *input;
 static size_t input_len;
 static struct semaphore idle;
@@ -82,6 +82,7 @@ static void stop(void)
     session_manager_free(manager);
     semaphore_deinit(&idle);
     close(tree);
+    close(pack_fd);
     close(canary);
     if (path_remove_all(AT_FDCWD, root) < 0)
         perror(root);
@@ -102,7 +103,8 @@ static void start(void)
         abort();
     tree = make_dir("tree");
     canary = make_dir("canary");
-    if (tree < 0 || file_write_atomic(canary, "f", "untouched", 9, 0600) < 0)
+    pack_fd = openat(tree, "..", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (tree < 0 || pack_fd < 0 || file_write_atomic(canary, "f", "untouched", 9, 0600) < 0)
         abort();
     semaphore_init(&idle, 1);
     manager = session_manager_new();
@@ -118,14 +120,19 @@ static void start(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
-    struct sync_options o = { .name = "context" };
+    CLEANUP(sync_pack_deinit) struct sync_pack pack = { .fd = pack_fd };
+    struct sync_options o = { .name = "context", .pack = len % 2 == 0 ? &pack : NULL };
     struct sync_index index = { 0 };
 
     if (session == NULL)
         start();
     input = data;
     input_len = len;
-    err_free(session_sync_in(session, &o, tree, &index));
+    struct error *e = session_sync_in(session, &o, tree, &index);
+
+    if (e == NULL)
+        (void)!sync_pack_lay_out_all(&pack, tree, &index);
+    err_free(e);
     sync_index_deinit(&index);
     /* the client's task has seen the input's end */
     if (semaphore_acquire(&idle, 1) < 0)

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -374,14 +375,179 @@ static void test_modes(void **state)
     assert_int_equal(mode_apply("u+x,", 0, false, &m), -EINVAL);
 }
 
+/* ---- files that lie in no folder */
+
+/* 200 in "many/d0" .. "many/d1", one in the root; bytes of file i: its number. */
+enum { PACKED = 200 };
+static atomic_int packed_reads;
+static size_t packed_broken = SIZE_MAX;
+
+static struct copy_packed_file packed_file(size_t id)
+{
+    static char names[PACKED + 1][16];
+
+    snprintf(names[id], sizeof names[id], "f%zu", id);
+    return (struct copy_packed_file){ .id = id,
+                                      .name = names[id],
+                                      .mode = S_IFREG | (id % 2 != 0 ? 04755 : 0600),
+                                      .uid = (uint32_t)(id % 3),
+                                      .gid = 9,
+                                      .size = strlen(names[id]),
+                                      .mtime_ns = 1500000000 * NS_PER_SEC + (int64_t)id };
+}
+
+static bool packed_next(void *ctx, const char *dir, size_t *at, struct copy_packed_file *ret)
+{
+    size_t from = streq(dir, "many/d0") ? 0 : streq(dir, "many/d1") ? 1 : streq(dir, "") ? PACKED : SIZE_MAX;
+    size_t id = from == SIZE_MAX ? from : from + *at * 2;
+
+    if (id > PACKED || (id == PACKED && from != PACKED))
+        return false;
+    ++*at;
+    *ret = packed_file(id);
+    return true;
+}
+
+static bool packed_find(void *ctx, const char *path, struct copy_packed_file *ret)
+{
+    for (size_t id = 0; id <= PACKED; id++) {
+        CLEANUP(freep)
+        char *name = id == PACKED ? xasprintf("f%zu", id) : xasprintf("many/d%zu/f%zu", id % 2, id);
+
+        *ret = packed_file(id);
+        if (streq(path, name))
+            return true;
+    }
+    return false;
+}
+
+static int packed_read(void *ctx, size_t id, char *dst_bytes)
+{
+    struct copy_packed_file f = packed_file(id);
+
+    memcpy(dst_bytes, f.name, f.size);
+    packed_reads++;
+    return id == packed_broken ? -EIO : 0;
+}
+
+static const struct copy_packed packed = { packed_next, packed_find, packed_read, NULL };
+
+static void make_packed_source(void)
+{
+    assert_int_equal(mkdirat(src, "many", 0755), 0);
+    assert_int_equal(mkdirat(src, "many/d0", 0755), 0);
+    assert_int_equal(mkdirat(src, "many/d1", 0750), 0);
+    put(src, "many/d1/own", "own", 0640);
+    assert_int_equal(symlinkat("many/d1", src, "link"), 0);
+    struct timespec t[2] = { { 5, 6 }, { 7, 8 } };
+
+    assert_int_equal(utimensat(src, "many/d1", t, 0), 0);
+}
+
+static void expect_packed(const char *path, size_t id)
+{
+    struct copy_packed_file f = packed_file(id);
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    struct stat st;
+
+    assert_int_equal(path_stat(dst, path, false, &st), 0);
+    assert_int_equal(st.st_mode, f.mode);
+    assert_int_equal(st.st_uid, f.uid);
+    assert_int_equal(st.st_gid, f.gid);
+    assert_int_equal(st.st_mtim.tv_nsec, f.mtime_ns % NS_PER_SEC);
+    assert_int_equal(st.st_nlink, 1);
+    assert_int_equal(path_read_file(dst, path, &text, 100), 0);
+    assert_string_equal(buf_str(&text), f.name);
+}
+
+static void test_packed(void **state)
+{
+    struct copy_options o = contents;
+    struct stat st;
+
+    o.packed = &packed;
+    make_packed_source();
+    assert_null(copy_path(src, "/", dst, "/", &o));
+    assert_int_equal(packed_reads, PACKED + 1);
+    for (size_t i = 0; i < PACKED; i++) {
+        CLEANUP(freep) char *path = xasprintf("many/d%zu/f%zu", i % 2, i);
+
+        expect_packed(path, i);
+    }
+    expect_packed("f200", PACKED);
+    assert_int_equal(path_stat(dst, "many/d1/own", false, &st), 0);
+    assert_int_equal(path_stat(dst, "many/d1", false, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0750);
+    assert_int_equal(st.st_mtim.tv_sec, 7);
+    /* again, over what is there */
+    put(dst, "f200", "in the way", 0600);
+    assert_null(copy_path(src, "/", dst, "/", &o));
+    expect_packed("f200", PACKED);
+    /* one of them, through a link; into a folder that is there */
+    assert_null(copy_path(src, "/link/f7", dst, "/one", &o));
+    expect_packed("one", 7);
+    assert_int_equal(mkdirat(dst, "dir", 0755), 0);
+    assert_null(copy_path(src, "/many/d0/f8", dst, "/dir", &o));
+    expect_packed("dir/f8", 8);
+    fails(copy_path(src, "/many/d0/f9", dst, "/x", &o), "lstat /many/d0/f9: no such file or directory");
+}
+
+static void test_packed_patterns(void **state)
+{
+    char *in[] = { (char *)"many/*/f1*", NULL }, *out[] = { (char *)"**/f11*", NULL };
+    struct strv include = { in, 1, 1 }, exclude = { out, 1, 1 };
+    CLEANUP(strv_deinit) struct strv found = { 0 };
+    struct copy_options o = contents;
+    struct stat st;
+
+    o.packed = &packed;
+    o.include = &include;
+    o.exclude = &exclude;
+    make_packed_source();
+    assert_null(copy_path(src, "/", dst, "/", &o));
+    expect_packed("many/d0/f10", 10);
+    expect_packed("many/d1/f199", 199);
+    assert_int_equal(path_stat(dst, "many/d1/f111", false, &st), -ENOENT);
+    assert_int_equal(path_stat(dst, "many/d0/f2", false, &st), -ENOENT);
+    assert_int_equal(path_stat(dst, "f200", false, &st), -ENOENT);
+    assert_null(copy_matches(src, &packed, "/many/*/*19", false, &found));
+    assert_int_equal(found.len, 2);
+    assert_string_equal(found.v[0], "/many/d1/f119");
+    assert_null(copy_matches(src, &packed, "/f*", false, &found));
+    assert_int_equal(found.len, 3);
+}
+
+/* What a worker meets is what the copy fails with, and everything ends. */
+static void test_packed_failure(void **state)
+{
+    struct copy_options o = contents;
+
+    o.packed = &packed;
+    make_packed_source();
+    packed_broken = 101;
+    fails(copy_path(src, "/", dst, "/", &o), "read /many/d1/f101: input/output error");
+    packed_broken = SIZE_MAX;
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_file),      TEST(test_dir),     TEST(test_meta),    TEST(test_patterns),
-        TEST(test_hardlinks), TEST(test_matches), TEST(test_hostile), TEST(test_special_targets),
-        TEST(test_deep),      TEST(test_users),   TEST(test_modes),
+        TEST(test_file),
+        TEST(test_dir),
+        TEST(test_meta),
+        TEST(test_patterns),
+        TEST(test_hardlinks),
+        TEST(test_matches),
+        TEST(test_hostile),
+        TEST(test_special_targets),
+        TEST(test_deep),
+        TEST(test_users),
+        TEST(test_modes),
+        TEST(test_packed),
+        TEST(test_packed_patterns),
+        TEST(test_packed_failure),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

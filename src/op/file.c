@@ -299,7 +299,7 @@ static struct error *copy_all(int from, int root, const Pb__FileActionCopy *a, c
     return NULL;
 }
 
-/* A synced context is copied as it lies in its slot; archives are opened, for which it has to be a tree. */
+/* A synced context is copied as it lies in its slot. */
 static struct error *copy_packed(struct file_run *f, int64_t secondary, int root, const Pb__FileActionCopy *a,
                                  struct copy_options *o, bool *ret_done)
 {
@@ -307,7 +307,7 @@ static struct error *copy_packed(struct file_run *f, int64_t secondary, int root
     struct copy_packed packed;
     bool begun = false;
 
-    if (slot != NULL && !a->attempt_unpack)
+    if (slot != NULL)
         TRY(context_slot_copy_begin(slot, &packed, &begun));
     *ret_done = begun;
     if (!begun)

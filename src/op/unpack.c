@@ -5,11 +5,13 @@
 #include "io/path.h"
 #include "oci/compress.h"
 #include "oci/tar.h"
+#include "op/copier.h"
 #include "task/task.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -266,19 +268,54 @@ static bool is_archive(int fd)
     return is;
 }
 
+/* A packed file is read from memory. */
+static int open_packed(const struct copy_packed *p, int src_root, const char *src)
+{
+    CLEANUP(freep) char *real = NULL;
+    CLEANUP(freep) char *bytes = NULL;
+    CLEANUP(closep) int fd = -1;
+    struct copy_packed_file f;
+    int r = path_resolve(src_root, src, &real);
+
+    if (r < 0)
+        return r;
+    if (!p->find(p->ctx, real + strspn(real, "/"), &f))
+        return -ENOENT;
+    bytes = xmalloc(COPY_PACKED_MAX);
+    r = p->read(p->ctx, f.id, bytes);
+    if (r < 0)
+        return r;
+    fd = memfd_create("archive", MFD_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    r = copier_write(fd, bytes, f.size);
+    if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
+        r = -errno;
+    return r < 0 ? r : TAKE_FD(fd);
+}
+
+/* A negative number when it is no regular file that can be read. */
+static int open_file(int src_root, const char *src, const struct copy_packed *packed)
+{
+    CLEANUP(closep) int fd = -1;
+    struct stat st;
+
+    if (path_stat(src_root, src, true, &st) < 0)
+        return packed != NULL ? open_packed(packed, src_root, src) : -ENOENT;
+    if (!S_ISREG(st.st_mode))
+        return -EINVAL;
+    fd = path_open(src_root, src, O_RDONLY | O_NONBLOCK, 0);
+    return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? TAKE_FD(fd) : -EINVAL;
+}
+
 struct error *unpack_if_archive(int src_root, const char *src, int dst_root, const char *dst,
                                 const struct copy_options *o, bool *ret_unpacked)
 {
-    CLEANUP(closep) int fd = -1;
+    CLEANUP(closep) int fd = open_file(src_root, src, o->packed);
     CLEANUP(closep) int dir = -1;
-    struct stat st;
-    int r = path_stat(src_root, src, true, &st);
 
     *ret_unpacked = false;
-    if (r < 0 || !S_ISREG(st.st_mode))
-        return NULL;
-    fd = path_open(src_root, src, O_RDONLY | O_NONBLOCK, 0);
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !is_archive(fd))
+    if (fd < 0 || !is_archive(fd))
         return NULL;
     if (lseek(fd, 0, SEEK_SET) < 0)
         return err_sys(errno, "read %s", src);
