@@ -6,8 +6,8 @@
 
 #define BATCH_INTERVAL                                                                                       \
     (20 * NS_PER_MS) /* shorter than anybody sees; each message costs a round trip of pings */
-#define BATCH_EVENTS 64
-#define BATCH_LOG_BYTES MIB /* as BuildKit splits: about 1 MiB of log text a message */
+#define BATCH_EVENTS 512
+#define BATCH_BYTES MIB /* as BuildKit splits: about 1 MiB of log text a message */
 
 static Bk__Vertex *vertex(struct pb_arena *a, const struct progress_event *e)
 {
@@ -132,9 +132,21 @@ void builder_encode_status(const struct progress_event *const *events, size_t co
     pb_pack(&m.base, out);
 }
 
-static size_t log_bytes(const struct progress_event *e)
+/* What is long in it. */
+static size_t text_bytes(const struct progress_event *e)
 {
-    return e->kind == PROGRESS_LOG ? e->log.len : 0;
+    switch (e->kind) {
+    case PROGRESS_VERTEX:
+        return strlen(e->v.name) + e->v.input_count * DIGEST_LEN +
+               (e->v.error == NULL ? 0 : strlen(e->v.error));
+    case PROGRESS_STATUS:
+        return strlen(e->status.id);
+    case PROGRESS_LOG:
+        return e->log.len;
+    case PROGRESS_WARNING:
+        return e->warning.info == NULL ? 0 : e->warning.info->data_len;
+    }
+    return 0;
 }
 
 /* How many of the first events fit one message. */
@@ -142,8 +154,8 @@ static size_t batch_length(const struct progress_event *const *events, size_t co
 {
     size_t n = 0, bytes = 0;
 
-    while (n < count && (n == 0 || bytes + log_bytes(events[n]) <= BATCH_LOG_BYTES))
-        bytes += log_bytes(events[n++]);
+    while (n < count && (n == 0 || bytes + text_bytes(events[n]) <= BATCH_BYTES))
+        bytes += text_bytes(events[n++]);
     return n;
 }
 
