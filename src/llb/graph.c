@@ -187,7 +187,7 @@ static struct error *place(struct loader *l, struct loaded *o)
     v->raw = o->raw;
     v->meta = meta != NULL ? meta : &no_meta;
     v->locations = llb_def_locations(g->def, v->digest.s);
-    v->inputs = xcalloc(MAX(o->op->n_inputs, (size_t)1), sizeof(v->inputs[0]));
+    v->inputs = pb_alloc(&g->arena, MAX(o->op->n_inputs, (size_t)1) * sizeof(v->inputs[0]));
     v->input_count = o->op->n_inputs;
     g->vertex_count++;
     for (size_t i = 0; i < v->input_count; i++) {
@@ -287,10 +287,8 @@ void llb_graph_free(struct llb_graph *g)
 {
     if (g == NULL)
         return;
-    for (size_t i = 0; i < g->vertex_count; i++) {
-        free(g->vertices[i].inputs);
+    for (size_t i = 0; i < g->vertex_count; i++)
         free(g->vertices[i].name);
-    }
     free(g->vertices);
     pb_arena_deinit(&g->arena);
     llb_def_unref(g->def);

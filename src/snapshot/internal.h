@@ -14,7 +14,8 @@ struct snapshot {
     struct store *store;
     unsigned refs; /* atomic */
     char *id;
-    char **layers; /* ids, lowest first; held */
+    struct layer_chain *held; /* NULL: a tree, or nothing */
+    char *const *layers;      /* of held: ids, lowest first */
     size_t count;
     struct layer_row *rows;   /* NULL: not loaded */
     struct layer_info *infos; /* borrow from rows; atomic, NULL: not loaded */

@@ -32,13 +32,16 @@ static void free_rows(struct layer_row *rows, size_t count)
     free(rows);
 }
 
-static struct snapshot *alloc(struct store *s, const char *id, size_t layers)
+/* `held` (may be NULL) is taken. */
+static struct snapshot *alloc(struct store *s, const char *id, struct layer_chain *held)
 {
     struct snapshot *snap = NEW(struct snapshot);
     snap->store = s;
     snap->refs = 1;
     snap->id = xstrdup(id);
-    snap->layers = xcalloc(layers > 0 ? layers : 1, sizeof(*snap->layers));
+    snap->held = held;
+    snap->layers = held == NULL ? NULL : held->ids;
+    snap->count = held == NULL ? 0 : held->count;
     return snap;
 }
 
@@ -53,13 +56,10 @@ void snapshot_unref(struct snapshot *s)
 {
     if (s == NULL || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
-    layers_release(s->store, s->layers, s->count);
-    for (size_t i = 0; i < s->count; i++)
-        free(s->layers[i]);
     free_rows(s->rows, s->count);
+    layer_chain_release(s->held);
     if (s->tree != NULL)
         s->tree_ops->release(s->tree_ctx);
-    free(s->layers);
     free(s->infos);
     free(s->id);
     free(s->tree);
@@ -106,7 +106,7 @@ bool snapshot_is_tree(const struct snapshot *s)
 
 struct snapshot *snapshot_empty(struct store *s)
 {
-    struct snapshot *snap = alloc(s, "", 0);
+    struct snapshot *snap = alloc(s, "", NULL);
     snap->infos = make_infos(NULL, 0);
     return snap;
 }
@@ -154,13 +154,9 @@ struct error *snapshot_load(struct snapshot *s)
     return NULL;
 }
 
-/* Of layers that are held for it. */
-static struct snapshot *of_held(struct store *s, const struct strv *layers, const char *id)
+static struct snapshot *of_held(struct store *s, struct layer_chain *layers, const char *id)
 {
-    struct snapshot *snap = alloc(s, id, layers->len);
-    for (size_t i = 0; i < layers->len; i++)
-        snap->layers[i] = xstrdup(layers->v[i]);
-    snap->count = layers->len;
+    struct snapshot *snap = alloc(s, id, layers);
     if (snap->count > 0)
         layer_touch(s, snapshot_top(snap));
     return snap;
@@ -168,8 +164,8 @@ static struct snapshot *of_held(struct store *s, const struct strv *layers, cons
 
 static struct error *make(struct store *s, const struct strv *layers, const char *id, struct snapshot **ret)
 {
-    layers_hold(s, layers->v, layers->len);
-    CLEANUP(snapshot_unrefp) struct snapshot *snap = of_held(s, layers, id);
+    CLEANUP(snapshot_unrefp)
+    struct snapshot *snap = of_held(s, layer_chain_hold(s, layers->v, layers->len), id);
     TRY(snapshot_load(snap)); /* are they all there? */
     *ret = TAKE(snap);
     return NULL;
@@ -215,13 +211,13 @@ struct error *snapshot_get(struct store *s, const char *id, struct snapshot **re
 
 struct error *snapshot_find(struct store *s, const char *id, struct snapshot **ret)
 {
-    CLEANUP(strv_deinit) struct strv layers = { 0 };
+    struct layer_chain *layers;
     if (*id == '\0') {
         *ret = snapshot_empty(s);
         return NULL;
     }
     TRY(snapshot_row_hold(s, id, &layers));
-    *ret = of_held(s, &layers, id);
+    *ret = of_held(s, layers, id);
     return NULL;
 }
 
@@ -262,7 +258,7 @@ struct error *snapshot_prefix(struct snapshot *s, size_t count, struct snapshot 
 struct snapshot *snapshot_from_tree(struct store *s, const char *id, const char *dir_path,
                                     const struct tree_ops *ops, void *ctx)
 {
-    struct snapshot *snap = alloc(s, id, 0);
+    struct snapshot *snap = alloc(s, id, NULL);
     snap->infos = make_infos(NULL, 0);
     snap->tree = xstrdup(dir_path);
     snap->tree_ops = ops;

@@ -21,8 +21,8 @@ static void orphan_locked(struct node *n)
     n->input_count = 0;
 }
 
-/* What can go now goes to `gone`; what is left has to be waited for. */
-static void reap_locked(struct job *j, struct ptrv *gone)
+/* What can go now goes before `gone`; what is left has to be waited for. */
+static struct node *reap_locked(struct job *j, struct node *gone)
 {
     size_t kept = 0, count = j->ending.len;
 
@@ -33,24 +33,22 @@ static void reap_locked(struct job *j, struct ptrv *gone)
             orphan_locked(n);
         } else if (may_go(n)) {
             node_unlink_locked(n);
-            ptrv_add(gone, n);
+            n->next = gone; /* it stands in no queue any more */
+            gone = n;
         } else {
             j->ending.v[kept++] = n;
         }
     }
     j->ending.len = kept;
+    return gone;
 }
 
-void job_detach(struct job *j)
+/* Those that no other job has are its to end; dependents come first. */
+static void leave_nodes_locked(struct job *j)
 {
-    struct solver *s = j->solver;
-    struct ptrv gone = { 0 };
-    struct deadline shield;
-
-    shield_begin(&shield, INT64_MAX / 2);
-    mutex_lock(&s->lock);
     j->closing = true;
-    while (j->nodes.len > 0) { /* dependents first */
+    j->ending = (struct ptrv){ xcalloc(j->nodes.len + 1, sizeof(void *)), 0, j->nodes.len + 1 };
+    while (j->nodes.len > 0) {
         struct node *n = j->nodes.v[--j->nodes.len];
 
         ptrv_drop(&n->jobs, j);
@@ -62,8 +60,19 @@ void job_detach(struct job *j)
         ptrv_add(&j->ending, n);
         node_retire_locked(n);
     }
+}
+
+void job_detach(struct job *j)
+{
+    struct solver *s = j->solver;
+    struct node *gone = NULL;
+    struct deadline shield;
+
+    shield_begin(&shield, INT64_MAX / 2);
+    mutex_lock(&s->lock);
+    leave_nodes_locked(j);
     slots_start_locked(s);
-    for (reap_locked(j, &gone); j->ending.len > 0; reap_locked(j, &gone)) {
+    for (gone = reap_locked(j, gone); j->ending.len > 0; gone = reap_locked(j, gone)) {
         int r = cond_wait(&s->settled, &s->lock);
 
         assert(r == 0);
@@ -72,9 +81,12 @@ void job_detach(struct job *j)
     slots_forget_locked(j);
     mutex_unlock(&s->lock);
     shield_end(&shield);
-    for (size_t i = 0; i < gone.len; i++)
-        node_free(gone.v[i]);
-    ptrv_deinit(&gone);
+    while (gone != NULL) {
+        struct node *n = gone;
+
+        gone = n->next;
+        node_free(n);
+    }
     ptrv_deinit(&j->ending);
     ptrv_deinit(&j->nodes);
 }

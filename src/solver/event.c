@@ -1,14 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "solver/event.h"
 
-struct vertex_info *vertex_info_new(const char *digest, const char *name)
+/* In one piece, for a build may have many thousands of vertices:  struct | inputs | digests of inputs |
+ * digest | name */
+struct vertex_info *vertex_info_new(const char *digest, const char *name, size_t input_count)
 {
-    struct vertex_info *i = NEW(struct vertex_info);
+    size_t digest_len = strlen(digest) + 1, name_len = strlen(name) + 1;
+    struct vertex_info *i = xcalloc(1, sizeof(*i) + input_count * (sizeof(char *) + sizeof(struct digest)) +
+                                           digest_len + name_len);
+    char *at = (char *)(i + 1);
 
     atomic_init(&i->refs, 1);
-    i->digest = xstrdup(digest);
-    i->name = xstrdup(name);
+    i->inputs = (const char **)at;
+    i->input_count = input_count;
+    at += input_count * sizeof(char *);
+    for (size_t k = 0; k < input_count; k++, at += sizeof(struct digest))
+        i->inputs[k] = at;
+    i->digest = memcpy(at, digest, digest_len);
+    i->name = memcpy(at + digest_len, name, name_len);
     return i;
+}
+
+void vertex_info_set_input(struct vertex_info *i, size_t input, const struct digest *d)
+{
+    memcpy((char *)i->inputs[input], d->s, sizeof(d->s));
 }
 
 struct vertex_info *vertex_info_ref(struct vertex_info *i)
@@ -21,11 +36,8 @@ void vertex_info_unref(struct vertex_info *i)
 {
     if (i == NULL || atomic_fetch_sub(&i->refs, 1) != 1)
         return;
-    free(i->digest);
-    free(i->name);
     free(i->group_id);
     free(i->group_name);
-    strv_deinit(&i->inputs);
     free(i);
 }
 
@@ -46,8 +58,8 @@ struct event *event_vertex(struct vertex_info *info, int64_t started_ns, int64_t
     struct event *e = event_new(info, PROGRESS_VERTEX);
 
     e->e.v.name = info->name;
-    e->e.v.inputs = (const char *const *)info->inputs.v;
-    e->e.v.input_count = info->inputs.len;
+    e->e.v.inputs = info->inputs;
+    e->e.v.input_count = info->input_count;
     e->e.v.group_id = info->group_id;
     e->e.v.group_name = info->group_name;
     e->e.v.group_weak = info->group_weak;

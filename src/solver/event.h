@@ -15,12 +15,15 @@
 
 struct vertex_info {
     atomic_uint refs;
-    char *digest, *name;
-    struct strv inputs;
+    const char *digest, *name;
+    const char **inputs;
+    size_t input_count;
     char *group_id, *group_name; /* NULL: none */
     bool group_weak;
 };
-struct vertex_info *vertex_info_new(const char *digest, const char *name);
+/* Without a group; the inputs' digests are filled in with vertex_info_set_input(), one after the other. */
+struct vertex_info *vertex_info_new(const char *digest, const char *name, size_t input_count);
+void vertex_info_set_input(struct vertex_info *i, size_t input, const struct digest *d);
 struct vertex_info *vertex_info_ref(struct vertex_info *i);
 void vertex_info_unref(struct vertex_info *i);
 

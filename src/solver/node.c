@@ -127,6 +127,18 @@ static char *node_id(const struct llb_vertex *v, struct node **nodes, const stru
     return xasprintf("%s+%.16s", v->digest.s, digest_hex(&d));
 }
 
+/* In one piece, for a build may have many thousands of nodes. */
+static void alloc_arrays(struct node *n)
+{
+    size_t in = n->input_count, out = n->output_count;
+    char *at = xcalloc(1, out * sizeof(*n->outputs) + in * (sizeof(*n->inputs) + 2 * sizeof(bool)) + 1);
+
+    n->outputs = (struct snapshot **)at;
+    n->inputs = (struct node **)(at += out * sizeof(*n->outputs));
+    n->awaits = (bool *)(at += in * sizeof(*n->inputs));
+    n->input_done = (bool *)(at + in * sizeof(bool));
+}
+
 static struct node *node_new(struct ref *r, char *id, const struct llb_vertex *v, struct node **nodes,
                              struct usage *u)
 {
@@ -147,11 +159,8 @@ static struct node *node_new(struct ref *r, char *id, const struct llb_vertex *v
     reporter_keep_log(n->reporter, s->log_dir_fd);
     n->output_count = u->outputs[v->position];
     n->needed = TAKE(u->used[v->position]);
-    n->outputs = xcalloc(n->output_count + 1, sizeof(struct snapshot *));
     n->input_count = v->input_count;
-    n->inputs = xcalloc(v->input_count + 1, sizeof(struct node *));
-    n->awaits = xcalloc(v->input_count + 1, sizeof(bool));
-    n->input_done = xcalloc(v->input_count + 1, sizeof(bool));
+    alloc_arrays(n);
     for (size_t i = 0; i < j->caches.len; i++)
         ptrv_add(&n->caches, remote_cache_ref(j->caches.v[i]));
     for (size_t i = 0; i < v->input_count; i++) {
@@ -230,11 +239,8 @@ void node_free(struct node *n)
     for (size_t i = 0; i < n->caches.len; i++)
         remote_cache_unref(n->caches.v[i]);
     ptrv_deinit(&n->caches);
-    free(n->outputs);
-    free(n->inputs);
+    free(n->outputs); /* and the other arrays with it */
     free(n->needed);
-    free(n->awaits);
-    free(n->input_done);
     ptrv_deinit(&n->dependents);
     ptrv_deinit(&n->jobs);
     ptrv_deinit(&n->followers);

@@ -171,7 +171,7 @@ void progress_append(struct progress *p, struct event *e)
 
 void progress_warn(struct progress *p, const struct progress_event *w)
 {
-    struct vertex_info *info = vertex_info_new(w->vertex, "");
+    struct vertex_info *info = vertex_info_new(w->vertex, "", 0);
     struct event *e = event_warning(info, w);
 
     progress_append(p, e);

@@ -47,7 +47,7 @@ static void say_locked(struct vertex_reporter *r, struct event *e)
 struct vertex_reporter *reporter_new(struct progress *p, const char *digest, const char *name)
 {
     struct digest made = digest == NULL ? digest_of(name, strlen(name)) : (struct digest){ "" };
-    struct vertex_reporter *r = reporter_make(vertex_info_new(digest == NULL ? made.s : digest, name));
+    struct vertex_reporter *r = reporter_make(vertex_info_new(digest == NULL ? made.s : digest, name, 0));
 
     say_locked(r, event_vertex(r->info, 0, 0, false, NULL));
     if (p != NULL)
@@ -57,12 +57,12 @@ struct vertex_reporter *reporter_new(struct progress *p, const char *digest, con
 
 struct vertex_reporter *reporter_for_vertex(struct progress *p, const struct llb_vertex *v)
 {
-    struct vertex_info *info = vertex_info_new(v->digest.s, v->name);
+    struct vertex_info *info = vertex_info_new(v->digest.s, v->name, v->input_count);
     const struct llb_progress_group *g = v->meta->progress_group;
     struct vertex_reporter *r;
 
     for (size_t i = 0; i < v->input_count; i++)
-        strv_add(&info->inputs, v->inputs[i].vertex->digest.s);
+        vertex_info_set_input(info, i, &v->inputs[i].vertex->digest);
     if (g != NULL) {
         info->group_id = xstrdup(g->id);
         info->group_name = xstrdup(g->name);

@@ -311,9 +311,11 @@ static struct error *make_chain_key(const struct node *n, enum key_kind kind, no
     return make_key(n, kind, &unused, &preimage, ret);
 }
 
-static char *output_key(const char *key, size_t i)
+/* The first one's is the step's; `made` gets others'. */
+static const char *output_key(const char *key, size_t i, char **made)
 {
-    return i == 0 ? xstrdup(key) : xasprintf("%s@%zu", key, i);
+    *made = i == 0 ? NULL : xasprintf("%s@%zu", key, i);
+    return i == 0 ? key : *made;
 }
 
 #define KEY_ONLY "?" /* in place of a result: the step was found elsewhere, its layers were not needed */
@@ -325,9 +327,9 @@ static struct error *find(struct node *n, const char *key, bool *ret_hit)
     size_t i = 0;
 
     for (; i < n->output_count; i++) {
-        CLEANUP(freep) char *k = output_key(key, i);
+        CLEANUP(freep) char *made = NULL;
         CLEANUP(freep) char *id = NULL;
-        struct error *e = cache_find(store, k, &id);
+        struct error *e = cache_find(store, output_key(key, i, &made), &id);
 
         if (id != NULL && streq(id, KEY_ONLY))
             free(TAKE(id));
@@ -354,7 +356,8 @@ static void record(const struct node *n, const char *key, const struct buf *prei
     for (size_t i = 0; i < n->output_count; i++) {
         if (n->hits != NULL && !n->needed[i])
             continue; /* it was not fetched */
-        CLEANUP(freep) char *k = output_key(key, i);
+        CLEANUP(freep) char *made = NULL;
+        const char *k = output_key(key, i, &made);
         const char *id = n->outputs[i] == NULL ? "" : snapshot_id(n->outputs[i]);
 
         if (n->outputs[i] == NULL || !snapshot_is_tree(n->outputs[i]))

@@ -188,17 +188,17 @@ static bool image_is_whole(struct store *s, const char *name)
 static bool layer_is_whole(struct store *s, const char *id)
 {
     CLEANUP(freep) char *key = xasprintf("key-%s", id), *snapshot = NULL;
-    CLEANUP(strv_deinit) struct strv layers = { 0 };
+    struct layer_chain *layers;
 
     expect_ok(cache_find(s, key, &snapshot));
     if (snapshot == NULL)
         return false;
     expect_ok(snapshot_row_hold(s, snapshot, &layers));
-    assert_int_equal(layers.len, 1);
-    CLEANUP(closep) int fd = layer_dir(s, layers.v[0]);
+    assert_int_equal(layers->count, 1);
+    CLEANUP(closep) int fd = layer_dir(s, layers->ids[0]);
 
     assert_true(fd >= 0);
-    layers_release(s, layers.v, layers.len);
+    layer_chain_release(layers);
     return true;
 }
 

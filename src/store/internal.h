@@ -19,11 +19,12 @@ struct bump {
     int64_t last_ns, count;
 };
 
-#define RECALL_ENTRY 64 /* what an entry costs beside its texts */
+#define RECALL_ENTRY 64  /* what an entry costs beside its texts */
+#define CHAINED_LAYER 16 /* and a layer that a chain names: most are in others, too */
 struct recall {
     /* of the cache */
     struct map results; /* cache key -> result id, strings */
-    struct map layers;  /* snapshot id -> its layers, as in its row */
+    struct map layers;  /* snapshot id -> struct layer_chain, remembered */
     size_t cache_bytes;
     /* of content: large images do not push out what every build asks for */
     struct map rows;    /* layer id -> struct layer_row */
@@ -41,16 +42,17 @@ struct store {
 
     struct mutex lock;
     struct cond changed;
-    struct map blobs_held;   /* digest -> number of leases */
-    struct map layers_held;  /* layer id -> number of leases and live snapshots */
-    struct map ingesting;    /* keys with a writer */
-    struct map cache_bumps;  /* cache key -> struct bump, not written yet */
-    struct map layer_bumps;  /* layer id -> struct bump */
-    struct map mount_bumps;  /* cache mount id -> struct bump */
-    struct map unmeasured;   /* ids of cache mounts whose rows say already that their size is not known */
-    struct strv discarded;   /* names in work/ for the background task */
-    bool running;            /* store_run is there to do it */
-    bool unsynced;           /* rows wait for store_sync */
+    struct map blobs_held;     /* digest -> number of leases */
+    struct map layers_held;    /* layer id -> number of leases, and of those who hold it alone */
+    struct map chained_layers; /* layer id -> struct chained_layer (layer_chain.c) */
+    struct map ingesting;      /* keys with a writer */
+    struct map cache_bumps;    /* cache key -> struct bump, not written yet */
+    struct map layer_bumps;    /* layer id -> struct bump */
+    struct map mount_bumps;    /* cache mount id -> struct bump */
+    struct map unmeasured;     /* ids of cache mounts whose rows say already that their size is not known */
+    struct strv discarded;     /* names in work/ for the background task */
+    bool running;              /* store_run is there to do it */
+    bool unsynced;             /* rows wait for store_sync */
     atomic_bool orphans;     /* files may lie without a row: the next start sweeps as after an unclean end */
     uint64_t images_version; /* counts changes of names */
     struct recall recall;
@@ -61,6 +63,16 @@ void hold_add_locked(struct map *m, const char *key);
 void hold_drop_locked(struct map *m, const char *key);
 bool blob_is_held(struct store *s, const char *digest);
 bool layer_is_held(struct store *s, const char *layer_id);
+
+/* ---- chains of layers (layer_chain.c), in store->lock
+ * ------------------------------------------------------
+ */
+
+struct layer_chain *layer_chain_hold_again_locked(struct layer_chain *l); /* `l` */
+/* One that is remembered stays when nobody holds it. */
+void layer_chain_remember_locked(struct layer_chain *l);
+void layer_chain_forget_locked(struct layer_chain *l);
+bool layer_is_chained_locked(struct store *s, const char *id); /* in one that is held */
 
 void blob_file_name(char dst[65], const struct digest *d);
 /* In a transaction: the blob's row and, for a virtual one, its layer. */
@@ -85,10 +97,10 @@ void recall_deinit(struct recall *r); /* empty again */
 /* A row of the cache, which may be gone meanwhile: then its snapshot is, too. */
 void recall_result(struct store *s, const char *key, const char *result);
 char *recall_find_result(struct store *s, const char *key); /* new string; NULL: not known here */
-/* A snapshot's row (not an empty list); the database's lock is held. */
-void recall_layers(struct store *s, const char *snapshot, const char *layers);
-/* False: not known here.  *ret: the layers, held. */
-bool recall_hold_layers(struct store *s, const char *snapshot, struct strv *ret);
+/* A snapshot's row; the database's lock is held. */
+void recall_layers(struct store *s, const char *snapshot, struct layer_chain *l);
+/* Held; NULL: not known here. */
+struct layer_chain *recall_hold_layers(struct store *s, const char *snapshot);
 /* What was just read or is about to be written; the database's lock is held. */
 void recall_layer_row(struct store *s, const struct layer_row *row);
 void recall_forget_layer_row(struct store *s, const char *id);

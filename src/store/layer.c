@@ -193,22 +193,6 @@ struct error *diff_id_blob_find(struct store *s, const struct digest *diff_id, c
     return e;
 }
 
-void layers_hold(struct store *s, char *const *ids, size_t count)
-{
-    mutex_lock(&s->lock);
-    for (size_t i = 0; i < count; i++)
-        hold_add_locked(&s->layers_held, ids[i]);
-    mutex_unlock(&s->lock);
-}
-
-void layers_release(struct store *s, char *const *ids, size_t count)
-{
-    mutex_lock(&s->lock);
-    for (size_t i = 0; i < count; i++)
-        hold_drop_locked(&s->layers_held, ids[i]);
-    mutex_unlock(&s->lock);
-}
-
 /* Hold first, then look: what is there now stays. */
 static struct error *hold_row(struct store *s, const char *id, const char *what, const char *sql)
 {
@@ -275,17 +259,20 @@ struct error *snapshot_row_put(struct store *s, const char *id, const struct str
 }
 
 /* A row is there as long as all its layers are; what is held before the lock is given back stays. */
-struct error *snapshot_row_hold(struct store *s, const char *id, struct strv *ret)
+struct error *snapshot_row_hold(struct store *s, const char *id, struct layer_chain **ret)
 {
     CLEANUP(freep) char *list = NULL;
-    if (recall_hold_layers(s, id, ret))
+    *ret = recall_hold_layers(s, id);
+    if (*ret != NULL)
         return NULL;
     TRY(db_lock(&s->db));
     struct error *e = db_text(&s->db, &list, "SELECT layers FROM snapshots WHERE id = ?", "s", id);
-    if (e == NULL && list != NULL && *list != '\0') {
-        strv_split(ret, list, ' ');
-        layers_hold(s, ret->v, ret->len);
-        recall_layers(s, id, list);
+    if (e == NULL && list != NULL) {
+        CLEANUP(strv_deinit) struct strv ids = { 0 };
+        if (*list != '\0')
+            strv_split(&ids, list, ' ');
+        *ret = layer_chain_hold(s, ids.v, ids.len);
+        recall_layers(s, id, *ret);
     }
     db_unlock(&s->db);
     if (e == NULL && list == NULL)

@@ -52,9 +52,15 @@ struct error *diff_id_blob_find(struct store *s, const struct digest *diff_id, c
 /* Hold against collection while a snapshot lives; counted.  Adds and then asks: ERR_NOT_FOUND when the row is
  * gone (not held). */
 struct error *layer_hold(struct store *s, const char *id) MUST_CHECK;
-/* Counted holds of several, whether they are there or not. */
-void layers_hold(struct store *s, char *const *ids, size_t count);
-void layers_release(struct store *s, char *const *ids, size_t count);
+/* The layers of a snapshot, lowest first; shared, immutable.  They are held as long as somebody
+ * has a reference. */
+struct layer_chain {
+    char *const *ids;
+    size_t count;
+};
+/* Whether they are there or not. */
+struct layer_chain *layer_chain_hold(struct store *s, char *const *ids, size_t count);
+void layer_chain_release(struct layer_chain *l); /* NULL is fine */
 void layer_release(struct store *s, const char *id);
 void layer_touch(struct store *s, const char *id); /* last use; written later, in a batch */
 int layer_dir(struct store *s, const char *id);    /* O_PATH of layers/<id>/fs, or a negative errno */
@@ -62,7 +68,7 @@ int layer_dir(struct store *s, const char *id);    /* O_PATH of layers/<id>/fs, 
 /* Snapshots: id to list of layer ids, lowest first. */
 struct error *snapshot_row_put(struct store *s, const char *id, const struct strv *layers) MUST_CHECK;
 /* Its layers, which are all there and from now on held. ERR_NOT_FOUND */
-struct error *snapshot_row_hold(struct store *s, const char *id, struct strv *ret) MUST_CHECK;
+struct error *snapshot_row_hold(struct store *s, const char *id, struct layer_chain **ret) MUST_CHECK;
 
 /* Cache mounts: directories ROOT/mounts/<id>/fs. */
 struct error *mount_row_list(struct store *s, const char *cache_id,

@@ -23,22 +23,20 @@ void hold_drop_locked(struct map *m, const char *key)
         map_set(m, key, (void *)(count - 1));
 }
 
-static bool is_held(struct store *s, struct map *m, const char *key)
+bool blob_is_held(struct store *s, const char *digest)
 {
     mutex_lock(&s->lock);
-    bool held = map_has(m, key);
+    bool held = map_has(&s->blobs_held, digest);
     mutex_unlock(&s->lock);
     return held;
 }
 
-bool blob_is_held(struct store *s, const char *digest)
-{
-    return is_held(s, &s->blobs_held, digest);
-}
-
 bool layer_is_held(struct store *s, const char *layer_id)
 {
-    return is_held(s, &s->layers_held, layer_id);
+    mutex_lock(&s->lock);
+    bool held = map_has(&s->layers_held, layer_id) || layer_is_chained_locked(s, layer_id);
+    mutex_unlock(&s->lock);
+    return held;
 }
 
 struct error *lease_open(struct store *s, struct lease **ret)

@@ -17,14 +17,19 @@ static void free_layer_row(void *row)
     free(row);
 }
 
+static void forget_chain(void *arg)
+{
+    layer_chain_forget_locked(arg);
+}
+
 void recall_init(struct recall *r)
 {
     strmap_init(&r->results);
-    strmap_init(&r->layers);
     strmap_init(&r->came_as);
     strmap_init(&r->whole);
     r->rows.free_value = free_layer_row;
     r->blobs.free_value = free;
+    r->layers.free_value = forget_chain;
 }
 
 static void drop_cache(struct recall *r)
@@ -93,25 +98,24 @@ char *recall_find_result(struct store *s, const char *key)
     return found;
 }
 
-void recall_layers(struct store *s, const char *snapshot, const char *layers)
+void recall_layers(struct store *s, const char *snapshot, struct layer_chain *l)
 {
     mutex_lock(&s->lock);
-    if (admit_cache_locked(&s->recall, strlen(snapshot) + strlen(layers)))
-        strmap_set(&s->recall.layers, snapshot, layers);
+    if (admit_cache_locked(&s->recall, strlen(snapshot) + l->count * CHAINED_LAYER)) {
+        layer_chain_remember_locked(l);
+        map_set(&s->recall.layers, snapshot, l);
+    }
     mutex_unlock(&s->lock);
 }
 
-bool recall_hold_layers(struct store *s, const char *snapshot, struct strv *ret)
+struct layer_chain *recall_hold_layers(struct store *s, const char *snapshot)
 {
     mutex_lock(&s->lock);
-    const char *list = strmap_get(&s->recall.layers, snapshot);
-    if (list != NULL) {
-        strv_split(ret, list, ' ');
-        for (size_t i = 0; i < ret->len; i++)
-            hold_add_locked(&s->layers_held, ret->v[i]);
-    }
+    struct layer_chain *l = map_get(&s->recall.layers, snapshot);
+    if (l != NULL)
+        layer_chain_hold_again_locked(l);
     mutex_unlock(&s->lock);
-    return list != NULL;
+    return l;
 }
 
 /* ---- layers ----------------------------------------------------------------------------------------------

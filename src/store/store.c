@@ -276,8 +276,8 @@ static struct error *open_dirs(struct store *s)
 
 static void store_free(struct store *s)
 {
-    struct map *maps[] = { &s->blobs_held,  &s->layers_held, &s->ingesting, &s->cache_bumps,
-                           &s->layer_bumps, &s->mount_bumps, &s->unmeasured };
+    struct map *maps[] = { &s->blobs_held,  &s->layers_held, &s->chained_layers, &s->ingesting,
+                           &s->cache_bumps, &s->layer_bumps, &s->mount_bumps,    &s->unmeasured };
     int fds[] = { s->blobs_fd, s->ingest_fd, s->layers_fd, s->mounts_fd, s->work_fd, s->root_fd };
     db_deinit(&s->db);
     recall_deinit(&s->recall);
