@@ -119,7 +119,7 @@ struct config {
     int64_t history_max_entries; /* -1: default */
     int64_t history_max_age_ns;  /* 0: default */
     struct config_gc gc;
-    int64_t max_parallelism;                    /* 0: unlimited */
+    int64_t max_parallelism;                    /* steps at once; 0: number of CPUs + 2 */
     bool dockerfile_frontend, gateway_frontend; /* may they be used */
     struct strv frontend_repositories;          /* whose images may be frontends; none: any */
     struct strv worker_labels;
