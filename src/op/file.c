@@ -7,6 +7,7 @@
  */
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "io/path.h"
 #include "op/context_slot.h"
 #include "op/copy.h"
@@ -33,6 +34,7 @@ struct file_run {
     struct op_context *c;
     struct slot *slots;
     size_t count;
+    size_t action; /* that is at work */
 };
 
 /* ---- errors
@@ -484,6 +486,8 @@ static struct error *run_all(struct file_run *f, const Pb__FileOp *op, struct sn
     for (size_t i = 0; i < op->n_actions; i++) {
         const Pb__FileAction *a = op->actions[i];
         struct slot *s = &f->slots[inputs + i];
+
+        f->action = i;
         struct error *e = run_action(f, a, inputs + i);
 
         if (e == NULL && a->output >= 0) {
@@ -495,6 +499,45 @@ static struct error *run_all(struct file_run *f, const Pb__FileOp *op, struct sn
             return e;
     }
     return NULL;
+}
+
+/* The first action with an output that stands on what the failed one would have made (or is that one). */
+static bool find_output_above(const struct file_run *f, size_t *ret)
+{
+    const Pb__FileOp *op = f->c->vertex->op->file;
+    int64_t inputs = (int64_t)f->c->vertex->input_count;
+    CLEANUP(freep) bool *above = xcalloc(op->n_actions + 1, sizeof *above);
+
+    above[f->action] = true;
+    for (size_t i = f->action; i < op->n_actions; i++) { /* inputs of an action are earlier ones */
+        const int64_t in[] = { op->actions[i]->input - inputs, op->actions[i]->secondary_input - inputs };
+
+        for (size_t k = 0; k < ARRAY_LEN(in); k++)
+            if (in[k] >= 0 && in[k] < (int64_t)i)
+                above[i] = above[i] || above[in[k]];
+        *ret = i;
+        if (above[i] && op->actions[i]->output >= 0)
+            return true;
+    }
+    return false;
+}
+
+/* A client that debugs is told which output's action it was (the first that needs the one that failed), and
+ * gets what the root of that one held. */
+static void keep_failed(struct file_run *f)
+{
+    size_t count = f->c->vertex->op->file->n_actions, output;
+    struct slot *s = &f->slots[f->c->vertex->input_count + f->action];
+    struct snapshot **roots;
+
+    if (find_output_above(f, &output))
+        op_failed_action(f->c, output);
+    if (s->live == NULL)
+        return;
+    log_err(LOG_WARN, settle_slot(f, s), "what a failed step left cannot be kept");
+    roots = xcalloc(count + 1, sizeof *roots);
+    roots[f->action] = TAKE(s->snapshot);
+    op_keep_failed(f->c, roots, count);
 }
 
 static struct error *file_run(struct op_context *c, struct snapshot **inputs, struct snapshot **outputs,
@@ -513,6 +556,8 @@ static struct error *file_run(struct op_context *c, struct snapshot **inputs, st
     }
     count_uses(&f, op);
     e = run_all(&f, op, outputs);
+    if (e != NULL && !err_is(e, ERR_CANCELLED))
+        keep_failed(&f);
     for (size_t i = 0; i < f.count; i++) {
         closep(&f.slots[i].ro_fd);
         active_abandon(f.slots[i].live);

@@ -42,24 +42,57 @@ static const struct node *failed_locked(const struct ref *r)
     return NULL;
 }
 
-/* For an exec op ids stand in the order of its mounts: what each began with, and what it held in the end. */
-static void add_exec_locked(struct job *j, const struct node *n, struct buf *out)
+static void add_ids_locked(struct job *j, const char *name, struct snapshot *const *v, size_t count,
+                           struct buf *out)
+{
+    buf_addf(out, "\"%s\":[", name);
+    for (size_t i = 0; i < count; i++) {
+        buf_adds(out, i > 0 ? "," : "");
+        add_result_locked(j, v[i], out);
+    }
+    buf_adds(out, "],");
+}
+
+/* What an exec op's mounts began with. */
+static void add_exec_inputs_locked(struct job *j, const struct node *n, struct buf *out)
 {
     const Pb__ExecOp *op = n->vertex->op->exec;
+    CLEANUP(freep) struct snapshot **v = xcalloc(op->n_mounts + 1, sizeof *v);
 
-    buf_adds(out, "\"inputIDs\":[");
     for (size_t i = 0; i < op->n_mounts; i++) {
         int64_t input = op->mounts[i]->input;
 
-        buf_adds(out, i > 0 ? "," : "");
-        add_result_locked(j, input < 0 || n->run_inputs == NULL ? NULL : n->run_inputs[input], out);
+        v[i] = input < 0 || n->run_inputs == NULL ? NULL : n->run_inputs[input];
     }
-    buf_adds(out, "],\"mountIDs\":[");
-    for (size_t i = 0; i < n->failed_count; i++) {
-        buf_adds(out, i > 0 ? "," : "");
-        add_result_locked(j, n->failed[i], out);
+    add_ids_locked(j, "inputIDs", v, op->n_mounts, out);
+}
+
+/* Ids of what there was before and what was left: by mount of an exec op; of a file op by its inputs, and by
+ * its actions; of a key that could not be made, the input alone. */
+static void add_results_locked(struct job *j, const struct node *n, struct buf *out)
+{
+    if (n->failed_at.kind == FAILED_CONTENT) {
+        struct snapshot *in = n->input_count == 0 ? NULL : node_input(n, n->failed_at.index);
+
+        add_ids_locked(j, "inputIDs", &in, 1, out);
+    } else if (n->failed != NULL) {
+        if (n->vertex->op->op_case == PB__OP__OP_EXEC)
+            add_exec_inputs_locked(j, n, out);
+        else if (n->run_inputs != NULL)
+            add_ids_locked(j, "inputIDs", n->run_inputs, n->vertex->input_count, out);
+        add_ids_locked(j, "mountIDs", n->failed, n->failed_count, out);
     }
-    buf_adds(out, "],");
+}
+
+/* A number that is 0 is left out, as protojson has it. */
+static void add_subject(const struct failure_place *at, struct buf *out)
+{
+    if (at->kind == FAILED_STEP)
+        return;
+    buf_addf(out, ",\"%s\":{", at->kind == FAILED_ACTION ? "file" : "cache");
+    if (at->index > 0)
+        buf_addf(out, "\"index\":\"%zu\"", at->index);
+    buf_addc(out, '}');
 }
 
 static void add_description(const struct map *m, struct buf *out)
@@ -88,10 +121,10 @@ void ref_add_solve_detail(struct ref *r, struct error *e)
     const struct node *n = failed_locked(r);
 
     if (n != NULL) {
-        if (n->vertex->op->op_case == PB__OP__OP_EXEC && n->failed != NULL)
-            add_exec_locked(r->job, n, &json);
+        add_results_locked(r->job, n, &json);
         buf_adds(&json, "\"op\":");
         pb_to_json(&n->vertex->op->base, &json);
+        add_subject(&n->failed_at, &json);
         if (n->vertex->meta->description.len > 0)
             add_description(&n->vertex->meta->description, &json);
     }

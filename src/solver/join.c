@@ -85,6 +85,7 @@ static void follow_locked(struct node *n, struct node *leader, const struct erro
         for (size_t i = 0; i < leader->failed_count; i++)
             n->failed[i] = leader->failed[i] == NULL ? NULL : snapshot_ref(leader->failed[i]);
         n->failed_count = leader->failed_count;
+        n->failed_at = leader->failed_at;
         node_fail_locked(n, n->vertex->digest);
         return;
     }

@@ -94,6 +94,12 @@ struct remote_hit {
     const struct cache_result *result;
 };
 
+/* What of a step it was that failed, beside the step as a whole. */
+struct failure_place {
+    enum { FAILED_STEP, FAILED_ACTION, FAILED_CONTENT } kind;
+    size_t index; /* of the file op's action; of the input whose content was read for the key */
+};
+
 struct node {
     struct solver *solver;
     char *id; /* in solver.nodes */
@@ -147,6 +153,7 @@ struct node {
     struct digest failed_vertex; /* FAILED: whose error it is; this one or an input's */
     struct snapshot **failed;    /* FAILED: what the op's mounts held, or NULL; references */
     size_t failed_count;
+    struct failure_place failed_at; /* FAILED */
     struct lease *lease;
 
     unsigned depth; /* of one that nests: in how many nested definitions it stands; constant */

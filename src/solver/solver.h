@@ -53,9 +53,12 @@ struct error *op_lease(struct op_context *c, struct lease **ret) MUST_CHECK;
 /* In resolve(): what the identifier means now, as provenance names it: a digest, a commit. */
 void op_pin(struct op_context *c, const char *pin);
 
-/* run() is about to fail: what its mounts hold, in the op's order, is kept as long as the failure is known.
- * The array and the references in it are taken; entries may be NULL. */
+/* run() is about to fail: what its mounts (a file op: the roots of its actions) hold, in the op's order, is
+ * kept as long as the failure is known.  The array and the references in it are taken; entries may be NULL.
+ */
 void op_keep_failed(struct op_context *c, struct snapshot **mounts, size_t count);
+/* run() of a file op is about to fail: which action, as clients are told (errdefs.FileAction). */
+void op_failed_action(struct op_context *c, size_t action);
 
 /* In run() of an op that `nests`: the result of another definition, in the same build: with its entitlements,
  * policies, sessions and progress.  *ret is a new reference (NULL = scratch).  Errors: as ref_result(); one

@@ -26,6 +26,7 @@ void node_clear_failed(struct node *n)
         snapshot_unref(n->failed[i]);
     free(TAKE(n->failed));
     n->failed_count = 0;
+    n->failed_at = (struct failure_place){ FAILED_STEP, 0 };
 }
 
 void node_clear_stage(struct node *n)
@@ -97,6 +98,11 @@ void op_keep_failed(struct op_context *c, struct snapshot **mounts, size_t count
     assert(c->node->failed == NULL);
     c->node->failed = mounts;
     c->node->failed_count = count;
+}
+
+void op_failed_action(struct op_context *c, size_t action)
+{
+    c->node->failed_at = (struct failure_place){ FAILED_ACTION, action };
 }
 
 void op_pin(struct op_context *c, const char *pin)
@@ -211,21 +217,30 @@ struct error *node_input_content(const struct node *n, size_t i, struct snapshot
     return k.by_content ? content_digest(n->solver, in, &k, ret) : NULL;
 }
 
-static struct error *add_input(const struct node *n, size_t i, enum key_kind kind, bool *ret_by_content,
+/* The content of input i as a digest; a failure is noted as that input's. */
+static struct error *add_content(struct node *n, size_t i, const struct op_input_key *k, struct buf *out)
+{
+    struct digest d;
+    struct error *e = content_digest(n->solver, node_input(n, i), k, &d);
+
+    if (e != NULL)
+        n->failed_at = (struct failure_place){ FAILED_CONTENT, i };
+    else
+        buf_addf(out, "in %zu content %s\n", i, d.s);
+    return e;
+}
+
+static struct error *add_input(struct node *n, size_t i, enum key_kind kind, bool *ret_by_content,
                                struct buf *out)
 {
     CLEANUP(op_input_key_deinit) struct op_input_key k = { 0 };
     bool content = kind == KEY_CONTENT || kind == KEY_CHAIN_CONTENT;
-    struct digest d;
 
     if (n->impl->input_key != NULL)
         TRY(n->impl->input_key(n->vertex, i, &k));
     *ret_by_content = *ret_by_content || k.by_content;
-    if (content && k.by_content) {
-        TRY(content_digest(n->solver, node_input(n, i), &k, &d));
-        buf_addf(out, "in %zu content %s\n", i, d.s);
-        return NULL;
-    }
+    if (content && k.by_content)
+        return add_content(n, i, &k, out);
     if (kind == KEY_CHAIN || kind == KEY_CHAIN_CONTENT) {
         buf_addf(out, "in %zu key %s@%lld", i, n->inputs[i]->chain_key,
                  (long long)n->vertex->inputs[i].index);
@@ -271,8 +286,8 @@ struct error *node_record_digest(const struct node *n, const char *source, size_
     return NULL;
 }
 
-static struct error *make_key(const struct node *n, enum key_kind kind, bool *ret_by_content,
-                              struct buf *preimage, node_key ret)
+static struct error *make_key(struct node *n, enum key_kind kind, bool *ret_by_content, struct buf *preimage,
+                              node_key ret)
 {
     CLEANUP(hasher_freep) struct hasher *h = hasher_new();
     struct digest d;
@@ -297,7 +312,7 @@ static struct error *make_key(const struct node *n, enum key_kind kind, bool *re
 
 /* A chain key, where all inputs that it names have one.  Without results that were fetched, now or earlier,
  * nobody needs it. */
-static struct error *make_chain_key(const struct node *n, enum key_kind kind, node_key ret)
+static struct error *make_chain_key(struct node *n, enum key_kind kind, node_key ret)
 {
     CLEANUP(buf_deinit) struct buf preimage = { 0 };
     bool imported, unused = false;

@@ -413,14 +413,40 @@ var cases = map[string]func(context.Context, gateway.Client){
 		expect(errors.As(err, &exit) && exit.ExitCode == 9, "%v", err)
 		op := failed.Op.GetExec()
 		expect(op != nil && op.Meta.Args[0] == "sh" && len(failed.MountIDs) == 1 && len(failed.InputIDs) == 1, "%v", failed.Solve)
-		for id, want := range map[string]string{failed.MountIDs[0]: "left\n", failed.InputIDs[0]: "absent\n"} {
-			c, err := g.NewContainer(ctx, gateway.NewContainerRequest{Mounts: []gateway.Mount{{Dest: "/", MountType: opspb.MountType_BIND, ResultID: id}}})
-			must(err)
-			out, _, _ := run(ctx, c, sh("cat /left 2>/dev/null || echo absent"))
-			expect(out == want, "%q, not %q", out, want)
-			must(c.Release(ctx))
-		}
+		expectLeft(ctx, g, failed.MountIDs[0], "left\n")
+		expectLeft(ctx, g, failed.InputIDs[0], "absent\n")
 	},
+	// of a file op: the action whose output it was, ids by input and by action
+	"failed-file": func(ctx context.Context, g gateway.Client) {
+		st := llb.Image("busybox").File(llb.Mkfile("/left", 0o644, []byte("left\n")).Rm("/gone").Mkdir("/after", 0o755))
+		_, err := solve(ctx, g, st, true)
+		var failed *errdefs.SolveError
+		expect(errors.As(err, &failed), "no Solve detail: %v", err)
+		file, ok := failed.Subject.(*errdefs.Solve_File)
+		expect(ok && file.File.Index == 2 && failed.Op.GetFile() != nil, "%v", failed.Solve)
+		expect(len(failed.InputIDs) == 1 && len(failed.MountIDs) == 3 && failed.MountIDs[0] == "" && failed.MountIDs[2] == "", "%v", failed.Solve)
+		expectLeft(ctx, g, failed.MountIDs[1], "left\n")
+		expectLeft(ctx, g, failed.InputIDs[0], "absent\n")
+	},
+	// of a key that could not be made: the input whose content was read
+	"failed-content": func(ctx context.Context, g gateway.Client) {
+		from := llb.Image("busybox").File(llb.Mkfile("/left", 0o644, []byte("left\n")))
+		_, err := solve(ctx, g, llb.Image("busybox").File(llb.Copy(from, "/gone", "/")), true)
+		var failed *errdefs.SolveError
+		expect(errors.As(err, &failed), "no Solve detail: %v", err)
+		cache, ok := failed.Subject.(*errdefs.Solve_Cache)
+		expect(ok && cache.Cache.Index == 1 && len(failed.InputIDs) == 1 && len(failed.MountIDs) == 0, "%v", failed.Solve)
+		expectLeft(ctx, g, failed.InputIDs[0], "left\n")
+	},
+}
+
+// expectLeft looks at /left in a result that a failure named.
+func expectLeft(ctx context.Context, g gateway.Client, id, want string) {
+	c, err := g.NewContainer(ctx, gateway.NewContainerRequest{Mounts: []gateway.Mount{{Dest: "/", MountType: opspb.MountType_BIND, ResultID: id}}})
+	must(err)
+	out, _, _ := run(ctx, c, sh("cat /left 2>/dev/null || echo absent"))
+	expect(out == want, "%q, not %q", out, want)
+	must(c.Release(ctx))
 }
 
 // processes whose command line holds the text
