@@ -16,6 +16,7 @@ void capture_deinit(struct capture *c)
     for (size_t i = 0; i < c->material_count; i++) {
         free(c->materials[i].name);
         free(c->materials[i].pin);
+        free(c->materials[i].bundle);
         platform_deinit(&c->materials[i].platform);
     }
     free(c->materials);
@@ -120,7 +121,11 @@ static void add_git_source(struct capture *c, const struct ref_vertex *rv, const
                *header = attr(rv->vertex, "git.authheadersecret"),
                *ssh = attr(rv->vertex, "git.mountsshsock");
 
-    add_material(c, MATERIAL_GIT, shown, rv->pin, false, NULL);
+    const char *bundle = attr(rv->vertex, "git.bundle");
+    struct material *m = add_material(c, MATERIAL_GIT, shown, rv->pin, false, NULL);
+
+    if (bundle[0] != '\0' && m->bundle == NULL)
+        m->bundle = xstrdup(bundle);
     if (token[0] != '\0')
         add_grant(&c->secrets, token, true);
     if (header[0] != '\0')

@@ -15,9 +15,10 @@ enum material_kind { MATERIAL_IMAGE, MATERIAL_BLOB, MATERIAL_GIT, MATERIAL_HTTP 
 
 struct material {
     enum material_kind kind;
-    char *name; /* image reference or URL */
-    char *pin;  /* digest; of git: the commit; "" when unknown */
-    bool local; /* of images: from an OCI layout of the client */
+    char *name;   /* image reference or URL */
+    char *pin;    /* digest; of git: the commit; "" when unknown */
+    bool local;   /* of images: from an OCI layout of the client */
+    char *bundle; /* of git: the blob "SCHEME://REF@DIGEST" that it came out of; NULL: the remote itself */
     struct platform platform;
 };
 /* A secret or an SSH agent that a step asked for. */

@@ -149,7 +149,20 @@ static struct error *ask(const struct evaluation *v, struct pb_arena *a, const P
  * ----------------------------------------------------------------------------------------------------------
  */
 
-/* The path of a git source, clean: no rule is passed by writing it another way. */
+/* "#REF:DIR" with a clean DIR below the root of the repository. */
+static char *clean_fragment(const char *fragment)
+{
+    const char *colon = strchr(fragment, ':');
+
+    if (colon == NULL)
+        return xstrdup(fragment);
+    CLEANUP(freep) char *rooted = xasprintf("/%s", colon + 1);
+    CLEANUP(freep) char *clean = path_clean(rooted);
+
+    return xasprintf("%.*s%s%s", (int)(colon - fragment), fragment, clean[1] == '\0' ? "" : ":", clean + 1);
+}
+
+/* Path and folder of a git source, clean: no rule is passed by writing them another way. */
 static void normalize(struct pb_arena *a, Pb__SourceOp *op)
 {
     const char *rest = str_skip_prefix(op->identifier, "git://");
@@ -159,9 +172,10 @@ static void normalize(struct pb_arena *a, Pb__SourceOp *op)
         return;
     CLEANUP(freep) char *path = xstrndup(rest + host, end - host);
     CLEANUP(freep) char *clean = path_clean(path);
+    CLEANUP(freep) char *fragment = clean_fragment(rest + end);
 
-    if (!streq(path, clean))
-        op->identifier = pb_strf(a, "git://%.*s%s%s", (int)host, rest, clean, rest + end);
+    if (!streq(path, clean) || !streq(fragment, rest + end))
+        op->identifier = pb_strf(a, "git://%.*s%s%s", (int)host, rest, clean, fragment);
 }
 
 static struct error *evaluate_source(const struct evaluation *v, struct pb_arena *a, Pb__Op *op, int *left,

@@ -55,7 +55,7 @@ static struct error *material_json(const struct material *m, json_t **ret)
 
     if (m->kind == MATERIAL_IMAGE || m->kind == MATERIAL_BLOB) {
         struct error *e = purl_of_image(m->local ? "oci" : "docker", m->name, &m->platform,
-                                        m->kind == MATERIAL_BLOB ? "blob" : NULL, &uri);
+                                        m->kind == MATERIAL_BLOB ? "blob" : NULL, NULL, &uri);
 
         if (e != NULL) {
             json_decref(digest);
@@ -69,6 +69,26 @@ static struct error *material_json(const struct material *m, json_t **ret)
     return NULL;
 }
 
+/* The blob that a repository came out of, as a material of its own. */
+static struct error *bundle_json(const struct material *m, json_t **ret)
+{
+    const char *ref = strstr(m->bundle, "://"), *at = strrchr(m->bundle, '@');
+    const char *colon = at == NULL ? NULL : strchr(at, ':');
+    CLEANUP(freep) char *name = NULL;
+    CLEANUP(freep) char *uri = NULL;
+    CLEANUP(freep) char *algorithm = NULL;
+
+    *ret = NULL;
+    if (ref == NULL || at == NULL || at <= ref || colon == NULL) /* the source has checked it */
+        return NULL;
+    name = xstrndup(ref + 3, (size_t)(at - ref - 3));
+    algorithm = xstrndup(at + 1, (size_t)(colon - at - 1));
+    TRY(purl_of_image(str_has_prefix(m->bundle, "oci-layout+blob:") ? "oci" : "docker", name, NULL, "bundle",
+                      m->name, &uri));
+    *ret = json_pack("{s:s, s:{s:s}}", "uri", uri, "digest", algorithm, colon + 1);
+    return NULL;
+}
+
 static struct error *add_materials(struct document *d)
 {
     const struct capture *c = &d->p->capture;
@@ -79,6 +99,11 @@ static struct error *add_materials(struct document *d)
 
         TRY(material_json(&c->materials[i], &j));
         json_array_append_new(d->materials, j);
+        if (c->materials[i].bundle == NULL)
+            continue;
+        TRY(bundle_json(&c->materials[i], &j));
+        if (j != NULL)
+            json_array_append_new(d->materials, j);
     }
     return NULL;
 }

@@ -29,7 +29,7 @@ static struct error *own_subjects(const struct commit *c, const struct export_re
 
     for (size_t i = 0; c->names != NULL && i < c->names->len; i++) {
         CLEANUP(freep) char *name = NULL;
-        struct error *e = purl_of_image("docker", c->names->v[i], &ref->platform, NULL, &name);
+        struct error *e = purl_of_image("docker", c->names->v[i], &ref->platform, NULL, NULL, &name);
 
         if (e != NULL) {
             json_decref(list);

@@ -45,7 +45,7 @@ static void add_path(struct buf *out, const char *path)
 }
 
 struct error *purl_of_image(const char *type, const char *ref, const struct platform *platform,
-                            const char *ref_type, char **ret)
+                            const char *ref_type, const char *vcs_url, char **ret)
 {
     CLEANUP(reference_deinit) struct reference r = { 0 };
     CLEANUP(freep) char *name = NULL;
@@ -74,6 +74,8 @@ struct error *purl_of_image(const char *type, const char *ref, const struct plat
     }
     if (ref_type != NULL)
         add_qualifier(&out, &first, "ref_type", ref_type);
+    if (vcs_url != NULL)
+        add_qualifier(&out, &first, "vcs_url", vcs_url);
     *ret = buf_take(&out);
     return NULL;
 }

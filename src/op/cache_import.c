@@ -15,6 +15,7 @@
 struct origin {
     const struct op_config *ops;
     char *ref;                        /* of a registry; NULL: */
+    bool insecure;                    /* that is trusted without a certificate */
     char *session_id, *store_id;      /* a directory of that session */
     struct map blobs;                 /* digest -> struct descriptor, with annotations */
     const struct remote_cache *cache; /* whose it is */
@@ -74,7 +75,7 @@ static void access_deinit(struct access *a)
 static struct error *access_init(const struct origin *o, const struct session_group *sessions,
                                  struct lease *lease, struct access *a)
 {
-    struct image_access who = { .sessions = sessions };
+    struct image_access who = { .sessions = sessions, .insecure = o->insecure };
 
     if (o->ref == NULL) {
         struct session *s;
@@ -218,6 +219,7 @@ static struct origin *new_origin(const struct import *im)
 
     o->ops = im->ops;
     o->ref = xstrdup(im->origin->ref);
+    o->insecure = im->origin->insecure;
     o->session_id = xstrdup(im->origin->session_id);
     o->store_id = xstrdup(im->origin->store_id);
     o->blobs.free_value = free_descriptor;
@@ -421,8 +423,10 @@ static struct error *resolve_registry(struct import *im, struct registry_image *
 static struct error *configure_registry(struct import *im, const struct map *attrs)
 {
     CLEANUP(reference_deinit) struct reference ref = { 0 };
-    const char *name = strmap_get(attrs, "ref");
+    const char *name = strmap_get(attrs, "ref"), *insecure = strmap_get(attrs, "registry.insecure");
 
+    if (insecure != NULL && parse_bool(insecure, &im->origin->insecure) < 0)
+        im->origin->insecure = false;
     if (name == NULL || name[0] == '\0')
         return err_new(ERR_INVALID, "missing ref");
     TRY(reference_parse(name, &ref));

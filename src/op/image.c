@@ -190,6 +190,12 @@ struct error *registry_image_init(const struct op_config *c, const char *ref,
         session_registry_auth(access->sessions, &r->session_auth);
         r->auth = &r->session_auth;
     }
+    if (access != NULL && access->insecure) {
+        if (r->auth != &r->session_auth)
+            r->session_auth = r->auth == NULL ? (struct registry_auth){ 0 } : *r->auth;
+        r->session_auth.insecure = true;
+        r->auth = &r->session_auth;
+    }
     return NULL;
 }
 
@@ -197,8 +203,8 @@ struct error *registry_image_init(const struct op_config *c, const char *ref,
  * ------------------------------------------------------------------------------------------------------------
  */
 
-/* A digest whose bytes are here needs no name and no network. */
-static struct error *local_by_digest(struct provider *p, const char *digest, struct descriptor *ret,
+/* What is here and known to be of that repository needs no network. */
+static struct error *local_by_digest(struct provider *p, const struct reference *ref, struct descriptor *ret,
                                      bool *ret_found)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
@@ -206,7 +212,12 @@ static struct error *local_by_digest(struct provider *p, const char *digest, str
     bool is_index;
 
     *ret_found = false;
-    if (digest_parse(digest, &d) < 0 || !have(p->store, &d))
+    bool known;
+
+    if (digest_parse(ref->digest, &d) < 0 || !have(p->store, &d))
+        return NULL;
+    TRY(registry_knows_document(p->store, ref, &d, &known));
+    if (!known)
         return NULL;
     TRY(blob_read(p->store, &d, LIMIT_MANIFEST, &text));
     TRY(image_document_kind(text.data, text.len, NULL, &is_index));
@@ -230,7 +241,7 @@ struct error *local_target(struct provider *p, const struct reference *ref, stru
 
     *ret_found = false;
     if (ref->digest != NULL)
-        return local_by_digest(p, ref->digest, ret, ret_found);
+        return local_by_digest(p, ref, ret, ret_found);
     name = reference_string(ref);
     e = image_get(p->store, name, &rec);
     if (err_is(e, ERR_NOT_FOUND)) {

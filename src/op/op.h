@@ -31,6 +31,7 @@ struct image_resolve_options {
 struct image_access {
     const struct session_group *sessions;
     const struct registry_auth *auth; /* stands before the sessions */
+    bool insecure;                    /* as registry_auth.insecure */
 };
 struct resolved_manifest {
     struct descriptor target;   /* what the name points to: index or manifest */

@@ -305,7 +305,7 @@ static struct error *download_init(struct download *dl, struct registry *r, cons
     descriptor_copy(&dl->d, d);
     if (d->size < 0)
         return err_new(ERR_INVALID, "invalid descriptor size %lld", (long long)d->size);
-    return endpoints_of(r->config, ref->domain, &dl->endpoints);
+    return endpoints_of(r->config, ref->domain, auth != NULL && auth->insecure, &dl->endpoints);
 }
 
 static struct error *blob_there(struct store *s, struct lease *l, const struct descriptor *d, bool *ret)
@@ -486,7 +486,7 @@ struct error *registry_blob_size(struct registry *r, const struct reference *ref
     struct auth_call call;
     struct error *e;
 
-    TRY(endpoints_of(r->config, ref->domain, &endpoints));
+    TRY(endpoints_of(r->config, ref->domain, auth != NULL && auth->insecure, &endpoints));
     auth_call_begin(&call, auth);
     e = err_new(ERR_NOT_FOUND, "could not fetch content descriptor %s from remote: not found", d->s);
     for (size_t i = 0; i < endpoints.len && e != NULL && !err_is(e, ERR_CANCELLED); i++) {

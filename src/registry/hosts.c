@@ -219,7 +219,8 @@ static struct error *add_mirror(const struct registry_config *config, const char
     return fill(config, scheme, e);
 }
 
-struct error *endpoints_of(const struct registry_config *config, const char *domain, struct endpoints *ret)
+struct error *endpoints_of(const struct registry_config *config, const char *domain, bool insecure,
+                           struct endpoints *ret)
 {
     const struct registry_host_config *hc = config_of(config, domain);
     CLEANUP(endpoints_deinit) struct endpoints all = { 0 };
@@ -242,6 +243,10 @@ struct error *endpoints_of(const struct registry_config *config, const char *dom
         own->schemes[1] = !hc->plain_http;
     } else {
         TRY(fill(config, NULL, own));
+    }
+    if (insecure) {
+        own->schemes[0] = own->schemes[1] = true;
+        own->tls.insecure = true;
     }
     *ret = all;
     all = (struct endpoints){ 0 };

@@ -28,8 +28,9 @@ struct endpoints {
     size_t len;
 };
 void endpoints_deinit(struct endpoints *e);
-/* The servers of `domain` ("docker.io", "localhost:5000"), in the order to try. */
-struct error *endpoints_of(const struct registry_config *config, const char *domain,
+/* The servers of `domain` ("docker.io", "localhost:5000"), in the order to try: mirrors first.  `insecure`:
+ * the last one, the registry itself, is trusted on the user's word alone. */
+struct error *endpoints_of(const struct registry_config *config, const char *domain, bool insecure,
                            struct endpoints *ret) MUST_CHECK;
 
 /* "localhost", 127.0.0.0/8, [::1]; with or without a port. */

@@ -15,7 +15,7 @@ static struct endpoints of(const struct registry_config *config, const char *dom
 {
     struct endpoints e = { 0 };
 
-    assert_null(endpoints_of(config, domain, &e));
+    assert_null(endpoints_of(config, domain, false, &e));
     return e;
 }
 

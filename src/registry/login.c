@@ -70,7 +70,7 @@ struct error *registry_login(struct registry *r, const char *server, const char 
     struct registry_auth auth = { .ctx = &pair, .credentials = give };
     struct auth_call call;
 
-    TRY(endpoints_of(r->config, domain, &all));
+    TRY(endpoints_of(r->config, domain, false, &all));
     auth_call_begin(&call, &auth);
     /* the registry itself, the last: mirrors have other accounts */
     struct registry_query q = { .endpoint = &all.v[all.len - 1],

@@ -132,15 +132,9 @@ struct error *registry_push_begin(struct registry *r, const struct registry_push
     p->options = o;
     mutex_init(&p->lock);
     auth_call_begin(&p->auth, o->auth);
-    e = endpoints_of(r->config, o->ref->domain, &p->endpoints);
+    e = endpoints_of(r->config, o->ref->domain, o->insecure, &p->endpoints);
     if (e == NULL) {
-        struct endpoint *own = &p->endpoints.v[p->endpoints.len - 1];
-
-        if (o->insecure) {
-            own->schemes[0] = own->schemes[1] = true;
-            own->tls.insecure = true;
-        }
-        p->endpoint = own;
+        p->endpoint = &p->endpoints.v[p->endpoints.len - 1];
         e = walk_document(p, target, 0);
     }
     if (e != NULL) {
@@ -481,6 +475,7 @@ struct error *registry_push_manifests(struct registry_push *p)
         const char *tag = i + 1 == p->document_count ? p->options->ref->tag : NULL;
 
         TRY(put_document(&u, tag != NULL ? tag : u.d->digest.s));
+        registry_note_document(p->store, p->options->ref, &u.d->digest);
     }
     return NULL;
 }

@@ -35,6 +35,8 @@ struct error *registry_push_blobs(struct registry_push *p) MUST_CHECK;
 struct error *registry_push_manifests(struct registry_push *p) MUST_CHECK;
 void registry_push_end(struct registry_push *p); /* NULL is fine */
 
+/* Remember that the registry has a document in that repository: registry_knows_document(). */
+void registry_note_document(struct store *s, const struct reference *ref, const struct digest *d);
 /* Remember where a blob can be mounted from, for layers that were pulled or pushed. */
 void registry_note_source(struct store *s, const struct reference *ref, const struct digest *d);
 

@@ -60,7 +60,7 @@ struct error *registry_referrers(struct registry *r, const struct reference *ref
     struct error *e = NULL;
     struct auth_call call;
 
-    TRY(endpoints_of(r->config, ref->domain, &all));
+    TRY(endpoints_of(r->config, ref->domain, auth != NULL && auth->insecure, &all));
     auth_call_begin(&call, auth);
     for (size_t i = 0; i < all.len; i++) {
         err_free(e);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "registry/push.h"
 #include "registry/registry.h"
 
+#include "base/log.h"
 #include "base/limits.h"
 #include "registry/client.h"
 #include "registry/document.h"
@@ -96,6 +98,52 @@ static struct error *refused(struct resolution *s, struct exchange *x, const str
     return registry_refusal(x, q);
 }
 
+/* "document/sha256:../docker.io/library/busybox": the registry has that document in that repository. */
+static char *document_key(const struct reference *ref, const struct digest *d)
+{
+    return xasprintf("document/%s/%s/%s", d->s, ref->domain, ref->path);
+}
+
+void registry_note_document(struct store *s, const struct reference *ref, const struct digest *d)
+{
+    CLEANUP(freep) char *key = document_key(ref, d);
+    CLEANUP(freep) char *known = NULL;
+    struct error *e = fact_get(s, key, &known);
+
+    if (e == NULL && known == NULL)
+        e = fact_put(s, key, "1");
+    log_err(LOG_WARN, e, "cannot note where a document came from");
+}
+
+static bool same_repository(const struct reference *ref, const char *name)
+{
+    CLEANUP(reference_deinit) struct reference r = { 0 };
+    CLEANUP(err_freep) struct error *e = reference_parse(name, &r);
+
+    return e == NULL && streq(r.domain, ref->domain) && streq(r.path, ref->path);
+}
+
+struct error *registry_knows_document(struct store *s, const struct reference *ref, const struct digest *d,
+                                      bool *ret)
+{
+    CLEANUP(freep) char *key = document_key(ref, d);
+    CLEANUP(freep) char *known = NULL;
+    struct image_record *list = NULL;
+    size_t count = 0;
+
+    TRY(fact_get(s, key, &known));
+    *ret = known != NULL;
+    if (*ret)
+        return NULL;
+    TRY(image_list_by_target(s, d, &list, &count));
+    for (size_t i = 0; i < count; i++) {
+        *ret = *ret || same_repository(ref, list[i].name);
+        image_record_deinit(&list[i]);
+    }
+    free(list);
+    return NULL;
+}
+
 /* A manifest that is in the store already needs no transfer; its content says its type. */
 static struct error *from_store(struct resolution *s, const struct digest *d, const char *content_type,
                                 bool *ret_found, struct descriptor *ret)
@@ -104,6 +152,7 @@ static struct error *from_store(struct resolution *s, const struct digest *d, co
     CLEANUP(freep) char *type = NULL;
     struct error *e;
 
+    *ret_found = false;
     lease_add_blob(s->lease, d);
     e = blob_read(s->store, d, LIMIT_MANIFEST, &data);
     if (err_is(e, ERR_NOT_FOUND)) {
@@ -146,6 +195,7 @@ static struct error *get_manifest(struct resolution *s, const char *what, const 
         return err_new(ERR_DATA_LOSS, "the manifest %s came with the digest %s", expected->s, got.s);
     TRY(document_media_type(buf_str(&body), body.len, exchange_header(x, "Content-Type"), &type));
     TRY(blob_put(s->store, s->lease, buf_str(&body), body.len, &got));
+    registry_note_document(s->store, s->ref, &got);
     *ret = (struct descriptor){ .media_type = TAKE(type), .digest = got, .size = (int64_t)body.len };
     return NULL;
 }
@@ -188,6 +238,8 @@ static struct error *resolve_tag(struct resolution *s, struct descriptor *ret)
     if (size > (int64_t)LIMIT_MANIFEST)
         return err_new(ERR_EXHAUSTED, "rejecting %lld byte manifest for %s", (long long)size, s->ref->path);
     TRY(from_store(s, &d, exchange_header(x, "Content-Type"), &found, ret));
+    if (found)
+        registry_note_document(s->store, s->ref, &d);
     return found ? NULL : get_manifest(s, d.s, &d, ret);
 }
 
@@ -237,13 +289,15 @@ struct error *registry_resolve(struct registry *r, const struct reference *ref,
     bool found = false;
 
     if (ref->digest != NULL && digest_parse(ref->digest, &d) == 0) {
-        TRY(from_store(&s, &d, NULL, &found, ret));
+        TRY(registry_knows_document(store, ref, &d, &found));
+        if (found)
+            TRY(from_store(&s, &d, NULL, &found, ret));
         if (found)
             return NULL;
     }
     if (ref->digest == NULL && ref->tag == NULL)
         return err_new(ERR_INVALID, "\"%s/%s\" has neither tag nor digest", ref->domain, ref->path);
-    TRY(endpoints_of(r->config, ref->domain, &all));
+    TRY(endpoints_of(r->config, ref->domain, auth != NULL && auth->insecure, &all));
     struct auth_call call;
 
     auth_call_begin(&call, auth);
@@ -264,7 +318,7 @@ struct error *registry_fetch_manifest(struct registry *r, const struct reference
     struct resolution s = { .r = r, .ref = &pinned, .auth = auth, .store = store, .lease = l };
 
     pinned.digest = (char *)d->digest.s;
-    TRY(endpoints_of(r->config, ref->domain, &all));
+    TRY(endpoints_of(r->config, ref->domain, auth != NULL && auth->insecure, &all));
     struct auth_call call;
 
     auth_call_begin(&call, auth);

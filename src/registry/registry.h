@@ -41,6 +41,9 @@ void registry_reload(struct registry *r, const struct registry_config *config);
 /* Where credentials come from.  Any function may be NULL. Strings returned are malloc'd. */
 struct registry_auth {
     void *ctx;
+    /* The user vouches for the host that the reference names: no TLS certificate is verified, plain HTTP will
+     * do. */
+    bool insecure;
     /* Whose credentials these are (the ids of a build's sessions): tokens and passwords are cached under it,
      * so that no build uses those of another.  NULL: nothing outlives the call.  Borrowed. */
     const struct strv *identity;
@@ -60,6 +63,11 @@ struct registry_progress {
     void (*blob)(void *ctx, const struct descriptor *d, const char *action, int64_t current, int64_t total);
 };
 
+/* Is `d` a document of the repository that `ref` names, as far as this store knows: did its registry say so,
+ * or has an image of that repository this target?  That the bytes are here is not enough: they may come from
+ * a repository that this user may not read, and its name would be taken on trust. */
+struct error *registry_knows_document(struct store *s, const struct reference *ref, const struct digest *d,
+                                      bool *ret) MUST_CHECK;
 /* Manifest or index of a reference (by digest when it has one); its bytes are put into the store.  Errors as
  * docker's users know them: ERR_NOT_FOUND "<ref>: not found", ERR_UNAUTHORIZED "pull access denied ..." */
 struct error *registry_resolve(struct registry *r, const struct reference *ref,

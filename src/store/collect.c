@@ -210,6 +210,9 @@ static struct error *drop_rows(struct marks *m)
         CLEANUP(freep) char *digest = xasprintf("sha256:%s", m->trash.blobs.v[i]);
         TRY(db_exec(db, "DELETE FROM blobs WHERE digest = ?", "s", digest));
         TRY(db_exec(db, "DELETE FROM diff_id_blobs WHERE digest = ?", "s", digest));
+        TRY(db_exec(db,
+                    "DELETE FROM facts WHERE key > 'document/' || ? || '/' AND key < 'document/' || ? || '0'",
+                    "ss", digest, digest));
         TRY(db_exec(db, "DELETE FROM facts WHERE key = 'source/' || ? OR (key LIKE 'layer/%' AND value = ?)",
                     "ss", digest, digest));
     }
