@@ -7,6 +7,7 @@
  * start.
  */
 #include "buildkit/internal.h"
+#include "oci/purl.h"
 #include "buildkit/stack.h"
 #include "buildkit/trace.h"
 
@@ -184,6 +185,16 @@ static int max_entries(const struct history *h)
     return h->builder->config->history_max_entries < 0 ? 50 : h->builder->config->history_max_entries;
 }
 
+/* Values that are URLs lose their credentials, as in provenance: records are for everybody who may ask. */
+static void copy_redacted(struct map *to, const struct map *from)
+{
+    for (size_t i = 0; i < from->len; i++) {
+        CLEANUP(freep) char *shown = url_redact(from->entries[i].value);
+
+        strmap_set(to, from->entries[i].key, shown);
+    }
+}
+
 struct history_record *history_begin(struct history *h, const struct build_request *q,
                                      struct exporter *const *exporters)
 {
@@ -197,7 +208,7 @@ struct history_record *history_begin(struct history *h, const struct build_reque
     strmap_init(&r->attrs);
     strmap_init(&r->response);
     if (q->frontend_attrs != NULL)
-        strmap_copy(&r->attrs, q->frontend_attrs);
+        copy_redacted(&r->attrs, q->frontend_attrs);
     r->exporters = xcalloc(q->exporter_count + 1, sizeof(*r->exporters));
     for (size_t i = 0; i < q->exporter_count; i++) {
         struct history_exporter *x = &r->exporters[r->exporter_count++];

@@ -37,9 +37,26 @@ static void drop_session_attrs(Pb__Op *op)
         s->n_attrs = kept;
 }
 
-/* A source's address may hold a password, which is nothing for those who look at the steps. */
+/* Variables of a step are often arguments of the build. */
+static void hide_in_env(struct pb_arena *a, const Pb__Meta *m)
+{
+    for (size_t i = 0; i < m->n_env; i++) {
+        const char *value = strchr(m->env[i], '=');
+
+        if (value == NULL)
+            continue;
+        CLEANUP(freep) char *shown = url_redact(value + 1);
+
+        if (!streq(shown, value + 1))
+            m->env[i] = pb_strf(a, "%.*s%s", (int)(value + 1 - m->env[i]), m->env[i], shown);
+    }
+}
+
+/* An address may hold a password, which is nothing for those who look at the steps. */
 static void hide_passwords(struct pb_arena *a, const Pb__Op *op)
 {
+    if (op->op_case == PB__OP__OP_EXEC && op->exec != NULL && op->exec->meta != NULL)
+        hide_in_env(a, op->exec->meta);
     if (op->op_case != PB__OP__OP_SOURCE || op->source == NULL)
         return;
     CLEANUP(freep) char *shown = url_redact(op->source->identifier);

@@ -5,6 +5,7 @@
 #include "frontend/dockerfile/build_stage.h"
 #include "frontend/dockerfile/gotext.h"
 #include "frontend/dockerfile/ospath.h"
+#include "oci/purl.h"
 
 #include <signal.h>
 
@@ -147,8 +148,10 @@ static struct error *dispatch_arg(struct convert *c, struct build_stage *s, cons
         buf_addc(&history, ' ');
         buf_adds(&history, arg->key);
         if (value != NULL) {
+            CLEANUP(freep) char *shown = url_redact(value);
+
             buf_addc(&history, '=');
-            buf_adds(&history, value);
+            buf_adds(&history, shown);
         }
     }
     stage_history(c, s, &history, false);

@@ -8,6 +8,7 @@
 #include "frontend/dockerfile/remote_context.h"
 #include "llb/gopath.h"
 #include "io/path.h"
+#include "oci/purl.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -280,9 +281,10 @@ static struct error *add_path(struct copy *x, const char *src)
 static struct error *add_source(struct copy *x, const char *src)
 {
     CLEANUP(git_ref_deinit) struct git_ref git = { 0 };
+    CLEANUP(freep) char *shown = url_redact(src); /* everybody who has the image can read its history */
     bool yes = false;
 
-    buf_addf(&x->history, " %s", src);
+    buf_addf(&x->history, " %s", shown);
     TRY(is_git(src, &git, &yes));
     if (yes)
         return add_git(x, &git);

@@ -4,6 +4,7 @@
 #include "frontend/dockerfile/build_stage.h"
 #include "frontend/dockerfile/ospath.h"
 #include "llb/gopath.h"
+#include "oci/purl.h"
 
 /* Everything that is gathered for one llb_run. */
 struct run {
@@ -333,8 +334,11 @@ static void run_history(struct run *r, const struct llb_env *env)
     buf_adds(&text, "RUN");
     if (args.len > 0)
         buf_addf(&text, " |%zu", args.len);
-    for (size_t i = 0; i < args.len; i++)
-        buf_addf(&text, " %s=%s", args.entries[i].key, (const char *)args.entries[i].value);
+    for (size_t i = 0; i < args.len; i++) {
+        CLEANUP(freep) char *shown = url_redact(args.entries[i].value);
+
+        buf_addf(&text, " %s=%s", args.entries[i].key, shown);
+    }
     for (size_t i = 0; i < r->args.len; i++) {
         buf_addc(&text, ' ');
         buf_adds(&text, r->args.v[i]);
