@@ -56,6 +56,12 @@ struct builder;
 struct error *builder_new(const struct builder_config *c, struct builder **ret) MUST_CHECK;
 void builder_free(struct builder *b);
 
+/* The configuration's source policy for builds that are none of the builder's: sources of a definition as the
+ * rules leave them (a reference to `def` when nothing changes), and the image that is to be taken for `name`
+ * (new string; NULL: that one).  Errors: `source "X" denied by policy`. */
+struct error *builder_apply_policy(struct builder *b, struct llb_def *def, struct llb_def **ret) MUST_CHECK;
+struct error *builder_apply_image_policy(struct builder *b, const char *name, char **ret) MUST_CHECK;
+
 /* ---- doors
  * -----------------------------------------------------------------------------------------------------------------
  */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "buildkit/policy.h"
+#include "oci/reference.h"
 
 #include "base/limits.h"
 #include "buildkit/internal.h"
@@ -313,6 +314,55 @@ struct error *policy_apply(struct build *u, struct policy_rules extra, struct ll
         return NULL;
     }
     return err_wrap(llb_def_convert_sources(def, evaluate_fn, &v, v.verify, ret), "failed to load LLB");
+}
+
+/* ---- builds that take another road: the configuration's rules alone
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+struct error *builder_apply_policy(struct builder *b, struct llb_def *def, struct llb_def **ret)
+{
+    const Pol__Policy *rules[] = { b->policy };
+    struct evaluation v = { .rules = rules, .count = b->policy == NULL ? 0 : 1 };
+
+    if (v.count == 0) {
+        *ret = llb_def_ref(def);
+        return NULL;
+    }
+    return llb_def_convert_sources(def, evaluate_fn, &v, false, ret);
+}
+
+struct error *builder_apply_image_policy(struct builder *b, const char *name, char **ret)
+{
+    CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
+    CLEANUP(reference_deinit) struct reference r = { 0 };
+    CLEANUP(freep) char *full = NULL;
+    const Pol__Policy *rules[] = { b->policy };
+    Pb__SourceOp op = PB__SOURCE_OP__INIT;
+    bool changed = false;
+
+    *ret = NULL;
+    if (b->policy == NULL)
+        return NULL;
+    struct error *e = reference_parse(name, &r);
+
+    if (e != NULL) { /* an id: nothing that comes from elsewhere */
+        err_free(e);
+        return NULL;
+    }
+    reference_add_default_tag(&r);
+    full = reference_string(&r);
+    op.identifier = pb_strf(&a, "docker-image://%s", full);
+    TRY(err_wrap(policy_evaluate(rules, 1, &a, &op, &changed), "error evaluating the source policy"));
+    if (!changed)
+        return NULL;
+    const char *image = str_skip_prefix(op.identifier, "docker-image://");
+
+    if (image == NULL)
+        return err_new(ERR_UNIMPLEMENTED, "the classic builder cannot take %s for the image %s",
+                       op.identifier, full);
+    *ret = xstrdup(image);
+    return NULL;
 }
 
 struct error *policy_apply_op(struct build *u, struct policy_rules extra, bool verify, struct pb_arena *a,

@@ -83,7 +83,7 @@ static const struct flag_spec specs[] = {
     { "oci-worker-selinux", 0, FLAG_BOOL, NONE, "", "apply SELinux labels", IDLE },
     { "oci-worker-snapshotter", 0, FLAG_STRING, NONE, "auto", "name of snapshotter (overlayfs, native, etc.)", IDLE },
     { "otel-socket-path", 0, FLAG_STRING, AT(otel_socket), "", "OTEL collector trace socket path", IDLE },
-    { "proxy-network", 0, FLAG_BOOL, NONE, "", "enable proxy network enforcement for all builds", IDLE },
+    { "proxy-network", 0, FLAG_BOOL, AT(proxy_network), "", "enable proxy network enforcement for all builds" },
     { "root", 0, FLAG_STRING, AT(data_root), "/var/lib/buildkit", "path to state directory" },
     { "rootless", 0, FLAG_BOOL, AT(rootless), "", "set all the default options to be compatible with rootless containers", IDLE },
     { "save-cache-debug", 0, FLAG_BOOL, NONE, "", "enable saving cache debug info", IDLE },

@@ -50,6 +50,7 @@ static const struct toml_key keys[] = {
     { "worker.oci.max-parallelism", "oci-max-parallelism", FLAG_INT, AT(max_parallelism) },
     { "worker.oci.gc", "oci-worker-gc", FLAG_BOOL, AT(gc.enabled) },
     { "provenanceEnvDir", NULL, FLAG_STRING, AT(provenance_env_dir) },
+    { "proxyNetwork", "proxy-network", FLAG_BOOL, AT(proxy_network) },
     { "sourcePolicy", NULL, FLAG_STRING, AT(source_policy) },
 };
 /* clang-format on */

@@ -231,6 +231,9 @@ static struct error *check_all(const struct config *c)
     TRY(check_gateways(c));
     TRY(check_counts(c));
     TRY(check_exec_options(c));
+    if (c->proxy_network) /* accepting it would promise what nobody enforces */
+        return err_new(ERR_UNIMPLEMENTED,
+                       "the proxy network is not supported: steps would reach the network without it");
     return check_labels(c);
 }
 

@@ -127,6 +127,7 @@ struct config {
     char *worker_network; /* "auto", "host", "bridge" */
     char *worker_binary;  /* OCI runtime; "" default */
     char *otel_socket, *provenance_env_dir;
+    bool proxy_network;  /* asked for, and refused */
     char *source_policy; /* file of rules that hold for every build; "": none */
 
     struct strv without_effect; /* flags and keys that were given and change nothing */

@@ -81,7 +81,13 @@ struct error *classic_image_get(struct classic *c, const char *name, bool pull,
                                 const struct platform *platform, struct classic_image *ret)
 {
     struct image_progress progress = { .line = c->out->line, .ctx = c->out->ctx };
+    CLEANUP(freep) char *other = NULL;
     struct error *e = NULL;
+
+    if (pull)
+        TRY(builder_apply_image_policy(c->engine->builder, name, &other));
+    if (other != NULL)
+        name = other;
 
     if (!pull || !c->o->pull) {
         e = load(c, name, platform, ret);

@@ -105,13 +105,15 @@ static struct error *run(struct solve *s)
 struct error *classic_solve(struct classic *c, struct llb_builder *b, struct llb_state state,
                             enum classic_watch watch, struct snapshot **ret, bool *ret_cached)
 {
+    CLEANUP(llb_def_unrefp) struct llb_def *asked = NULL;
     CLEANUP(llb_def_unrefp) struct llb_def *def = NULL;
     struct solve s = { .classic = c, .watch = watch };
     struct digest head;
     int64_t index;
     char id[26];
 
-    TRY(llb_marshal(b, state, platform_is_set(&c->platform) ? &c->platform : NULL, &def));
+    TRY(llb_marshal(b, state, platform_is_set(&c->platform) ? &c->platform : NULL, &asked));
+    TRY(builder_apply_policy(c->engine->builder, asked, &def));
     *ret = NULL;
     *ret_cached = true;
     if (llb_def_is_scratch(def))

@@ -82,7 +82,7 @@ static struct error *name_result(struct exporter *e, const struct export_context
             TRY(put_name(c, canonical, &target, r));
         }
     }
-    if (names->len == 0 && prefix != NULL) {
+    if (prefix != NULL && (names->len == 0 || !exporter_flag(e, "danging-name-empty-only", false))) {
         CLEANUP(freep) char *dangling = xasprintf("%s@%s", prefix, target.digest.s);
         TRY(put_name(c, dangling, &target, r));
     }

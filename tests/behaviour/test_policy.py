@@ -124,7 +124,7 @@ def test_policy_rego(w):
 @own
 def test_policy_of_the_configuration(w):
     """It holds for every build, whatever the build's own rules allow; a file that is not understood stops the start."""
-    f = rules(w, rule("DENY", "docker-image://docker.io/library/alpine*"))
+    f = rules(w, rule("DENY", "docker-image://docker.io/library/alpine*"), rule("DENY", "http://127.0.0.1:1/*"))
     config = w.folder("config")
     (config / "daemon.json").write_text(json.dumps({"builder": {"sourcePolicy": str(f)}}))
     (config / "buildkitd.toml").write_text(f'sourcePolicy = "{f}"\n')
@@ -138,3 +138,7 @@ def test_policy_of_the_configuration(w):
                 r.fails("docker.io/library/alpine:latest\" denied by policy")
             else:
                 r.ok()
+        if face == "dockerd":
+            for text in ("FROM alpine\n", "FROM scratch\nADD http://127.0.0.1:1/x /\n"):
+                r = d.docker20("build", w.context(text), env={"DOCKER_BUILDKIT": "0"})
+                r.fails("denied by policy")
