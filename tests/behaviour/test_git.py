@@ -246,6 +246,7 @@ def test_git_credentials(w):
     contains(said, "error fetching default branch for repository http://127.0.0.1")
     check(SECRET not in said, f"a password in what the client sees:\n{said}")
     check(SECRET not in d.docker("buildx", "history", "logs").ok().err, "a password in the build's log")
+    check(SECRET not in d.docker("buildx", "history", "inspect", "--format", "json").ok().out, "a password in the build's record")
     d.kill()
     secrets = [s.encode() for s in (SECRET, basic, token)]
     found = search(d.root, secrets) + search(d.folder / "exec", secrets)
