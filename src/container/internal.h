@@ -148,11 +148,18 @@ void execs_close(struct containers *c);
 void execs_kill(struct container *ct);
 json_t *execs_running(struct container *ct); /* ids of those that have not ended; null when there are none */
 
-/* ---- lifecycle.c */
-struct error *container_monitor(void *run); /* the task that watches a running container */
-
+/* ---- run.c */
 /* Start a container that waits for its restart; nothing when that was called off. */
 struct error *container_start_again(struct container *ct) MUST_CHECK;
+
+/* ---- stop.c */
+#define MAX_SECONDS ((int64_t)1 << 30) /* more is as good as forever, and fits in ns */
+/* SIGKILL, and wait for the end; ERR_CONFLICT when it does not run. */
+struct error *container_kill_and_wait(struct container *ct) MUST_CHECK;
+/* By its signal and in its time, then by force; not announced as a user's stop. */
+struct error *container_stop_quietly(struct container *ct) MUST_CHECK;
+/* Seconds: `given`, its own, or the daemon's; negative: forever. */
+int64_t container_stop_timeout(const struct container *ct, const int64_t *given);
 
 /* ---- health.c */
 bool health_begin(struct container *ct); /* a run begins; false: it has no check */
