@@ -21,6 +21,7 @@ char *gopath_clean(const char *p)
     bool rooted = p[0] == '/';
     size_t floor; /* what ".." cannot remove: the root, or leading ".." components */
 
+    buf_reserve(&out, strlen(p) + 1);
     if (rooted)
         buf_addc(&out, '/');
     floor = out.len;
@@ -52,14 +53,16 @@ char *gopath_clean(const char *p)
 
 char *gopath_join(const char *a, const char *b)
 {
-    CLEANUP(freep) char *joined = NULL;
+    CLEANUP(buf_deinit) struct buf joined = { 0 };
 
     if (*a == '\0' && *b == '\0')
         return xstrdup("");
     if (*a == '\0' || *b == '\0')
         return gopath_clean(*a == '\0' ? b : a);
-    joined = xasprintf("%s/%s", a, b);
-    return gopath_clean(joined);
+    buf_adds(&joined, a);
+    buf_addc(&joined, '/');
+    buf_adds(&joined, b);
+    return gopath_clean(buf_str(&joined));
 }
 
 char *gopath_base(const char *p)

@@ -155,7 +155,8 @@ static struct error *set_dest(struct copy *x)
 
 static void add_copy(struct copy *x, struct llb_state from, const char *src, const struct llb_copy_info *info)
 {
-    x->actions = llb_copy(x->c->b, x->actions, from, src, x->dest, info);
+    if (!x->c->o->only_check) /* else nobody will see the step */
+        x->actions = llb_copy(x->c->b, x->actions, from, src, x->dest, info);
 }
 
 static struct error *merge_git_options(const struct copy *x, const struct git_ref *g,
@@ -284,7 +285,8 @@ static struct error *add_source(struct copy *x, const char *src)
     CLEANUP(freep) char *shown = url_redact(src); /* everybody who has the image can read its history */
     bool yes = false;
 
-    buf_addf(&x->history, " %s", shown);
+    buf_addc(&x->history, ' ');
+    buf_adds(&x->history, shown);
     TRY(is_git(src, &git, &yes));
     if (yes)
         return add_git(x, &git);
@@ -330,7 +332,9 @@ static struct error *add_all(struct copy *x)
         TRY(add_source(x, args->paths.v[i]));
     for (size_t i = 0; i < args->content_count; i++)
         TRY(add_content(x, &args->contents[i]));
-    buf_addf(&x->history, " %s # buildkit", args->dest);
+    buf_addc(&x->history, ' ');
+    buf_adds(&x->history, args->dest);
+    buf_adds(&x->history, " # buildkit");
     return NULL;
 }
 

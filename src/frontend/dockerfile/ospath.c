@@ -60,8 +60,11 @@ struct error *ospath_strip_drive(const char *path, const char *os, bool keep_sla
 bool ospath_is_abs(const char *path, const char *os)
 {
     CLEANUP(freep) char *clean = NULL;
-    CLEANUP(err_freep) struct error *e = ospath_strip_drive(path, os, false, &clean);
+    CLEANUP(err_freep) struct error *e = NULL;
 
+    if (!is_windows(os))
+        return gopath_is_abs(path);
+    e = ospath_strip_drive(path, os, false, &clean);
     return e == NULL && clean != NULL && gopath_is_abs(clean);
 }
 
