@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "base/limits.h"
 #include "snapshot/internal.h"
 #include "task/task.h"
 
@@ -221,29 +222,40 @@ struct error *snapshot_find(struct store *s, const char *id, struct snapshot **r
     return NULL;
 }
 
-struct error *snapshot_merge(struct store *s, struct snapshot **list, size_t count, struct snapshot **ret)
+/* From the top: what a layer says stands or falls with its uppermost place. */
+static void drop_repeated(struct strv *layers)
 {
-    CLEANUP(strv_deinit) struct strv all = { 0 };
-    CLEANUP(strv_deinit) struct strv layers = { 0 };
+    CLEANUP(strv_deinit) struct strv all = *layers;
     CLEANUP(map_deinit) struct map seen = { 0 };
-    for (size_t i = 0; i < count; i++) {
-        if (list[i] != NULL && list[i]->tree != NULL)
-            return err_new(ERR_INVALID, "a tree snapshot cannot be merged");
-        add_layers(&all, list[i], list[i] != NULL ? list[i]->count : 0);
-    }
-    /* from the top, so that the last place of a layer is the one that counts */
+    *layers = (struct strv){ 0 };
     for (size_t i = all.len; i > 0; i--) {
-        if (map_has(&seen, all.v[i - 1])) {
-            free(all.v[i - 1]);
-            all.v[i - 1] = xstrdup("");
-        } else {
+        if (map_has(&seen, all.v[i - 1]))
+            *all.v[i - 1] = '\0';
+        else
             map_set(&seen, all.v[i - 1], (void *)1);
-        }
     }
     for (size_t i = 0; i < all.len; i++) {
         if (*all.v[i] != '\0')
-            strv_add(&layers, all.v[i]);
+            strv_add(layers, all.v[i]);
     }
+}
+
+struct error *snapshot_merge(struct store *s, struct snapshot **list, size_t count, struct snapshot **ret)
+{
+    CLEANUP(strv_deinit) struct strv layers = { 0 };
+    size_t bound =
+        LIMIT_REPEATED_LAYERS; /* doubled, so that merges of merges neither grow nor take for ever */
+    for (size_t i = 0; i < count; i++) {
+        if (list[i] != NULL && list[i]->tree != NULL)
+            return err_new(ERR_INVALID, "a tree snapshot cannot be merged");
+        add_layers(&layers, list[i], list[i] != NULL ? list[i]->count : 0);
+        if (layers.len > bound) {
+            drop_repeated(&layers);
+            bound = MAX(bound, layers.len * 2);
+        }
+    }
+    if (layers.len > LIMIT_REPEATED_LAYERS)
+        drop_repeated(&layers);
     return snapshot_make(s, &layers, ret);
 }
 

@@ -43,8 +43,9 @@ struct error *snapshot_get(struct store *s, const char *id, struct snapshot **re
  * be called after snapshot_load(). */
 struct error *snapshot_find(struct store *s, const char *id, struct snapshot **ret) MUST_CHECK;
 struct error *snapshot_load(struct snapshot *s) MUST_CHECK; /* idempotent */
-/* The layers of `list` one after the other; duplicates of the same layer are kept once at their last place.
- */
+/* The layers of `list` one after the other.  A layer that is there twice stays twice, so that a diff with one
+ * of the list finds it as the beginning; of more than LIMIT_REPEATED_LAYERS only last places are kept, which
+ * look the same. */
 struct error *snapshot_merge(struct store *s, struct snapshot **list, size_t count,
                              struct snapshot **ret) MUST_CHECK;
 /* What `upper` has over `lower` (either may be NULL = empty).  A prefix gives a suffix; else the trees are

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/limits.h"
 #include "io/path.h"
 #include "oci/tar.h"
 #include "snapshot/internal.h"
@@ -385,6 +386,34 @@ static void test_merge_and_diff(void **state)
     assert_string_equal(snapshot_id(prefix), snapshot_id(base));
 }
 
+/* A layer may be there twice: what follows a merged beginning is found even where it repeats a part of it. */
+static void test_repeated_layers(void **state)
+{
+    CLEANUP(snapshot_unrefp) struct snapshot *base = step(NULL, edit_base);
+    CLEANUP(snapshot_unrefp) struct snapshot *left = step(base, edit_left);
+    CLEANUP(snapshot_unrefp) struct snapshot *right = step(base, edit_right);
+    CLEANUP(snapshot_unrefp) struct snapshot *merged = NULL;
+    CLEANUP(snapshot_unrefp) struct snapshot *rest = NULL;
+    struct snapshot *list[] = { left, right };
+    expect_ok(snapshot_merge(store, list, 2, &merged));
+    assert_int_equal(snapshot_layer_count(merged), 4);
+    expect_ok(snapshot_diff(store, left, merged, &rest));
+    assert_string_equal(snapshot_id(rest), snapshot_id(right));
+    CLEANUP(closep) int view = -1;
+    expect_ok(snapshot_mount_ro(merged, &view));
+    expect_file(view, "both", "right");
+
+    struct snapshot *many[LIMIT_REPEATED_LAYERS];
+    for (size_t i = 0; i < ARRAY_LEN(many); i++)
+        many[i] = i % 2 == 0 ? left : right;
+    CLEANUP(snapshot_unrefp) struct snapshot *bounded = NULL;
+    expect_ok(snapshot_merge(store, many, ARRAY_LEN(many), &bounded));
+    assert_int_equal(snapshot_layer_count(bounded), 3);
+    CLEANUP(closep) int last = -1;
+    expect_ok(snapshot_mount_ro(bounded, &last));
+    expect_file(last, "both", "right");
+}
+
 static void test_abandon_and_collect(void **state)
 {
     struct active *a;
@@ -688,6 +717,7 @@ int main(void)
         T(test_opaque),
         T(test_round_trip),
         T(test_merge_and_diff),
+        T(test_repeated_layers),
         T(test_abandon_and_collect),
         T(test_virtual_blob),
         T(test_cache_mounts),
