@@ -108,28 +108,64 @@ static struct error *bind(struct exec_mounts *m, size_t i, struct snapshot *in, 
     return NULL;
 }
 
-static struct error *cache(struct exec_mounts *m, size_t i, struct snapshot *in, bool has_input)
+static const char *cache_id(const Pb__Mount *mount)
+{
+    return mount->cache_opt->id[0] != '\0' ? mount->cache_opt->id : mount->dest;
+}
+
+/* A cache over nothing and one over an empty result are the same. */
+static const char *input_id(const Pb__Mount *m, struct snapshot *const *inputs)
+{
+    return m->input < 0 || inputs[m->input] == NULL ? "" : snapshot_id(inputs[m->input]);
+}
+
+/* The directory of an earlier mount of the same cache, -1: none.  A step has a cache once, however often it
+ * mounts it: it must not wait for itself. */
+static int held_cache(const struct exec_mounts *m, size_t i, struct snapshot *const *inputs)
+{
+    const Pb__Mount *mount = m->spec.mounts[i];
+
+    for (size_t k = 0; k < i; k++) {
+        const Pb__Mount *other = m->spec.mounts[k];
+
+        if (other->mount_type == PB__MOUNT_TYPE__CACHE && streq(cache_id(other), cache_id(mount)) &&
+            streq(input_id(other, inputs), input_id(mount, inputs)))
+            return m->mount_fds[k];
+    }
+    return -1;
+}
+
+static struct error *acquire_cache(struct exec_mounts *m, size_t i, struct snapshot *in, int *ret_fd)
 {
     const Pb__Mount *mount = m->spec.mounts[i];
     const char *owner = m->spec.owner;
     CLEANUP(freep) char *what = NULL;
     struct cache_mount *cm;
-    const char *id;
 
-    if (mount->cache_opt == NULL)
-        return err_new(ERR_INVALID, "missing cache mount options");
     if (mount->cache_opt->id[0] != '\0')
         what = xasprintf("cached mount %s from %s with id \"%s\"", mount->dest, owner, mount->cache_opt->id);
     else
         what = xasprintf("cached mount %s from %s", mount->dest, owner);
-    id = mount->cache_opt->id[0] != '\0' ? mount->cache_opt->id : mount->dest;
     enum cache_sharing sharing = mount->cache_opt->sharing == PB__CACHE_SHARING__LOCKED    ? CACHE_LOCKED
                                  : mount->cache_opt->sharing == PB__CACHE_SHARING__PRIVATE ? CACHE_PRIVATE
                                                                                            : CACHE_SHARED;
-    TRY(cache_mount_acquire(m->spec.context->store, id, sharing, in, what, &cm));
+    TRY(cache_mount_acquire(m->spec.context->store, cache_id(mount), sharing, in, what, &cm));
     ptrv_add(&m->caches, cm);
-    m->mount_fds[i] = cache_mount_fd(cm);
-    add_mount(m, mount, cache_mount_fd(cm));
+    *ret_fd = cache_mount_fd(cm);
+    return NULL;
+}
+
+static struct error *cache(struct exec_mounts *m, size_t i, struct snapshot **inputs)
+{
+    const Pb__Mount *mount = m->spec.mounts[i];
+    struct snapshot *in = mount->input >= 0 ? inputs[mount->input] : NULL;
+
+    if (mount->cache_opt == NULL)
+        return err_new(ERR_INVALID, "missing cache mount options");
+    m->mount_fds[i] = held_cache(m, i, inputs);
+    if (m->mount_fds[i] < 0)
+        TRY(acquire_cache(m, i, in, &m->mount_fds[i]));
+    add_mount(m, mount, m->mount_fds[i]);
     if (mount->output != -1)
         m->kept[output_of(&m->spec, i)] = in == NULL ? NULL : snapshot_ref(in);
     return NULL;
@@ -224,7 +260,7 @@ static struct error *one(struct exec_mounts *m, size_t i, struct snapshot **inpu
     case PB__MOUNT_TYPE__BIND:
         return bind(m, i, in, has_input);
     case PB__MOUNT_TYPE__CACHE:
-        return cache(m, i, in, has_input);
+        return cache(m, i, inputs);
     case PB__MOUNT_TYPE__TMPFS:
         return tmpfs(m, mount);
     case PB__MOUNT_TYPE__SECRET:

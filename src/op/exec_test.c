@@ -147,6 +147,31 @@ static void test_mounts(void **state)
     outcome_free(&o);
 }
 
+/* One step may mount one cache twice, whoever else has to keep out. */
+static void test_cache_twice(void **state)
+{
+    struct llb_mount mounts[] = {
+        { .target = "/m1",
+          .cache_id = "twice",
+          .sharing = PB__CACHE_SHARING__LOCKED,
+          .source = llb_scratch() },
+        { .target = "/m2",
+          .cache_id = "twice",
+          .sharing = PB__CACHE_SHARING__LOCKED,
+          .source = llb_scratch() },
+        { .target = "/m3",
+          .cache_id = "other",
+          .sharing = PB__CACHE_SHARING__LOCKED,
+          .source = llb_scratch() },
+    };
+    struct llb_run r = { .mounts = mounts, .mount_count = ARRAY_LEN(mounts) };
+    struct outcome o = solve_ok(
+        run_with(fixed(base), "set -e; echo x > /m1/f; cat /m2/f > /seen; ! cat /m3/f", &r, "twice"));
+
+    expect(&o, "/seen", "x");
+    outcome_free(&o);
+}
+
 static void test_environment(void **state)
 {
     struct llb_proxy proxy = { .http = "http://proxy:1" };
@@ -214,7 +239,8 @@ static void test_cancel(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_run), TEST(test_failure), TEST(test_mounts), TEST(test_environment), TEST(test_cancel),
+        TEST(test_run),         TEST(test_failure),     TEST(test_mounts),
+        TEST(test_cache_twice), TEST(test_environment), TEST(test_cancel),
     };
 
     testing_need_root("/bin/busybox");
