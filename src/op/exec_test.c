@@ -166,7 +166,7 @@ static void test_cache_twice(void **state)
     };
     struct llb_run r = { .mounts = mounts, .mount_count = ARRAY_LEN(mounts) };
     struct outcome o = solve_ok(
-        run_with(fixed(base), "set -e; echo x > /m1/f; cat /m2/f > /seen; ! cat /m3/f", &r, "twice"));
+        run_with(fixed(base), "set -e; printf x > /m1/f; cat /m2/f > /seen; ! cat /m3/f", &r, "twice"));
 
     expect(&o, "/seen", "x");
     outcome_free(&o);
