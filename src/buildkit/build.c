@@ -297,6 +297,7 @@ static struct error *finish_results(struct build *u, const struct build_request 
     CLEANUP(result_platforms_deinit) struct result_platforms platforms = { 0 };
     struct export_source source = { .refs = refs, .multi = res->multi, .result = res };
 
+    TRY(verify_platforms(u, r->frontend_attrs));
     if (l->results.len == 0)
         return NULL;
     if (res->multi && frontend_result_metadata(res, "refs.platforms") == NULL)
@@ -317,6 +318,17 @@ static struct error *add_exporter(void *ctx, struct exporter *x)
     return NULL;
 }
 
+/* What a frontend has to say to the client, beside what exporters say. */
+static void tell_metadata(const struct frontend_result *res, struct map *response)
+{
+    for (size_t i = 0; i < res->metadata_count; i++) {
+        CLEANUP(freep) char *value = xstrndup(res->metadata[i].value, res->metadata[i].len);
+
+        if (str_has_prefix(res->metadata[i].key, "frontend."))
+            strmap_set(response, res->metadata[i].key, value);
+    }
+}
+
 static struct error *finish_refs(struct build *u, const struct build_request *r, struct exporters *l,
                                  struct export_ref *refs, size_t count, struct map *response)
 {
@@ -335,6 +347,7 @@ static struct error *finish_refs(struct build *u, const struct build_request *r,
     inline_caches_free(inside, count);
     TRY(e);
     TRY(export_caches(&l->caches, &u->result, &c, response));
+    tell_metadata(&u->result, response);
     return r->session_exporters ? session_exporters_tell(u, r->session_id, response) : NULL;
 }
 

@@ -439,6 +439,10 @@ static struct error *run_other(struct build_container *c, const struct build_con
         failure = see_through(c, p, other, ret_code);
     process_free(other);
     mutex_lock(&c->lock);
+    if (failure != NULL && c->closed) { /* it lost its container, before it began or while it ran */
+        err_free(failure);
+        failure = err_new(ERR_CANCELLED, "context canceled");
+    }
     c->others--;
     cond_broadcast(&c->changed);
     mutex_unlock(&c->lock);

@@ -99,17 +99,28 @@ static struct error *parse_platforms(const json_t *list, struct result_platforms
     return NULL;
 }
 
+/* The JSON value null: nothing was said. */
+static bool is_null(const struct frontend_metadata *m)
+{
+    CLEANUP(freep) char *text = xstrndup(m->value, m->len);
+
+    return streq(text, "null");
+}
+
 static struct error *platform_of_config(const struct frontend_result *r, struct platform *ret)
 {
     const struct frontend_metadata *m = frontend_result_metadata(r, "containerimage.config");
     json_t *j;
 
-    if (m != NULL) {
+    if (m != NULL && !is_null(m)) {
         TRY(json_parse(m->value, m->len, "image config", &j));
         struct error *e = platform_from_json(j, ret);
 
         json_decref(j);
         TRY(e);
+        if (platform_is_set(ret) && (ret->os[0] == '\0') != (ret->architecture[0] == '\0'))
+            return err_new(ERR_INVALID,
+                           "invalid image config: os and architecture must be specified together");
     }
     if (!platform_is_set(ret) || ret->os[0] == '\0' || ret->architecture[0] == '\0') {
         platform_deinit(ret);
@@ -125,7 +136,9 @@ struct error *result_platforms(const struct frontend_result *r, struct result_pl
     struct error *e;
     json_t *j;
 
-    if (m != NULL && m->len > 0) {
+    if (m != NULL && (m->len == 0 || is_null(m)))
+        return parse_platforms(NULL, ret);
+    if (m != NULL) {
         TRY(json_parse(m->value, m->len, "failed to parse platforms", &j));
         e = parse_platforms(json_object_get(j, "Platforms"), ret);
         json_decref(j);

@@ -34,6 +34,8 @@ static struct error *parse_config(const struct export_ref *ref, json_t **ret)
         *ret = default_config();
         return NULL;
     }
+    if (ref->config_len == 4 && memcmp(ref->config, "null", 4) == 0)
+        return err_new(ERR_INVALID, "invalid null image config for export");
     TRY(json_parse(ref->config, ref->config_len, "invalid image config for export", &j));
     if (!json_is_object(j)) {
         json_decref(j);

@@ -65,7 +65,8 @@ void llb_add_source_detail(struct error *e, const struct llb_def *def, const str
 {
     if (e == NULL || locations == NULL || def->source == NULL)
         return;
-    for (size_t i = 0; i < locations->len; i++)
+    /* the last one first, as BuildKit's nested errors come out */
+    for (size_t i = locations->len; i-- > 0;)
         llb_add_info_detail(e, &def->source->infos[locations->v[i].info], locations->v[i].ranges,
                             locations->v[i].range_count);
 }

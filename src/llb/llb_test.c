@@ -424,6 +424,18 @@ static void test_source_detail(void **state)
         json, "{\"info\":{\"filename\":\"Dockerfile\",\"data\":\"RlJPTSBh\",\"language\":\"Dockerfile\"},"
               "\"ranges\":[{\"start\":{\"line\":1},\"end\":{\"line\":1}}]}");
     err_free(e);
+
+    /* several locations: the last one comes first */
+    struct llb_source source = { .infos = &info, .info_count = 1 };
+    struct llb_def def = { .source = &source };
+    struct llb_range later = { 2, 0, 2, 0 };
+    struct llb_location two[] = { { 0, &range, 1 }, { 0, &later, 1 } };
+    e = err_new(ERR_INVALID, "x");
+    llb_add_source_detail(e, &def, &(struct llb_locations){ two, 2 });
+    assert_int_equal(e->detail_count, 2);
+    CLEANUP(freep) char *first = xstrndup(e->details[0].value, e->details[0].len);
+    assert_non_null(strstr(first, "\"line\":2"));
+    err_free(e);
 }
 
 /* ---- paths

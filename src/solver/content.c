@@ -327,6 +327,8 @@ static struct error *digest_into(const struct content_view *view, const struct o
     r = content_resolve(view, prefix, s.wild != NULL || sel->follow_links, &s.base);
     if (r == -ENOENT && (s.wild != NULL || filtered))
         return check_required(&s);
+    if (r == -ENOENT && view->scratch)
+        return err_new(ERR_NOT_FOUND, "%s: no such file or directory", clean);
     if (r == -ENOENT)
         return err_new(ERR_NOT_FOUND, "\"%s\": not found", clean);
     if (r < 0)
@@ -370,7 +372,7 @@ static struct error *digest_of_snapshot(struct content_cache *c, struct snapshot
 static struct error *digest_of_scratch(const struct op_input_key *k, struct digest *ret)
 {
     static const struct sync_index empty;
-    struct content_view view = { .index = &empty, .root_fd = -1 };
+    struct content_view view = { .index = &empty, .root_fd = -1, .scratch = true };
 
     return digest_all(&view, k, ret);
 }

@@ -22,6 +22,7 @@ struct content_entry {
 struct content_view {
     const struct sync_index *index; /* or NULL: */
     int root_fd;
+    bool scratch; /* there is no result at all: BuildKit words that differently */
 };
 /* Where `path` lies, symlinks of its parents (and of itself, with `follow`) resolved inside the root; clean,
  * no leading slash. -ENOENT when it is not there. */
