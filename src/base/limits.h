@@ -140,8 +140,9 @@
 #define LIMIT_FRONTEND_LOG (1 * MIB)  /* what of it goes to the log */
 
 /* store */
-#define LIMIT_LAYERS 500          /* layers of one mount */
-#define LIMIT_REPEATED_LAYERS 120 /* of a merge that keeps repeated ones: engines take images of up to 127   \
-                                   */
+#define LIMIT_LAYERS 500 /* layers of one mount */
+#define LIMIT_REPEATED_LAYERS                                                                                \
+    120 /* of a merge that keeps repeated ones: engines take images of up to 127                             \
+         */
 
 #endif

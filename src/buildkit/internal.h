@@ -128,8 +128,8 @@ struct error *session_exporters_ask(const struct build *u, const char *session_i
 /* And what all exporters answered: the client may fail the build yet. */
 struct error *session_exporters_tell(const struct build *u, const char *session_id,
                                      const struct map *response) MUST_CHECK;
-/* Warn where the result has other platforms than the frontend's option "platform" asked for.  Errors: what the
- * result says of its platforms makes no sense. */
+/* Warn where the result has other platforms than the frontend's option "platform" asked for.  Errors: what
+ * the result says of its platforms makes no sense. */
 struct error *verify_platforms(struct build *u, const struct map *frontend_attrs) MUST_CHECK;
 /* As bridge_ops.import_caches; all at once. */
 void build_import_caches(struct build *u, const struct cache_imports *l);
