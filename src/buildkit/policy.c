@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "buildkit/internal.h"
 #include "io/path.h"
+#include "oci/reference.h"
 #include "op/blob.h"
 
 #include <errno.h>
@@ -150,33 +151,63 @@ static struct error *ask(const struct evaluation *v, struct pb_arena *a, const P
  * ----------------------------------------------------------------------------------------------------------
  */
 
-/* "#REF:DIR" with a clean DIR below the root of the repository. */
+/* "#ref:subdir" with the directory as a checkout finds it: relative to the repository, without dots. */
 static char *clean_fragment(const char *fragment)
 {
     const char *colon = strchr(fragment, ':');
 
     if (colon == NULL)
         return xstrdup(fragment);
-    CLEANUP(freep) char *rooted = xasprintf("/%s", colon + 1);
-    CLEANUP(freep) char *clean = path_clean(rooted);
+    CLEANUP(freep) char *subdir = path_join("/", colon + 1);
+    bool whole = streq(subdir, "/");
 
-    return xasprintf("%.*s%s%s", (int)(colon - fragment), fragment, clean[1] == '\0' ? "" : ":", clean + 1);
+    if (whole && colon - fragment <= 1) /* neither a ref nor a directory */
+        return xstrdup("");
+    return xasprintf("%.*s%s%s", (int)(colon - fragment), fragment, whole ? "" : ":", subdir + 1);
 }
 
-/* Path and folder of a git source, clean: no rule is passed by writing them another way. */
-static void normalize(struct pb_arena *a, Pb__SourceOp *op)
+/* Without the scheme and user that a whole URL may have. */
+static void normalize_git(struct pb_arena *a, Pb__SourceOp *op, const char *rest)
 {
-    const char *rest = str_skip_prefix(op->identifier, "git://");
-    size_t host = rest == NULL ? 0 : strcspn(rest, "/#"), end = rest == NULL ? 0 : strcspn(rest, "#");
+    const char *scheme = strstr(rest, "://");
 
-    if (rest == NULL || rest[host] != '/' || strstr(rest, "://") != NULL)
-        return;
+    if (scheme != NULL && scheme < rest + strcspn(rest, "/#")) {
+        rest = scheme + 3;
+        const char *at = strchr(rest, '@');
+        rest = at != NULL && at < rest + strcspn(rest, "/#") ? at + 1 : rest;
+    }
+    size_t host = strcspn(rest, "/#"), end = strcspn(rest, "#");
     CLEANUP(freep) char *path = xstrndup(rest + host, end - host);
-    CLEANUP(freep) char *clean = path_clean(path);
+    CLEANUP(freep) char *clean = *path == '\0' ? xstrdup("") : path_clean(path);
     CLEANUP(freep) char *fragment = clean_fragment(rest + end);
 
-    if (!streq(path, clean) || !streq(fragment, rest + end))
-        op->identifier = pb_strf(a, "git://%.*s%s%s", (int)host, rest, clean, fragment);
+    op->identifier = pb_strf(a, "git://%.*s%s%s", (int)host, rest, clean, fragment);
+}
+
+static void normalize_image(struct pb_arena *a, Pb__SourceOp *op, const char *rest)
+{
+    CLEANUP(reference_deinit) struct reference r = { 0 };
+    struct error *e = reference_parse(rest, &r);
+
+    if (e == NULL) {
+        reference_add_default_tag(&r);
+        CLEANUP(freep) char *text = reference_string(&r);
+
+        op->identifier = pb_strf(a, "docker-image://%s", text);
+    }
+    err_free(e); /* the source itself will say so */
+}
+
+/* A source is named in one way, so that no rule is passed by writing it another way. */
+static void normalize(struct pb_arena *a, Pb__SourceOp *op)
+{
+    const char *git = str_skip_prefix(op->identifier, "git://"),
+               *image = str_skip_prefix(op->identifier, "docker-image://");
+
+    if (git != NULL)
+        normalize_git(a, op, git);
+    else if (image != NULL)
+        normalize_image(a, op, image);
 }
 
 static struct error *evaluate_source(const struct evaluation *v, struct pb_arena *a, Pb__Op *op, int *left,
