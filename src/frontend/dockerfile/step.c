@@ -121,8 +121,7 @@ char *step_name(struct build_stage *s, const char *text, bool platform_prefix, c
 
 char *step_text(const struct words_options *words, const char *code, const struct words_env *env)
 {
-    CLEANUP(freep) char *keyword = NULL, *upper = NULL;
-    char *text = NULL;
+    CLEANUP(freep) char *text = NULL;
     struct error *e = words_expand(words, code, env, &text);
     size_t len, plain = 0;
 
@@ -136,11 +135,10 @@ char *step_text(const struct words_options *words, const char *code, const struc
             text[plain] -= 'a' - 'A';
     }
     if (plain == len)
-        return text;
-    CLEANUP(freep) char *whole = text;
+        return TAKE(text);
+    CLEANUP(freep) char *keyword = xstrndup(text, len);
+    CLEANUP(freep) char *upper = str_upper(keyword);
 
-    keyword = xstrndup(text, len);
-    upper = str_upper(keyword);
     return xasprintf("%s%s", upper, text + len);
 }
 
