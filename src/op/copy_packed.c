@@ -317,7 +317,10 @@ struct error *copier_packed_dir(struct copier *c, bool *ret_left)
         (c->workers != NULL || start_workers(c))) {
         b->frame = copier_pop(c);
         *ret_left = true;
-        return hand_over(c->workers, TAKE(b));
+        struct error *e = hand_over(c->workers, b);
+
+        b = NULL; /* taken */
+        return e;
     }
     for (size_t i = 0; i < b->count; i++) {
         push_name(c, len, b->files[i].name);

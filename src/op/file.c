@@ -303,9 +303,10 @@ static struct error *copy_all(int from, int root, const Pb__FileActionCopy *a, c
 
 /* A synced context is copied as it lies in its slot. */
 static struct error *copy_packed(struct file_run *f, int64_t secondary, int root, const Pb__FileActionCopy *a,
-                                 struct copy_options *o, bool *ret_done)
+                                 const struct copy_options *o, bool *ret_done)
 {
     struct context_slot *slot = local_slot(f->slots[secondary].snapshot);
+    struct copy_options mine = *o;
     struct copy_packed packed;
     bool begun = false;
 
@@ -314,15 +315,15 @@ static struct error *copy_packed(struct file_run *f, int64_t secondary, int root
     *ret_done = begun;
     if (!begun)
         return NULL;
-    o->packed = &packed;
-    struct error *e = copy_all(slot->tree_fd, root, a, o);
+    mine.packed = &packed;
+    struct error *e = copy_all(slot->tree_fd, root, a, &mine);
 
     context_slot_copy_end(slot);
     return e;
 }
 
 static struct error *copy_from(struct file_run *f, int64_t secondary, int root, const Pb__FileActionCopy *a,
-                               struct copy_options *o)
+                               const struct copy_options *o)
 {
     CLEANUP(closep) int empty = -1;
     bool done = false;

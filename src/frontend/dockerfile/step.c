@@ -134,12 +134,13 @@ char *step_text(const struct words_options *words, const char *code, const struc
         if (text[plain] >= 'a' && text[plain] <= 'z')
             text[plain] -= 'a' - 'A';
     }
-    if (plain == len)
-        return TAKE(text);
-    CLEANUP(freep) char *keyword = xstrndup(text, len);
-    CLEANUP(freep) char *upper = str_upper(keyword);
+    if (plain < len) {
+        CLEANUP(freep) char *keyword = xstrndup(text, len);
+        CLEANUP(freep) char *upper = str_upper(keyword);
 
-    return xasprintf("%s%s", upper, text + len);
+        return xasprintf("%s%s", upper, text + len);
+    }
+    return TAKE(text);
 }
 
 void options_locate(struct convert *c, struct llb_options *o, struct df_lines lines)
