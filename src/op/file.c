@@ -523,21 +523,32 @@ static bool find_output_above(const struct file_run *f, size_t *ret)
     return false;
 }
 
+/* What slot `i` holds, settled first; NULL: that is not known, or nothing. */
+static struct snapshot *kept_root(struct file_run *f, size_t i)
+{
+    struct slot *s = &f->slots[i];
+
+    log_err(LOG_WARN, settle_slot(f, s), "what a failed step left cannot be kept");
+    return s->snapshot == NULL ? NULL : snapshot_ref(s->snapshot);
+}
+
 /* A client that debugs is told which output's action it was (the first that needs the one that failed), and
- * gets what the root of that one held. */
+ * gets what the root of that one held, and that of the action which it copied from. */
 static void keep_failed(struct file_run *f)
 {
-    size_t count = f->c->vertex->op->file->n_actions, output;
-    struct slot *s = &f->slots[f->c->vertex->input_count + f->action];
+    const Pb__FileOp *op = f->c->vertex->op->file;
+    size_t inputs = f->c->vertex->input_count, count = op->n_actions, output;
+    int64_t from = op->actions[f->action]->secondary_input;
     struct snapshot **roots;
 
     if (find_output_above(f, &output))
         op_failed_action(f->c, output);
-    if (s->live == NULL)
+    if (f->slots[inputs + f->action].live == NULL)
         return;
-    log_err(LOG_WARN, settle_slot(f, s), "what a failed step left cannot be kept");
     roots = xcalloc(count + 1, sizeof *roots);
-    roots[f->action] = TAKE(s->snapshot);
+    roots[f->action] = kept_root(f, inputs + f->action);
+    if (from >= (int64_t)inputs && (size_t)from < inputs + f->action)
+        roots[from - (int64_t)inputs] = kept_root(f, (size_t)from);
     op_keep_failed(f->c, roots, count);
 }
 
