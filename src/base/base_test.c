@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/trim.h"
 #include "base/vec.h"
 
 #include <errno.h>
@@ -404,6 +405,36 @@ static void records_are_one_line(void **state)
     assert_int_equal(log_level_parse("loud", &level), -EINVAL);
 }
 
+/* KiB of code that is mapped in. */
+static unsigned long resident_code(void)
+{
+    FILE *f = fopen("/proc/self/smaps", "re");
+    unsigned long sum = 0, kib;
+    char line[512];
+    bool code = false;
+
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f) != NULL) {
+        if (strstr(line, " r-xp ") != NULL)
+            code = true;
+        else if (code && sscanf(line, "Rss: %lu kB", &kib) == 1) {
+            sum += kib;
+            code = false;
+        }
+    }
+    fclose(f);
+    return sum;
+}
+
+static void trim_drops_code(void **state)
+{
+    unsigned long before = resident_code(), after;
+
+    memory_trim();
+    after = resident_code(); /* what this needs itself is back */
+    assert_in_range(after, 1, before - 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -413,7 +444,7 @@ int main(void)
         cmocka_unit_test(identifiers_look_right),  cmocka_unit_test(buffers_grow),
         cmocka_unit_test(errors_carry_context),    cmocka_unit_test(string_vectors),
         cmocka_unit_test(map_agrees_with_a_model), cmocka_unit_test(map_keeps_insertion_order),
-        cmocka_unit_test(records_are_one_line),
+        cmocka_unit_test(records_are_one_line),    cmocka_unit_test(trim_drops_code),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

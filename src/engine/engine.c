@@ -6,13 +6,13 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/trim.h"
 #include "container/container.h"
 #include "engine/containers.h"
 #include "oci/digest.h"
 #include "task/task.h"
 
 #include <errno.h>
-#include <malloc.h>
 
 #define WARM_UP_DELAY_NS (50 * NS_PER_MS) /* those who waited for the daemon come first */
 #define GC_DELAY_NS NS_PER_SEC            /* BuildKit's, after a build */
@@ -204,5 +204,5 @@ void engine_settle(struct engine *e)
     if (builder_active(e->builder) > 0)
         return;
     registry_trim(e->registry);
-    malloc_trim(64 * 1024);
+    memory_trim();
 }
