@@ -206,6 +206,8 @@ static struct error *claim_subnet(struct network *n, const char *cidr)
         n->subnet_claim = claim("subnet", n->subnet);
         if (n->subnet_claim >= 0)
             return NULL;
+        if (n->subnet_claim != -EADDRINUSE)
+            return err_sys(-n->subnet_claim, "claim subnet %s", n->subnet);
     }
     return err_new(ERR_EXHAUSTED, "every subnet of the default address pools is in use");
 }
