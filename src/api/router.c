@@ -48,6 +48,15 @@ static void split_version(const char *path, char **ret_version, const char **ret
     *ret_rest = p;
 }
 
+bool api_is_ping(const char *path)
+{
+    CLEANUP(freep) char *version = NULL;
+    const char *rest;
+
+    split_version(path, &version, &rest);
+    return streq(rest, "/_ping");
+}
+
 static struct error *check_version(const char *version, int *ret_minor)
 {
     int minor = minor_of(version);

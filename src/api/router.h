@@ -45,6 +45,8 @@ extern const struct route_table system_routes, image_routes, container_routes, e
 
 /* http_serve's handler; ctx is the engine. */
 struct error *api_handle(struct http_exchange *x, void *engine);
+/* The one path that is answered by an engine that is not open yet. */
+bool api_is_ping(const char *path);
 
 /* ---- decoding
  * -------------------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ static struct error *answer(struct http_exchange *x, void *ctx)
 {
     struct daemon *d = ctx;
 
-    if (!str_has_suffix(x->request->path, "/_ping"))
+    if (!api_is_ping(x->request->path))
         TRY(engine_ready(d));
     if (is_endless(x->request->path))
         return api_handle(x, d->engine);

@@ -75,11 +75,11 @@ def test_socket_is_not_for_all(w):
     equal(oct(stat.S_IMODE(st.st_mode)), "0o660", "mode of the socket")
 
 
-def ask(d, path):
+def ask(d, path, method="GET"):
     """A request on a connection of its own, that is open."""
     s = socket.socket(socket.AF_UNIX)
     s.connect(str(d.socket))
-    s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    s.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     return s
 
 
@@ -90,7 +90,7 @@ def test_ping_while_the_store_opens(w):
     other = sqlite3.connect(d.root / "minke.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")  # a stock client looks in: the daemon waits for it
     d.start()
-    with ask(d, "/info") as info:
+    with ask(d, "/info") as info, ask(d, "/containers/_ping", "DELETE") as gone:
         for path in ("/_ping", "/v1.44/_ping"):
             with ask(d, path) as ping:
                 contains(ping.makefile().read(), "200 OK")
@@ -100,6 +100,7 @@ def test_ping_while_the_store_opens(w):
             pass
         other.execute("ROLLBACK")
         contains(info.makefile().read(), '"ServerVersion"')
+        contains(gone.makefile().read(), "404 Not Found")
 
 
 def keys(w):
