@@ -17,13 +17,20 @@ void hex_encode(char *dst, const void *src, size_t len)
     *dst = '\0';
 }
 
-static int hex_digit(char c)
+static int lower_hex_digit(int c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
     if (c >= 'a' && c <= 'f')
         return c - 'a' + 10;
     return -1;
+}
+
+int hex_digit(int c)
+{
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return lower_hex_digit(c);
 }
 
 int hex_decode(void *dst, const char *src, size_t len)
@@ -33,7 +40,7 @@ int hex_decode(void *dst, const char *src, size_t len)
     if (len % 2 != 0)
         return -EINVAL;
     for (size_t i = 0; i < len; i += 2) {
-        int high = hex_digit(src[i]), low = hex_digit(src[i + 1]);
+        int high = lower_hex_digit(src[i]), low = lower_hex_digit(src[i + 1]);
 
         if (high < 0 || low < 0)
             return -EINVAL;

@@ -12,6 +12,7 @@
 #define NS_PER_MS INT64_C(1000000)
 
 void hex_encode(char *dst, const void *src, size_t len); /* dst holds 2 * len + 1, lower case */
+int hex_digit(int c);                                    /* of either case; -1: none */
 int hex_decode(void *dst, const char *src, size_t len); /* len hex digits; 0 or -EINVAL; upper case refused */
 
 void base64_encode(struct buf *out, const void *src, size_t len); /* standard alphabet, padded */

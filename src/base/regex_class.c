@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* regex_class.c - sets of characters, and the escapes that name characters */
+#include "base/bytes.h"
 #include "base/regex_impl.h"
 
 #include <errno.h>
@@ -108,17 +109,6 @@ int32_t regex_next(struct compiler *c)
 
     c->pos += width;
     return r;
-}
-
-static int hex_digit(int c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
 }
 
 static int parse_hex_escape(struct compiler *c, int32_t *ret)

@@ -37,9 +37,10 @@ static struct error *take(struct walk *w, const struct descriptor *d, struct buf
     struct attestation_chain *c = w->chain;
     CLEANUP(buf_deinit) struct buf own = { 0 };
 
-    if ((w->total += d->size) > (int64_t)LIMIT_ATTESTATION_CHAIN)
+    if (d->size < 0 || d->size > (int64_t)LIMIT_ATTESTATION_CHAIN - w->total)
         return err_new(ERR_EXHAUSTED, "the attestations of %s are larger than %d bytes", c->root.s,
                        (int)LIMIT_ATTESTATION_CHAIN);
+    w->total += d->size;
     TRY(err_wrap(provider_document(w->provider, d, text == NULL ? &own : text), "reading blob %s",
                  d->digest.s));
     c->blobs = xreallocarray(c->blobs, c->count + 1, sizeof(*c->blobs));

@@ -75,11 +75,6 @@ int http_parse_date(const char *text, int64_t *ret_ns)
     return -EINVAL;
 }
 
-static int hex_value(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
-}
-
 char *http_url_name(const char *url)
 {
     const char *host = strstr(url, "://"), *path = host == NULL ? NULL : strchr(host + 3, '/');
@@ -87,8 +82,8 @@ char *http_url_name(const char *url)
     struct buf b = { 0 };
 
     for (size_t i = 0; i < n; i++) {
-        int hi = path[i] == '%' && i + 2 < n ? hex_value(path[i + 1]) : -1;
-        int lo = hi >= 0 ? hex_value(path[i + 2]) : -1;
+        int hi = path[i] == '%' && i + 2 < n ? hex_digit(path[i + 1]) : -1;
+        int lo = hi >= 0 ? hex_digit(path[i + 2]) : -1;
 
         if (lo >= 0)
             i += 2;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "session/impl.h"
 
+#include "base/bytes.h"
+
 static bool needs_escape(const struct strv *values)
 {
     for (size_t i = 0; i < values->len; i++)
@@ -31,17 +33,6 @@ void session_md_add(struct rpc_md *md, const char *key, const struct strv *value
     }
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 char *session_query_unescape(const char *s)
 {
     struct buf b = { 0 };
@@ -51,7 +42,7 @@ char *session_query_unescape(const char *s)
             buf_addc(&b, *p == '+' ? ' ' : *p);
             continue;
         }
-        int high = hex_value(p[1]), low = high < 0 ? -1 : hex_value(p[2]);
+        int high = hex_digit(p[1]), low = high < 0 ? -1 : hex_digit(p[2]);
 
         if (low < 0) {
             buf_deinit(&b);

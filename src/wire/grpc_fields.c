@@ -185,21 +185,13 @@ void rpc_status_to_fields(const struct error *e, struct h2_fields *f)
         add_base64(f, "grpc-status-details-bin", packed.data, packed.len);
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static char *decode_message(const char *s)
 {
     struct buf text = { 0 };
 
     for (; *s != '\0'; s++)
-        if (*s == '%' && hex_value(s[1]) >= 0 && hex_value(s[2]) >= 0) {
-            int c = hex_value(s[1]) * 16 + hex_value(s[2]);
+        if (*s == '%' && hex_digit(s[1]) >= 0 && hex_digit(s[2]) >= 0) {
+            int c = hex_digit(s[1]) * 16 + hex_digit(s[2]);
 
             buf_addc(&text, c != 0 ? (char)c : '?');
             s += 2;

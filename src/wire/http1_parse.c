@@ -2,6 +2,7 @@
 /*
  * http1_parse.c - request heads: no reading here, so that tests and fuzzers can feed it
  */
+#include "base/bytes.h"
 #include "base/limits.h"
 #include "wire/http1_impl.h"
 
@@ -48,15 +49,6 @@ void http_params_all(const struct http_params *p, const char *key, struct strv *
     for (size_t i = 0; i < p->len; i++)
         if (streq(p->v[i].key, key))
             strv_add(out, p->v[i].value);
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
 /* Decoded copy, or NULL for a bad escape or a NUL. */

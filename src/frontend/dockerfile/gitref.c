@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/dockerfile/gitref.h"
 
+#include "base/bytes.h"
 #include "base/buf.h"
 #include "base/rune.h"
 #include "base/vec.h"
@@ -44,14 +45,6 @@ static void url_parts_deinit(struct url_parts *u)
     free(u->path);
     free(u->query);
     free(u->fragment);
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)tolower((unsigned char)c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* Percent-decoding, in a query also '+' for a blank. NULL when it is malformed. */
