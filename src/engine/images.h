@@ -110,8 +110,14 @@ struct error *images_pushed_find(struct engine *e, const struct reference *r, st
 /* "name@digest" of each form of a local image that was pushed to r's repository. */
 struct error *images_pushed_list(struct engine *e, const struct reference *r, const struct digest *local,
                                  struct strv *ret) MUST_CHECK;
-/* registry_auth's credentials from X-Registry-Auth (the JSON is the context). */
-struct error *images_credentials(void *ctx, const char *host, char **ret_user, char **ret_secret) MUST_CHECK;
+/* X-Registry-Auth for the registry's requests. */
+struct image_auth {
+    const json_t *json;
+    const char *domain; /* of the reference */
+    struct registry_auth registry;
+};
+/* All borrowed, for as long as the result is used; NULL when there is no `json`: anonymous. */
+const struct registry_auth *image_auth_init(struct image_auth *a, const json_t *json, const char *domain);
 /* A tar (any compression): OCI layout or docker archive. */
 struct error *images_load(struct engine *e, struct stream *body, bool quiet,
                           const struct image_progress *p) MUST_CHECK;

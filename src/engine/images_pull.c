@@ -9,26 +9,6 @@
 #include "op/unpack.h"
 #include "task/task.h"
 
-/* ---- credentials of one request
- * ---------------------------------------------------------------------------------------------- */
-
-struct error *images_credentials(void *ctx, const char *host, char **ret_user, char **ret_secret)
-{
-    const json_t *auth = ctx;
-    const char *identity = json_string_value(json_object_get(auth, "identitytoken"));
-    const char *user = json_string_value(json_object_get(auth, "username"));
-    const char *secret = json_string_value(json_object_get(auth, "password"));
-
-    if (identity != NULL && identity[0] != '\0') {
-        *ret_user = xstrdup("");
-        *ret_secret = xstrdup(identity);
-        return NULL;
-    }
-    *ret_user = xstrdup(user == NULL ? "" : user);
-    *ret_secret = xstrdup(secret == NULL ? "" : secret);
-    return NULL;
-}
-
 /* ---- rows: a private progress log, translated to docker's lines
  * ---------------------------------------------------------------- */
 
@@ -182,11 +162,12 @@ static struct error *pull_run(struct pull *u, const struct platform *platform, c
 struct error *images_pull(struct engine *e, const char *ref, const struct platform *platform,
                           const json_t *auth, const struct image_progress *p)
 {
-    struct registry_auth credentials = { .ctx = (void *)auth, .credentials = images_credentials };
-    struct pull u = { .engine = e, .access = { .auth = auth == NULL ? NULL : &credentials } };
+    struct pull u = { .engine = e };
+    struct image_auth credentials;
     struct error *err = reference_parse(ref, &u.ref);
 
     if (err == NULL) {
+        u.access.auth = image_auth_init(&credentials, auth, u.ref.domain);
         reference_add_default_tag(&u.ref);
         u.name = reference_string(&u.ref);
         u.shown = reference_familiar(&u.ref);

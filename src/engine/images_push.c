@@ -219,7 +219,7 @@ static struct error *push_variant(struct push *u, const struct descriptor *index
 static struct error *choose(struct push *u, const struct descriptor *target, const struct platform *platform,
                             struct descriptor *ret)
 {
-    struct image_variant v = { 0 };
+    CLEANUP(image_variant_deinit) struct image_variant v = { 0 };
 
     if (platform == NULL) {
         descriptor_copy(ret, target);
@@ -227,7 +227,6 @@ static struct error *choose(struct push *u, const struct descriptor *target, con
     }
     TRY(images_variant(u->engine, target, platform, &v));
     descriptor_copy(ret, &v.descriptor);
-    image_variant_deinit(&v);
     return NULL;
 }
 
@@ -311,12 +310,13 @@ static struct error *push_all_tags(struct engine *e, const struct reference *rep
 struct error *images_push(struct engine *e, const char *image, const char *tag,
                           const struct platform *platform, const json_t *auth, const struct image_progress *p)
 {
-    struct registry_auth credentials = { .ctx = (void *)auth, .credentials = images_credentials };
-    const struct registry_auth *use = auth == NULL ? NULL : &credentials;
     CLEANUP(reference_deinit) struct reference ref = { 0 };
     CLEANUP(freep) char *repo = NULL;
+    struct image_auth credentials;
 
     TRY(reference_parse(image, &ref));
+    const struct registry_auth *use = image_auth_init(&credentials, auth, ref.domain);
+
     if (tag != NULL && tag[0] != '\0') {
         if (!reference_tag_valid(tag))
             return err_new(ERR_INVALID, "invalid tag format");

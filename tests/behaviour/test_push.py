@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images leave the house: pushes to registries, layers in each compression, file times that end at the epoch."""
 import base64
+import contextlib
 import gzip
 import hashlib
+import http.server
 import io
 import json
 import pathlib
 import re
 import subprocess
 import tarfile
+import threading
 import urllib.error
 
 from harness import Registry, check, contains, equal, own, sha
@@ -197,6 +200,59 @@ def test_push_with_password(w):
         check("geheim" not in d.text_log(), "the password is in the log")
     finally:
         r.stop()
+
+
+@contextlib.contextmanager
+def curious_server(challenge):
+    """Wants a password for everything. -> its address, and the Authorization headers that it gets."""
+    seen = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            if "Authorization" in self.headers:
+                seen.append(self.headers["Authorization"])
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", challenge)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def registry_auth(**fields):
+    return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(fields).encode()).decode()}
+
+
+def test_a_password_is_for_one_server(w):
+    basic = base64.b64encode(b"ann:geheim").decode()
+    with curious_server('Basic realm="r"') as (host, seen):
+        d = w.daemon(config={"registry-mirrors": [f"http://{host}"]})
+        auth = registry_auth(username="ann", password="geheim", serveraddress="https://index.docker.io/v1/")
+        d.http("POST", "/images/create?fromImage=private/app&tag=v1", b"", auth)
+        equal(seen, [], "what the mirror was told")
+        d.http("POST", f"/images/create?fromImage={host}/app&tag=v1", b"", auth)
+        equal(seen, [], "what another registry was told")
+        auth = registry_auth(username="ann", password="geheim")
+        d.http("POST", f"/images/create?fromImage={host}/app&tag=v1", b"", auth)
+        check(f"Basic {basic}" in seen, f"the registry itself was told {seen}")
+        del seen[:]
+        auth = registry_auth(username="ann", password="geheim", serveraddress=f"http://{host}/v1/")
+        d.http("POST", f"/images/create?fromImage={host}/app&tag=v1", b"", auth)
+        check(f"Basic {basic}" in seen, f"the registry itself was told {seen}")
+    with curious_server('Bearer realm="http://127.0.0.1:1/token",service="s"') as (host, seen):
+        d.http("POST", f"/images/create?fromImage={host}/app&tag=v1", b"", registry_auth(registrytoken="abc"))
+        check("Bearer abc" in seen, f"the registry was told {seen}")
 
 
 def layout(path):
