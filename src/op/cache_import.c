@@ -8,6 +8,7 @@
 
 #define UNCOMPRESSED "containerd.io/uncompressed"
 #define CREATED_AT "buildkit/createdat"
+#define DESCRIPTION "buildkit/description"
 #define INLINE_KEY "moby.buildkit.cache.v0"
 #define CONTENT_INFO "/containerd.services.content.v1.Content/Info"
 
@@ -144,12 +145,14 @@ static struct error *unpack(struct provider *p, const struct cache_blob *blobs, 
     CLEANUP(freep) struct descriptor *list = xcalloc(n + 1, sizeof(*list)); /* shallow: borrowed */
     CLEANUP(freep) struct digest *diff_ids = xcalloc(n + 1, sizeof(*diff_ids));
     CLEANUP(freep) int64_t *created = xcalloc(n + 1, sizeof(*created));
-    struct provider_layers l = { list, diff_ids, created, n, c->vertex->name };
+    CLEANUP(freep) const char **made_by = xcalloc(n + 1, sizeof(*made_by));
+    struct provider_layers l = { list, diff_ids, created, made_by, n, c->vertex->name };
 
     for (size_t i = 0; i < n; i++) {
         list[i] = *blobs[i].blob;
         diff_ids[i] = blobs[i].diff_id;
         created[i] = blobs[i].created_ns;
+        made_by[i] = descriptor_annotation(blobs[i].blob, DESCRIPTION);
     }
     return provider_unpack(p, &l, c->reporter, ret);
 }
@@ -180,21 +183,53 @@ struct error *op_cache_layers(const struct remote_cache *c, const struct cache_r
     return layers_of(o, r, ret, ret_count);
 }
 
+/* Nothing is wrong with what is not there. */
+static struct error *or_absent(struct error *e, bool *ret)
+{
+    *ret = e == NULL;
+    if (e == NULL || !err_is(e, ERR_NOT_FOUND))
+        return e;
+    err_free(e);
+    return NULL;
+}
+
+static struct error *is_here(const struct origin *o, const struct descriptor *blob, bool *ret)
+{
+    struct blob_info info;
+
+    return or_absent(blob_stat(o->ops->store, &blob->digest, &info), ret);
+}
+
+struct error *op_cache_has(const struct remote_cache *c, const struct descriptor *blob, bool *ret)
+{
+    const struct origin *o = remote_cache_ctx(c, &cache_ops);
+    CLEANUP(session_unrefp) struct session *s = NULL;
+    int64_t size;
+
+    if (o == NULL)
+        return err_new(ERR_UNIMPLEMENTED, "the layers of this cache cannot be fetched");
+    TRY(is_here(o, blob, ret));
+    if (*ret || o->ref != NULL) {
+        *ret = true;
+        return NULL;
+    }
+    TRY(session_get(o->ops->sessions, o->session_id, &s));
+    return or_absent(session_content_info(s, o->store_id, blob->digest.s, &size), ret);
+}
+
 struct error *op_cache_fetch(const struct remote_cache *c, const struct session_group *sessions,
                              struct lease *lease, const struct descriptor *blob)
 {
     CLEANUP(access_deinit) struct access a = { 0 };
     const struct origin *o = remote_cache_ctx(c, &cache_ops);
-    struct blob_info info;
-    struct error *e;
+    bool here;
 
     if (o == NULL)
         return err_new(ERR_UNIMPLEMENTED, "the layers of this cache cannot be fetched");
     lease_add_blob(lease, &blob->digest);
-    e = blob_stat(o->ops->store, &blob->digest, &info);
-    if (e == NULL || !err_is(e, ERR_NOT_FOUND))
-        return e;
-    err_free(e);
+    TRY(is_here(o, blob, &here));
+    if (here)
+        return NULL;
     TRY(access_init(o, sessions, lease, &a));
     return provider_keep(a.provider, blob);
 }
@@ -279,7 +314,7 @@ static struct error *import_config(struct import *im, const struct descriptor *c
  * -----------------------------------------------------------------------------------------------
  */
 
-/* The times of the layers, as the image's history tells them. */
+/* When each layer was made, and by what, as the image's history tells. */
 static void annotate(const struct image_config *config, struct descriptor *layers, size_t count)
 {
     const json_t *history = json_object_get(config->json, "history");
@@ -289,11 +324,14 @@ static void annotate(const struct image_config *config, struct descriptor *layer
     json_array_foreach(history, i, h)
     {
         const char *created = json_string_value(json_object_get(h, "created"));
+        const char *made_by = json_string_value(json_object_get(h, "created_by"));
 
         if (json_is_true(json_object_get(h, "empty_layer")))
             continue;
         if (at < count && created != NULL)
             descriptor_annotate(&layers[at], CREATED_AT, created);
+        if (at < count && made_by != NULL)
+            descriptor_annotate(&layers[at], DESCRIPTION, made_by);
         at++;
     }
     for (i = 0; i < count; i++)

@@ -29,6 +29,9 @@ struct cache_blob {
 };
 struct error *op_cache_layers(const struct remote_cache *c, const struct cache_result *r,
                               struct cache_blob **ret, size_t *ret_count) MUST_CHECK;
+/* Can that layer still be had?  Only a client's directory is asked: a registry keeps what its manifests name.
+ */
+struct error *op_cache_has(const struct remote_cache *c, const struct descriptor *blob, bool *ret) MUST_CHECK;
 /* One of its layers into the store, as it is. */
 struct error *op_cache_fetch(const struct remote_cache *c, const struct session_group *sessions,
                              struct lease *lease, const struct descriptor *blob) MUST_CHECK;

@@ -471,12 +471,14 @@ struct error *provider_unpack(struct provider *provider, const struct provider_l
         return e;
     err_free(e);
     for (size_t i = 0; i < l->count; i++)
-        sources[i] = (struct layer_source){ .diff_id = l->diff_ids[i],
-                                            .description = l->what,
-                                            .blob = &l->blobs[i],
-                                            .created_ns = l->created_ns == NULL ? 0 : l->created_ns[i],
-                                            .open = open_layer,
-                                            .ctx = &p };
+        sources[i] =
+            (struct layer_source){ .diff_id = l->diff_ids[i],
+                                   .description =
+                                       l->made_by != NULL && l->made_by[i] != NULL ? l->made_by[i] : l->what,
+                                   .blob = &l->blobs[i],
+                                   .created_ns = l->created_ns == NULL ? 0 : l->created_ns[i],
+                                   .open = open_layer,
+                                   .ctx = &p };
     return snapshot_unpack(provider->store, sources, l->count, provider->lease, ret);
 }
 

@@ -58,7 +58,8 @@ struct error *provider_keep(struct provider *p, const struct descriptor *d) MUST
 struct provider_layers {
     const struct descriptor *blobs; /* lowest first */
     const struct digest *diff_ids;
-    const int64_t *created_ns; /* NULL: not known */
+    const int64_t *created_ns;  /* NULL: not known */
+    const char *const *made_by; /* what each was made by; NULL, or an entry NULL: `what` */
     size_t count;
     const char *what;
 };

@@ -115,10 +115,11 @@ static struct error *unpack_stream(struct piece *p, struct stream *in)
     struct error *e = apply_tar(p->fs_fd, &h.base, &p->result);
     struct digest got = hasher_sum(h.hasher);
     hasher_free(h.hasher);
-    TRY(e);
-    if (!digest_eq(&got, &p->source->diff_id))
-        return err_new(ERR_INVALID, "wrong diff id calculated on extraction \"%s\", expected \"%s\"", got.s,
-                       p->source->diff_id.s);
+    const struct digest *want = &p->source->diff_id;
+    TRY(err_wrap(e, "unpack layer %s", want->s));
+    if (!digest_eq(&got, want))
+        return err_new(ERR_INVALID, "failed to verify layer %s: expected diffID %s, got %s",
+                       p->source->blob != NULL ? p->source->blob->digest.s : want->s, want->s, got.s);
     p->tar_size = h.size;
     return NULL;
 }
@@ -134,7 +135,7 @@ static struct error *unpack_piece(void *arg)
         return task_error(r, "wait to unpack");
     struct error *e = make_place(p);
     if (e == NULL)
-        e = err_wrap(unpack_stream(p, in), "unpack layer %s", p->source->diff_id.s);
+        e = unpack_stream(p, in);
     semaphore_release(&p->all->slots, 1);
     return e;
 }
