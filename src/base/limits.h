@@ -25,6 +25,7 @@
 #define LIMIT_H2_SETTINGS 32               /* entries of one SETTINGS frame */
 #define LIMIT_GRPC_MESSAGE (16 * MIB)      /* one gRPC message, both ways */
 #define LIMIT_GRPC_TRAILERS (4 * MIB)      /* error details that we send; larger ones are left out */
+#define LIMIT_GRPC_STATUS_TEXT (256 * KIB) /* an error's text that we send; what is longer is cut */
 #define LIMIT_TUNNEL_MESSAGE (128 * KIB)   /* payload of one BytesMessage that we send */
 #define LIMIT_HTTP_DRAIN (256 * KIB)       /* body left unread before the connection is given up */
 #define LIMIT_HTTP_IDLE_NS (INT64_C(300) * 1000000000) /* a connection without a whole request head */

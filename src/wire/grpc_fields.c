@@ -8,6 +8,8 @@
 
 #include <errno.h>
 
+#define CUT "..." /* stands where a long text was cut */
+
 /* ---- metadata
  * ----------------------------------------------------------------------------------------------------------
  */
@@ -151,15 +153,30 @@ int rpc_parse_timeout(const char *s, int64_t *ret_ns)
  * ------------------------------------------------------------------------------------------------------------
  */
 
+/* How much of a text is sent: all, or whole characters up to the limit. */
+static size_t sent_length(const char *message)
+{
+    size_t len = strnlen(message, LIMIT_GRPC_STATUS_TEXT + 1);
+
+    if (len <= LIMIT_GRPC_STATUS_TEXT)
+        return len;
+    for (len = LIMIT_GRPC_STATUS_TEXT - strlen(CUT); len > 0 && ((unsigned char)message[len] & 0xc0) == 0x80;)
+        len--;
+    return len;
+}
+
 static void add_message(struct h2_fields *f, const char *message)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
+    const unsigned char *end = (const unsigned char *)message + sent_length(message);
 
-    for (const unsigned char *p = (const unsigned char *)message; *p != '\0'; p++)
+    for (const unsigned char *p = (const unsigned char *)message; p < end; p++)
         if (*p < 0x20 || *p > 0x7e || *p == '%')
             buf_addf(&text, "%%%02X", *p);
         else
             buf_addc(&text, (char)*p);
+    if (*end != '\0')
+        buf_adds(&text, CUT);
     h2_fields_add(f, "grpc-message", buf_str(&text));
 }
 

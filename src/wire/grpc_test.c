@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "task/task.h"
+#include "wire/grpc_impl.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -29,6 +30,25 @@ static struct error *fail_call(struct rpc_call *call, void *ctx)
 
     err_add_detail(e, "github.com/moby/buildkit/errdefs.Vertex+json", "{\"digest\":\"d\"}", 14);
     err_add_detail(e, "t", "", 0);
+    return e;
+}
+
+/* An error with a text of that many bytes, in the first message's data. */
+static struct error *fail_at_length(struct rpc_call *call, void *ctx)
+{
+    CLEANUP(pb_arena_deinit) struct pb_arena arena = { 0 };
+    Bk__StatusRequest *request;
+    int64_t len;
+
+    TRY(rpc_recv_one(call, &bk__status_request__descriptor, &arena, &request));
+    assert_int_equal(parse_i64(request->ref, &len), 0);
+    char *text = xmalloc((size_t)len + 1);
+
+    memset(text, '%', (size_t)len);
+    text[len] = '\0';
+    struct error *e = err_new(ERR_NOT_FOUND, "%s", text);
+
+    free(text);
     return e;
 }
 
@@ -75,8 +95,13 @@ static struct error *hang(struct rpc_call *call, void *ctx)
 static struct error *inner_session(struct rpc_call *call, void *ctx);
 
 static const struct rpc_method methods[] = {
-    { "SayBack", say_back },  { "Fail", fail_call }, { "Echo", echo },
-    { "Metadata", metadata }, { "Hang", hang },      { "Session", inner_session },
+    { "SayBack", say_back },
+    { "Fail", fail_call },
+    { "Echo", echo },
+    { "Metadata", metadata },
+    { "Hang", hang },
+    { "Session", inner_session },
+    { "FailAtLength", fail_at_length },
 };
 
 struct pair {
@@ -167,6 +192,38 @@ static void error_details(void **state)
     assert_string_equal(e->details[1].type_url, "t");
     err_free(e);
     pair_deinit(&p);
+}
+
+/* A text too long for a header block is cut: a call always ends. */
+static void long_error_text(void **state)
+{
+    CLEANUP(pb_arena_deinit) struct pb_arena arena = { 0 };
+    CLEANUP(h2_fields_deinit) struct h2_fields fields = { 0 };
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    Bk__StatusRequest request = BK__STATUS_REQUEST__INIT;
+    Bk__Vertex *v = NULL;
+    struct pair p;
+
+    pair_init(&p);
+    request.ref = pb_strf(&arena, "%zu", 5 * MIB);
+    struct error *e =
+        rpc_unary(p.conn, "/test.Svc/FailAtLength", NULL, &request.base, &bk__vertex__descriptor, &arena, &v);
+
+    assert_non_null(e);
+    err_free(e);
+    pair_deinit(&p);
+
+    for (size_t i = 0; i < LIMIT_GRPC_STATUS_TEXT; i++)
+        buf_adds(&text, "\xc3\xa4");
+    e = err_new(ERR_NOT_FOUND, "%s", buf_str(&text));
+    rpc_status_to_fields(e, &fields);
+    err_free(e);
+    assert_true(strlen(h2_fields_get(&fields, "grpc-message")) <= 3 * LIMIT_GRPC_STATUS_TEXT);
+    e = rpc_status_from_fields(&fields);
+    assert_true(err_is(e, ERR_NOT_FOUND));
+    assert_true(str_has_prefix(e->message, "\xc3\xa4\xc3\xa4"));
+    assert_true(str_has_suffix(e->message, "\xc3\xa4..."));
+    err_free(e);
 }
 
 static void unknown_names(void **state)
@@ -414,6 +471,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unary),
         cmocka_unit_test(error_details),
+        cmocka_unit_test(long_error_text),
         cmocka_unit_test(unknown_names),
         cmocka_unit_test(streaming_with_large_and_empty_messages),
         cmocka_unit_test(metadata_both_ways),

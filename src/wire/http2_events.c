@@ -175,15 +175,21 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     return 0;
 }
 
-/* A request that could not be sent any more: where nghttp2 has opened no stream for it (GOAWAY came first),
- * no close follows. */
+/* A header block that does not go out.  A request: where nghttp2 has opened no stream for it (GOAWAY came
+ * first), no close follows.  A response or its trailers (too long to be sent): the peer would wait for ever.
+ */
 static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int error, void *user)
 {
     struct h2_conn *c = user;
 
-    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST ||
-        nghttp2_session_find_stream(session, frame->hd.stream_id) != NULL)
+    if (frame->hd.type != NGHTTP2_HEADERS)
         return 0;
+    if (nghttp2_session_find_stream(session, frame->hd.stream_id) != NULL) {
+        if (c->server)
+            nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                      NGHTTP2_INTERNAL_ERROR);
+        return 0;
+    }
     for (struct h2_stream *s = c->streams; s != NULL; s = s->next) {
         if (s->id != frame->hd.stream_id || !s->attached)
             continue;

@@ -364,6 +364,47 @@ static void an_unread_stream_stops_no_other(void **state)
     free(data);
 }
 
+static void end_with_huge_trailers(struct h2_stream *s, void *ctx)
+{
+    CLEANUP(h2_fields_deinit) struct h2_fields fields = { 0 }, trailers = { 0 };
+    CLEANUP(freep) char *value = xmalloc(5 * MIB + 1);
+
+    memset(value, 'x', 5 * MIB);
+    value[5 * MIB] = '\0';
+    h2_fields_add(&fields, ":status", "200");
+    h2_fields_add(&trailers, "long", value);
+    assert_int_equal(h2_stream_respond(s, &fields, false), 0);
+    assert_int_equal(h2_stream_end(s, &trailers), 0);
+}
+
+static struct error *serve_huge_trailers(void *arg)
+{
+    return h2_serve(arg, end_with_huge_trailers, NULL);
+}
+
+/* More than a header block holds: the stream is reset, for the peer would wait for ever. */
+static void trailers_that_cannot_be_sent(void **state)
+{
+    CLEANUP(h2_fields_deinit) struct h2_fields fields = { 0 };
+    struct stream *server, *client;
+    struct h2_stream *s;
+    struct h2_conn *c;
+    struct group g;
+    char back[16];
+
+    stream_pair(&server, &client, 64 * KIB);
+    group_open(&g, 0);
+    assert_null(group_spawn(&g, "server", serve_huge_trailers, server));
+    assert_null(h2_connect(client, &c));
+    request_fields(&fields);
+    assert_int_equal(h2_open(c, &fields, true, &s), 0);
+    assert_int_equal(h2_stream_read(s, back, sizeof(back)), -ECONNRESET);
+    assert_int_equal(h2_stream_reset_code(s), NGHTTP2_INTERNAL_ERROR);
+    h2_stream_free(s);
+    h2_close(c);
+    assert_null(group_join(&g));
+}
+
 static void calls_fail_once_the_peer_is_gone(void **state)
 {
     CLEANUP(h2_fields_deinit) struct h2_fields fields = { 0 };
@@ -413,6 +454,7 @@ int main(void)
         cmocka_unit_test(nonsense_ends_the_connection),
         cmocka_unit_test(large_header_lists_are_refused),
         cmocka_unit_test(an_unread_stream_stops_no_other),
+        cmocka_unit_test(trailers_that_cannot_be_sent),
         cmocka_unit_test(calls_fail_once_the_peer_is_gone),
         cmocka_unit_test(close_does_not_wait_for_a_stuck_peer),
     };
