@@ -3,7 +3,9 @@
 #include "registry/testing.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -405,6 +407,37 @@ static void private_ca(void **state)
     assert_int_equal(path_remove_all(AT_FDCWD, dir), 0);
 }
 
+static bool can_bind(uint32_t address, int port)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(address),
+                             .sin_port = htons((uint16_t)port) };
+    CLEANUP(closep) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    return fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
+}
+
+/* Without a port in the name the schemes have ports of their own: nobody behind 443 does not mean nobody. */
+static void insecure_registry_on_port_80(void **state)
+{
+    struct fake f = { .server = { .address = 0x7f4d0001, .port = 80 } }; /* 127.77.0.1 */
+    struct descriptor d = { 0 };
+    struct test_client c;
+
+    if (!can_bind(f.server.address, f.server.port))
+        skip();
+    fake_open(&f, honest);
+    test_client_open(&c, 0);
+    reference_deinit(&c.ref);
+    assert_null(reference_parse("127.77.0.1/lib/img:latest", &c.ref));
+    strv_add(&c.config.insecure_registries, "127.77.0.1");
+    expect_ok(test_resolve(&c, NULL, &d));
+    descriptor_deinit(&d);
+    strv_deinit(&c.config.insecure_registries);
+    test_client_close(&c);
+    fake_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -417,6 +450,7 @@ int main(void)
         cmocka_unit_test(nobody_there),
         cmocka_unit_test(private_ca),
         cmocka_unit_test(login),
+        cmocka_unit_test(insecure_registry_on_port_80),
     };
 
     setenv("no_proxy", "*", 1);

@@ -188,11 +188,12 @@ static char *make_url(const struct registry_query *q, bool https)
     return buf_take(&b);
 }
 
-/* A TLS server answers plain requests with 400 and a sentence. */
-static bool wrong_scheme(const struct error *e, const struct exchange *x, bool https)
+/* A TLS server answers plain requests with 400 and a sentence.  Where the name has no port, the other scheme
+ * is another port. */
+static bool wrong_scheme(const struct error *e, const struct exchange *x, const char *host, bool https)
 {
     if (e != NULL)
-        return e->errnum == EPROTO;
+        return e->errnum == EPROTO || (e->errnum == ECONNREFUSED && !host_has_port(host));
     return !https && x != NULL && exchange_status(x) == 400 &&
            exchange_header(x, "Docker-Distribution-Api-Version") == NULL;
 }
@@ -209,7 +210,7 @@ static struct error *send_any_scheme(struct registry *r, const struct registry_q
     CLEANUP(freep) char *url = make_url(q, https);
     struct error *e = send_authorized(r, q, url, ret);
 
-    if (!both || known || !wrong_scheme(e, e == NULL ? *ret : NULL, https)) {
+    if (!both || known || !wrong_scheme(e, e == NULL ? *ret : NULL, ep->host, https)) {
         if (e == NULL && both)
             learn_scheme(r, ep->host, https);
         return e;

@@ -3,40 +3,15 @@
 
 #include "base/limits.h"
 #include "oci/descriptor.h"
+#include "oci/image.h"
 
 #define MT_SCHEMA1 "application/vnd.docker.distribution.manifest.v1"
-
-/* jansson's parser recurses: bound the depth before it sees the text. */
-static bool depth_ok(const char *data, size_t len)
-{
-    size_t depth = 0;
-    bool in_string = false;
-
-    for (size_t i = 0; i < len; i++) {
-        char c = data[i];
-
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > LIMIT_JSON_DEPTH)
-                return false;
-        } else if ((c == '}' || c == ']') && depth > 0) {
-            depth--;
-        }
-    }
-    return true;
-}
 
 struct error *document_parse(const char *data, size_t len, json_t **ret)
 {
     json_error_t why;
 
-    if (!depth_ok(data, len))
+    if (json_too_deep(data, len))
         return err_new(ERR_INVALID, "JSON is nested deeper than %d levels", LIMIT_JSON_DEPTH);
     json_t *doc = json_loadb(data, len, 0, &why);
 

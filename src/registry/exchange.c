@@ -488,12 +488,23 @@ static int turn(struct exchange *x)
     return 0;
 }
 
+/* What connecting failed with; 0: curl does not tell. */
+static int connect_errno(const struct exchange *x)
+{
+    long errnum = 0;
+
+    x->curl->easy_getinfo(x->easy, CURLINFO_OS_ERRNO, &errnum);
+    return (int)errnum;
+}
+
 /* The errno of the class of a failure: see exchange_open. */
 static int failure_class(const struct exchange *x)
 {
     if (x->refused_address)
         return EACCES;
     switch (x->result) {
+    case CURLE_COULDNT_CONNECT:
+        return connect_errno(x) == ECONNREFUSED ? ECONNREFUSED : 0;
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_WEIRD_SERVER_REPLY:
@@ -501,7 +512,6 @@ static int failure_class(const struct exchange *x)
         return EPROTO;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
-    case CURLE_COULDNT_CONNECT:
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_CACERT_BADFILE:
@@ -544,16 +554,15 @@ static char *refused_connection(const char *host, int errnum)
 static char *explain(const struct exchange *x, const struct exchange_request *q)
 {
     CLEANUP(freep) char *host = host_port(q->url);
-    long errnum = 0;
+    int errnum = connect_errno(x);
 
     if (x->refused_address)
         return xstrdup("refusing to follow a redirect to a link-local address");
     if (x->too_many_headers)
         return xstrdup("the answer's header is too large");
-    x->curl->easy_getinfo(x->easy, CURLINFO_OS_ERRNO, &errnum);
     switch (x->result) {
     case CURLE_COULDNT_CONNECT:
-        return errnum != 0 ? refused_connection(host, (int)errnum) : xstrdup(x->failure);
+        return errnum != 0 ? refused_connection(host, errnum) : xstrdup(x->failure);
     case CURLE_COULDNT_RESOLVE_HOST:
         return xasprintf("dial tcp: lookup %.*s: no such host", (int)(strrchr(host, ':') - host), host);
     case CURLE_PEER_FAILED_VERIFICATION:

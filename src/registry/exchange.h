@@ -47,8 +47,8 @@ struct exchange_request {
 
 struct exchange;
 /* Send and wait for the final header block.  Errors: ERR_UNAVAILABLE, with errnum ECONNRESET when trying
- * again may help, EPROTO when the peer does not speak the scheme of the URL, EACCES when an address was
- * refused, 0 else; cancellation. */
+ * again may help, EPROTO when the peer does not speak the scheme of the URL, ECONNREFUSED when nobody listens
+ * there, EACCES when an address was refused by us, 0 else; cancellation. */
 struct error *exchange_open(struct exchange_pool *c, const struct exchange_request *q,
                             struct exchange **ret) MUST_CHECK;
 int exchange_status(const struct exchange *x);

@@ -44,6 +44,13 @@ static char *bare_host(const char *host)
     return xstrndup(host, colon != NULL ? (size_t)(colon - host) : strlen(host));
 }
 
+bool host_has_port(const char *host)
+{
+    const char *bracket = host[0] == '[' ? strchr(host, ']') : NULL;
+
+    return strchr(bracket != NULL ? bracket : host, ':') != NULL;
+}
+
 bool host_is_loopback(const char *host)
 {
     CLEANUP(freep) char *bare = bare_host(host);

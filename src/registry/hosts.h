@@ -33,6 +33,8 @@ void endpoints_deinit(struct endpoints *e);
 struct error *endpoints_of(const struct registry_config *config, const char *domain, bool insecure,
                            struct endpoints *ret) MUST_CHECK;
 
+/* "localhost:5000", "[::1]:5000". */
+bool host_has_port(const char *host);
 /* "localhost", 127.0.0.0/8, [::1]; with or without a port. */
 bool host_is_loopback(const char *host);
 /* Does the list hold the host, or a CIDR that holds its literal address? */

@@ -258,7 +258,9 @@ static struct error *begin_upload(const struct upload *u, const char *mount_from
     q.mount_from = mount_from;
     struct error *e = registry_send(u->push->r, &q, &x);
 
-    if (mount_from != NULL && (err_is(e, ERR_UNAUTHORIZED) || (e == NULL && exchange_status(x) >= 400))) {
+    bool denied = err_is(e, ERR_UNAUTHORIZED) || err_is(e, ERR_FORBIDDEN); /* also by the token server */
+
+    if (mount_from != NULL && (denied || (e == NULL && exchange_status(x) >= 400))) {
         err_free(e);
         return NULL;
     }

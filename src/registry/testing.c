@@ -84,7 +84,9 @@ static struct error *accept_all(void *arg)
 
 void test_server_open(struct test_server *t, bool (*serve)(struct test_server *t, struct stream *s))
 {
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in a = { .sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(t->address != 0 ? t->address : INADDR_LOOPBACK),
+                             .sin_port = htons((uint16_t)t->port) };
     socklen_t len = sizeof(a);
 
     t->serve = serve;

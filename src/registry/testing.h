@@ -18,14 +18,15 @@
 
 struct test_server {
     struct group group;
-    int fd, port;
+    int fd, port;           /* port 0: any that is free */
+    uint32_t address;       /* 0: 127.0.0.1 */
     const char *cert, *key; /* TLS when set */
     /* One request; false: the connection ends. */
     bool (*serve)(struct test_server *t, struct stream *s);
     struct mutex lock;
     struct strv log; /* under lock: "GET /v2/.. <authorization>" */
 };
-/* `cert` and `key` are set before. */
+/* `cert` and `key`, and an address of its own, are set before. */
 void test_server_open(struct test_server *t, bool (*serve)(struct test_server *t, struct stream *s));
 void test_server_close(struct test_server *t);
 void test_server_note(struct test_server *t, const char *method, const char *path, const char *auth);
