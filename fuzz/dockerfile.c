@@ -7,7 +7,7 @@
 #include "frontend/dockerfile/instruction.h"
 #include "frontend/dockerfile/words.h"
 
-static struct error *expand(void *ctx, const char *word, char **ret)
+static struct error *expand(void *ctx, struct arena *mem, const char *word, const char **ret)
 {
     static const char *const vars[] = { "A=1", "B=x y" };
     CLEANUP(strv_deinit) struct strv env = { 0 };
@@ -15,7 +15,8 @@ static struct error *expand(void *ctx, const char *word, char **ret)
     for (size_t i = 0; i < ARRAY_LEN(vars); i++)
         strv_add(&env, vars[i]);
     struct words_env lookup = words_env_strv(&env);
-    return words_expand(ctx, word, &lookup, ret);
+    struct words_expansion x = { ctx, &lookup };
+    return words_expand_in(&x, mem, word, ret);
 }
 
 static void check_error(struct error *e, int lines)
@@ -29,7 +30,7 @@ static void check_error(struct error *e, int lines)
     err_free(e);
 }
 
-static void expand_all(struct dockerfile *d, char escape, int lines)
+static void expand_all(struct arena *mem, struct dockerfile *d, char escape, int lines)
 {
     struct words_options o = { .escape = escape }, raw = { .escape = '\\', .skip_quotes = true };
 
@@ -37,9 +38,9 @@ static void expand_all(struct dockerfile *d, char escape, int lines)
         assert(*d->stages[s].base != '\0' && d->stages[s].lines.first > 0);
         for (size_t k = 0; k < d->stages[s].command_count; k++) {
             struct instruction *i = d->stages[s].commands[k];
-            struct error *e = instruction_expand(i, expand, &o);
+            struct error *e = instruction_expand(mem, i, expand, &o);
             if (e == NULL)
-                e = instruction_expand_raw(i, expand, &raw);
+                e = instruction_expand_raw(mem, i, expand, &raw);
             if (e != NULL)
                 check_error(e, lines);
         }
@@ -66,6 +67,7 @@ static void check_directives(const char *s, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     CLEANUP(freep) char *text = xmemdup(data, len);
+    CLEANUP(arena_deinit) struct arena mem = { 0 };
     struct df_ast ast = { 0 };
     struct dockerfile d = { 0 };
     struct lint lint;
@@ -75,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     for (size_t i = 0; i < len; i++)
         lines += text[i] == '\n';
     check_directives(text, len);
-    struct error *e = df_ast_parse(text, len, &ast);
+    struct error *e = df_ast_parse(&mem, text, len, &ast);
     if (e != NULL) {
         check_error(e, lines);
         return 0;
@@ -84,13 +86,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     for (size_t i = 1; i < ast.count; i++)
         assert(ast.nodes[i]->lines.first > ast.nodes[i - 1]->lines.last);
     lint_init(&lint, &config, count_warning, NULL);
-    e = dockerfile_parse_stages(&ast, &lint, &d);
+    e = dockerfile_parse_stages(&mem, &ast, &lint, &d);
     if (e != NULL)
         check_error(e, lines);
     else
-        expand_all(&d, ast.escape, lines);
-    dockerfile_deinit(&d);
+        expand_all(&mem, &d, ast.escape, lines);
     lint_deinit(&lint);
-    df_ast_deinit(&ast);
     return 0;
 }

@@ -175,7 +175,7 @@ static struct error *apply(json_t *config, const struct instruction *i, const st
 }
 
 /* Variables are those of the config as it is by then. */
-static struct error *expand_and_apply(json_t *config, struct instruction *i,
+static struct error *expand_and_apply(struct arena *mem, json_t *config, struct instruction *i,
                                       const struct words_options *words)
 {
     CLEANUP(strv_deinit) struct strv vars = { 0 };
@@ -190,13 +190,14 @@ static struct error *expand_and_apply(json_t *config, struct instruction *i,
             strv_add(&vars, json_string_value(v));
     }
     env = words_env_strv(&vars);
-    TRY(instruction_expand(i, words_expand_in, &x));
+    TRY(instruction_expand(mem, i, words_expand_in, &x));
     return apply(config, i, &x);
 }
 
 struct error *changes_apply(json_t *config, const struct strv *changes)
 {
     CLEANUP(freep) char *text = strv_join(changes, "\n");
+    CLEANUP(arena_deinit) struct arena mem = { 0 };
     struct df_ast ast = { 0 };
     struct words_options words = { 0 };
     bool cmd_set = false;
@@ -204,20 +205,19 @@ struct error *changes_apply(json_t *config, const struct strv *changes)
 
     if (changes->len == 0)
         return NULL;
-    TRY(df_ast_parse(text, strlen(text), &ast));
+    TRY(df_ast_parse(&mem, text, strlen(text), &ast));
     words.escape = ast.escape;
     e = NULL;
     for (size_t i = 0; e == NULL && i < ast.count; i++) {
-        CLEANUP(instruction_freep) struct instruction *in = NULL;
-        e = instruction_parse_command(ast.nodes[i], &in);
+        struct instruction *in = NULL;
+        e = instruction_parse_command(&mem, ast.nodes[i], &in);
         if (e == NULL)
-            e = expand_and_apply(config, in, &words);
+            e = expand_and_apply(&mem, config, in, &words);
         if (e == NULL && in->kind == INSTR_ENTRYPOINT && !cmd_set)
             json_object_set_new(config, "Cmd", json_null()); /* the old one belongs to the old entrypoint */
         cmd_set = cmd_set || (e == NULL && in->kind == INSTR_CMD);
     }
     if (e != NULL)
         df_error_drop_lines(e);
-    df_ast_deinit(&ast);
     return e;
 }

@@ -100,10 +100,11 @@ static void add_labels(struct classic *c)
         names[i] = labels->entries[i].key;
     if (labels->len > 0)
         qsort(names, labels->len, sizeof(*names), compare_names);
-    last->commands =
-        xreallocarray(last->commands, last->command_count + labels->len + 1, sizeof(*last->commands));
-    for (size_t i = 0; i < labels->len; i++)
-        last->commands[last->command_count++] = instruction_new_label(names[i], strmap_get(labels, names[i]));
+    for (size_t i = 0; i < labels->len; i++) {
+        last->commands = arena_grow(&c->mem, last->commands, last->command_count, sizeof(*last->commands));
+        last->commands[last->command_count++] =
+            instruction_new_label(&c->mem, names[i], strmap_get(labels, names[i]));
+    }
 }
 
 /* Without the locations: nobody draws a code frame here. */
@@ -138,19 +139,14 @@ static struct error *parse_file(struct classic *c)
 
     if (c->text.len == 0)
         return err_new(ERR_INVALID, "the Dockerfile (%s) cannot be empty", c->dockerfile_name);
-    TRY(err_wrap(plain_error(df_ast_parse(c->text.data, c->text.len, &c->ast)), "failed to parse %s",
+    TRY(err_wrap(plain_error(df_ast_parse(&c->mem, c->text.data, c->text.len, &c->ast)), "failed to parse %s",
                  c->dockerfile_name));
     c->words.escape = c->ast.escape;
-    TRY(plain_error(dockerfile_parse_stages(&c->ast, NULL, &c->file)));
+    TRY(plain_error(dockerfile_parse_stages(&c->mem, &c->ast, NULL, &c->file)));
     if (c->file.stage_count == 0)
         return err_new(ERR_UNKNOWN, "No image was generated. Is your Dockerfile empty?");
     TRY(find_target(c, &wanted));
-    while (c->file.stage_count > wanted) { /* what comes after the target is not built */
-        struct dockerfile rest = { .stages = xmalloc(sizeof(struct stage)), .stage_count = 1 };
-
-        rest.stages[0] = c->file.stages[--c->file.stage_count];
-        dockerfile_deinit(&rest);
-    }
+    c->file.stage_count = MIN(c->file.stage_count, wanted); /* what comes after the target is not built */
     add_labels(c);
     return NULL;
 }
@@ -223,15 +219,14 @@ static struct error *base_image(struct classic *c, const char *name, const struc
 
 static struct error *run_trigger(struct classic *c, struct classic_stage *s, const char *text)
 {
-    CLEANUP(instruction_freep) struct instruction *ins = NULL;
+    struct instruction *ins = NULL;
     struct df_ast ast = { 0 };
-    struct error *e = plain_error(df_ast_parse(text, strlen(text), &ast));
+    struct error *e = plain_error(df_ast_parse(&c->mem, text, strlen(text), &ast));
 
     if (e == NULL && ast.count != 1)
         e = err_new(ERR_INVALID, "onbuild trigger should be a single expression");
     if (e == NULL)
-        e = plain_error(instruction_parse_command(ast.nodes[0], &ins));
-    df_ast_deinit(&ast);
+        e = plain_error(instruction_parse_command(&c->mem, ast.nodes[0], &ins));
     return e != NULL ? e : classic_dispatch(c, s, ins);
 }
 
@@ -295,9 +290,13 @@ static struct error *build_stage(struct classic *c, const struct stage *st, stru
                : c->out->line(c->out->ctx, json_pack("{s:{s:s}}", "aux", "ID", s->image.id.s));
 }
 
-static struct error *expand_arg(void *ctx, const char *word, char **ret)
+static struct error *expand_arg(void *ctx, struct arena *mem, const char *word, const char **ret)
 {
-    return expand_meta(ctx, word, ret);
+    CLEANUP(freep) char *text = NULL;
+
+    TRY(expand_meta(ctx, word, &text));
+    *ret = arena_str(mem, text);
+    return NULL;
 }
 
 static struct error *meta_args(struct classic *c, struct counter *n)
@@ -306,7 +305,7 @@ static struct error *meta_args(struct classic *c, struct counter *n)
         struct instruction *ins = c->file.meta_args[i];
 
         TRY(say_step(c, n, ins->code));
-        TRY(instruction_expand(ins, expand_arg, c));
+        TRY(instruction_expand(&c->mem, ins, expand_arg, c));
         for (size_t k = 0; k < ins->arg.len; k++)
             classic_args_add_meta(&c->args, &ins->arg.v[k]);
     }
@@ -429,8 +428,7 @@ static void classic_deinit(struct classic *c)
     strv_deinit(&c->temporary);
     classic_args_deinit(&c->args);
     platform_deinit(&c->platform);
-    dockerfile_deinit(&c->file);
-    df_ast_deinit(&c->ast);
+    arena_deinit(&c->mem);
     free(c->dockerfile_name);
     buf_deinit(&c->text);
     snapshot_unref(c->context);

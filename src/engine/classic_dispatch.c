@@ -322,7 +322,7 @@ struct error *classic_dispatch(struct classic *c, struct classic_stage *s, struc
     strv_copy(&vars, &s->image.config.env);
     classic_args_env(&c->args, &s->image.config.env, &vars);
     env_now = words_env_strv(&vars);
-    TRY(instruction_expand(ins, words_expand_in, &x));
+    TRY(instruction_expand(&c->mem, ins, words_expand_in, &x));
     e = dispatch(c, s, ins, &env_now);
     said = say_removed(c, e != NULL);
     if (e == NULL)

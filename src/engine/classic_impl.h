@@ -64,6 +64,7 @@ struct classic {
     struct snapshot *context; /* NULL: there is none */
     struct buf text;          /* the Dockerfile */
     char *dockerfile_name;
+    struct arena mem; /* of the file and what is expanded in it */
     struct df_ast ast;
     struct dockerfile file;
     struct words_options words;

@@ -4,49 +4,14 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 
-#define BLOCK_SIZE (16 * KIB)
-
-struct pb_block {
-    struct pb_block *next;
-    size_t size, used;
-    _Alignas(16) char data[];
-};
-
-static void *arena_take(struct pb_arena *a, size_t size)
-{
-    struct pb_block *b = a->blocks;
-
-    size = (size + 15) & ~(size_t)15;
-    if (b == NULL || b->size - b->used < size) {
-        size_t want = MAX(size, BLOCK_SIZE);
-
-        b = xmalloc(sizeof(*b) + want);
-        b->size = want;
-        b->used = 0;
-        /* A block of one big object goes second, so that the room left in the first is still used. */
-        if (a->blocks != NULL && size > BLOCK_SIZE / 2) {
-            b->next = a->blocks->next;
-            a->blocks->next = b;
-        } else {
-            b->next = a->blocks;
-            a->blocks = b;
-        }
-    }
-    void *p = b->data + b->used;
-
-    b->used += size;
-    a->used += size;
-    return p;
-}
-
 /* protobuf-c's allocator: NULL at the limit makes the decoder give up. */
 static void *arena_decode_alloc(void *data, size_t size)
 {
     struct pb_arena *a = data;
 
-    if (size > LIMIT_PB_ARENA || a->used > LIMIT_PB_ARENA - size)
+    if (size > LIMIT_PB_ARENA || a->mem.used > LIMIT_PB_ARENA - size)
         return NULL;
-    return arena_take(a, size);
+    return arena_take(&a->mem, size, 16);
 }
 
 static void arena_decode_free(void *data, void *p)
@@ -55,44 +20,22 @@ static void arena_decode_free(void *data, void *p)
 
 void pb_arena_deinit(struct pb_arena *a)
 {
-    while (a->blocks != NULL) {
-        struct pb_block *b = a->blocks;
-
-        a->blocks = b->next;
-        free(b);
-    }
-    a->used = 0;
+    arena_deinit(&a->mem);
 }
 
 void pb_arena_reset(struct pb_arena *a)
 {
-    struct pb_block *keep = a->blocks;
-
-    if (keep != NULL && keep->size > BLOCK_SIZE) {
-        pb_arena_deinit(a);
-        return;
-    }
-    if (keep != NULL) {
-        a->blocks = keep->next;
-        pb_arena_deinit(a);
-        keep->next = NULL;
-        keep->used = 0;
-        a->blocks = keep;
-    }
-    a->used = 0;
+    arena_reset(&a->mem);
 }
 
 void *pb_alloc(struct pb_arena *a, size_t size)
 {
-    void *p = arena_take(a, size);
-
-    memset(p, 0, size);
-    return p;
+    return arena_alloc(&a->mem, size);
 }
 
 char *pb_str(struct pb_arena *a, const char *s)
 {
-    return s == NULL || *s == '\0' ? (char *)protobuf_c_empty_string : pb_mem(a, s, strlen(s) + 1);
+    return s == NULL || *s == '\0' ? (char *)protobuf_c_empty_string : arena_str(&a->mem, s);
 }
 
 char *pb_strf(struct pb_arena *a, const char *fmt, ...)
@@ -107,11 +50,7 @@ char *pb_strf(struct pb_arena *a, const char *fmt, ...)
 
 void *pb_mem(struct pb_arena *a, const void *p, size_t len)
 {
-    void *copy = arena_take(a, len == 0 ? 1 : len);
-
-    if (len > 0)
-        memcpy(copy, p, len);
-    return copy;
+    return arena_mem(&a->mem, p, len);
 }
 
 /* ---- what protobuf-c does not look at: a NUL would end its C string early, and what was checked would not
@@ -203,7 +142,7 @@ struct error *pb_unpack_any(const ProtobufCMessageDescriptor *desc, const void *
 
     void *m = protobuf_c_message_unpack(desc, &a->alloc, len, len > 0 ? data : (const void *)"");
 
-    if (m == NULL && a->used > LIMIT_PB_ARENA / 2)
+    if (m == NULL && a->mem.used > LIMIT_PB_ARENA / 2)
         return err_new(ERR_EXHAUSTED, "message %s is too large when decoded", desc->name);
     if (m == NULL)
         return err_new(ERR_INVALID, "cannot decode message %s of %zu bytes", desc->name, len);

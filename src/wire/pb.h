@@ -20,6 +20,7 @@
 #ifndef MINKE_WIRE_PB_H
 #define MINKE_WIRE_PB_H
 
+#include "base/arena.h"
 #include "base/base.h"
 #include "base/buf.h"
 #include "base/error.h"
@@ -44,11 +45,9 @@
  * -------------------------------------------------------------------------------------------------------------
  */
 
-/* Memory that is released as a whole. Zeroed is empty and ready; the first allocation makes the first block.
- * One task at a time. */
+/* An arena (base/arena.h) with protobuf-c's allocator.  Zeroed is empty and ready. */
 struct pb_arena {
-    struct pb_block *blocks;
-    size_t used; /* bytes handed out, bounded by LIMIT_PB_ARENA while decoding */
+    struct arena mem; /* its `used` is bounded by LIMIT_PB_ARENA while decoding */
     ProtobufCAllocator alloc;
 };
 void pb_arena_deinit(struct pb_arena *a);

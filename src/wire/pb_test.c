@@ -164,7 +164,7 @@ static void arena_reset_keeps_working(void **state)
         memset(p, 7, 1000);
         memset(big, 7, 100000);
         pb_arena_reset(&a);
-        assert_int_equal(a.used, 0);
+        assert_int_equal(a.mem.used, 0);
     }
     pb_arena_deinit(&a);
 }

@@ -413,17 +413,14 @@ static struct error *parse_trigger(struct convert *c, struct build_stage *s, con
                                    struct instruction **ret)
 {
     struct df_ast ast = { 0 };
-    struct error *e = df_ast_parse(text, strlen(text), &ast);
+    struct error *e = df_ast_parse(&c->mem, text, strlen(text), &ast);
 
     if (e == NULL && ast.count != 1)
         e = err_new(ERR_INVALID, "onbuild trigger should be a single expression");
     if (e == NULL) {
         ast.nodes[0]->lines = s->lines.first < 0 ? (struct df_lines){ 0, 0 } : s->lines;
-        e = instruction_parse_command(ast.nodes[0], ret);
+        e = instruction_parse_command(&c->mem, ast.nodes[0], ret);
     }
-    df_ast_deinit(&ast);
-    if (e == NULL)
-        ptrv_add(&c->onbuild, *ret);
     return e;
 }
 

@@ -3,7 +3,7 @@
  * build_stage.h - stages while they are converted; private to the convert half of this folder
  *
  * A build stage is a stage of the file, or one made for `--from=image`.  Stages and strings live as long as
- * the conversion; strings are in the builder's memory unless they belong to the parsed file.
+ * the conversion: in its arena, as the parsed file does, or in the builder's memory.
  */
 #ifndef MINKE_FRONTEND_DOCKERFILE_BUILD_STAGE_H
 #define MINKE_FRONTEND_DOCKERFILE_BUILD_STAGE_H
@@ -74,9 +74,9 @@ struct convert {
     const struct convert_options *o;
     struct dockerui *ui;
     struct llb_builder *b;
+    struct arena mem; /* the file and all that is made of it besides the definition */
     struct df_ast ast;
     struct dockerfile file;
-    struct ptrv onbuild;     /* struct instruction, parsed from triggers */
     struct ptrv base_images; /* struct df_image: what stages start from, each once */
     struct lint lint;
     struct words_options words;

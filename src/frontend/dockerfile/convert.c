@@ -48,11 +48,11 @@ static struct error *parse(struct convert *c)
     if (c->o->source->data_len == 0)
         return err_new(ERR_INVALID, "the Dockerfile cannot be empty");
     TRY(init_lint(c));
-    TRY(df_ast_parse(c->o->source->data, c->o->source->data_len, &c->ast));
+    TRY(df_ast_parse(&c->mem, c->o->source->data, c->o->source->data_len, &c->ast));
     c->words.escape = c->ast.escape;
     for (size_t i = 0; i < c->ast.warning_count; i++)
         lint_report(&c->lint, LINT_NO_EMPTY_CONTINUATION, c->ast.warnings[i].lines);
-    TRY(dockerfile_parse_stages(&c->ast, &c->lint, &c->file));
+    TRY(dockerfile_parse_stages(&c->mem, &c->ast, &c->lint, &c->file));
     if (c->file.stage_count == 0)
         return err_new(ERR_INVALID, "dockerfile contains no stages to build");
     check_stage_names(c);
@@ -302,15 +302,11 @@ static void convert_deinit(struct convert *c)
         free(c->base_images.v[i]);
     }
     ptrv_deinit(&c->base_images);
-    for (size_t i = 0; i < c->onbuild.len; i++)
-        instruction_free(c->onbuild.v[i]);
-    ptrv_deinit(&c->onbuild);
-    dockerfile_deinit(&c->file);
-    df_ast_deinit(&c->ast);
     lint_deinit(&c->lint);
     map_deinit(&c->build_args);
     map_deinit(&c->meta_args);
     pattern_set_deinit(&c->ignore);
+    arena_deinit(&c->mem);
     llb_builder_free(c->b);
 }
 

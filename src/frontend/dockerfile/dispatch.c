@@ -20,16 +20,20 @@ struct expansion {
     const struct words_options *words;
 };
 
-static struct error *expand_word(void *ctx, const char *word, char **ret)
+static struct error *expand_word(void *ctx, struct arena *mem, const char *word, const char **ret)
 {
     struct expansion *x = ctx;
     struct words_env env = env_of(&x->s->state.env);
     CLEANUP(words_result_deinit) struct words_result r = { 0 };
-    struct error *e = words_process(x->words, word, &env, &r);
+    struct error *e;
 
+    *ret = word;
+    if (words_plain(x->words, word))
+        return NULL;
+    e = words_process(x->words, word, &env, &r);
     check_unmatched(x->s, x->s->state.env, x->lint, &r.unmatched, x->ins->lines);
     TRY(e);
-    *ret = TAKE(r.text);
+    *ret = arena_str(mem, r.text);
     return NULL;
 }
 
@@ -43,9 +47,9 @@ static struct error *expand(struct convert *c, struct build_stage *s, struct ins
     words.one_word = true;
     /* The value of an ARG may be replaced: it is expanded only when it counts. */
     if (ins->kind != INSTR_ARG)
-        TRY(instruction_expand(ins, expand_word, &x));
+        TRY(instruction_expand(&c->mem, ins, expand_word, &x));
     x.words = &raw;
-    return instruction_expand_raw(ins, expand_word, &x);
+    return instruction_expand_raw(&c->mem, ins, expand_word, &x);
 }
 
 static void text_history(struct convert *c, struct build_stage *s, const char *keyword, const char *text,
@@ -108,13 +112,12 @@ static struct error *dispatch_label(struct convert *c, struct build_stage *s, co
     return NULL;
 }
 
-/* The value that an ARG gets, in the builder's memory; NULL when it stays unset. */
+/* The value that an ARG gets, as long as the conversion; NULL when it stays unset. */
 static struct error *arg_value(struct convert *c, struct build_stage *s, const struct arg_def *arg,
                                const struct instruction *ins, struct lint *lint, const char **ret)
 {
     const char *given = strmap_get(&c->build_args, arg->key);
     struct expansion x = { s, ins, lint, &c->words };
-    CLEANUP(freep) char *text = NULL;
 
     *ret = given;
     if (given != NULL)
@@ -123,9 +126,7 @@ static struct error *arg_value(struct convert *c, struct build_stage *s, const s
         *ret = llb_env_get(c->global_args, arg->key);
         return NULL;
     }
-    TRY(expand_word(&x, arg->value, &text));
-    *ret = llb_strdup(c->b, text);
-    return NULL;
+    return expand_word(&x, &c->mem, arg->value, ret);
 }
 
 static struct error *dispatch_arg(struct convert *c, struct build_stage *s, const struct instruction *ins,
@@ -144,7 +145,7 @@ static struct error *dispatch_arg(struct convert *c, struct build_stage *s, cons
             !streq(arg->key, "BUILDKIT_SBOM_SCAN_STAGE"))
             s->state = llb_add_env(c->b, s->state, arg->key, value);
         s->args = xreallocarray(s->args, s->arg_count + 1, sizeof(s->args[0]));
-        s->args[s->arg_count++] = (struct build_arg){ llb_strdup(c->b, arg->key), value };
+        s->args[s->arg_count++] = (struct build_arg){ arg->key, value };
         buf_addc(&history, ' ');
         buf_adds(&history, arg->key);
         if (value != NULL) {

@@ -70,9 +70,8 @@ static void run_script(struct run *r, const char *name, const char *data, struct
 /* `RUN <<EOF` alone: the document is the script. */
 static void run_document(struct run *r, const struct inline_file *f, struct strv *words)
 {
-    CLEANUP(freep) char *chomped = f->chomp ? heredoc_chomp(f->data) : NULL;
     CLEANUP(buf_deinit) struct buf name = { 0 };
-    const char *data = chomped != NULL ? chomped : f->data;
+    const char *data = f->chomp ? heredoc_chomp(&r->c->mem, f->data) : f->data;
     bool windows = r->s->image.platform.os != NULL && streq(r->s->image.platform.os, "windows");
 
     if (!windows && str_has_prefix(data, "#!"))
@@ -99,8 +98,7 @@ static struct error *run_words(struct run *r)
         for (size_t i = 0; i < line->args.len; i++)
             buf_addf(&whole, "%s%s", i > 0 ? " " : "", line->args.v[i]);
         return err_new(ERR_INVALID, "parsing produced an invalid run command: %s]", buf_str(&whole));
-    } else if (heredoc_parse(line->args.v[0], &h)) {
-        heredoc_deinit(&h);
+    } else if (heredoc_parse(&r->c->mem, line->args.v[0], &h)) {
         run_document(r, &line->files[0], &words);
     } else {
         /* A command line with documents in it: the shell gets it as it was. */

@@ -21,7 +21,7 @@ static struct error *missing_value(const struct flag *f)
     return err_new(ERR_INVALID, "missing a value on flag: --%s", f->name);
 }
 
-static struct error *set_flag(struct flag *f, const char *value)
+static struct error *set_flag(struct arena *mem, struct flag *f, const char *value)
 {
     if (f->used && f->type != FLAG_STRINGS)
         return err_new(ERR_INVALID, "duplicate flag specified: --%s", f->name);
@@ -37,13 +37,13 @@ static struct error *set_flag(struct flag *f, const char *value)
     if (value == NULL)
         return missing_value(f);
     if (f->type == FLAG_STRINGS)
-        strv_add(f->list, value);
+        arena_strv_add(mem, f->list, value);
     else
         f->value = value;
     return NULL;
 }
 
-struct error *flags_parse(const struct strv *args, struct flag *flags, size_t count)
+struct error *flags_parse(struct arena *mem, const struct strv *args, struct flag *flags, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         flags[i].value = "";
@@ -52,13 +52,13 @@ struct error *flags_parse(const struct strv *args, struct flag *flags, size_t co
         if (!str_has_prefix(arg, "--"))
             return err_new(ERR_INVALID, "arg should start with -- : %s", arg);
         const char *eq = strchr(arg, '=');
-        CLEANUP(freep) char *name = eq != NULL ? xstrndup(arg + 2, (size_t)(eq - arg - 2)) : xstrdup(arg + 2);
+        const char *name = eq != NULL ? arena_strn(mem, arg + 2, (size_t)(eq - arg - 2)) : arg + 2;
         size_t k = 0;
         while (k < count && !streq(flags[k].name, name))
             k++;
         if (k == count)
             return unknown_flag(name, flags, count);
-        TRY(set_flag(&flags[k], eq != NULL ? eq + 1 : NULL));
+        TRY(set_flag(mem, &flags[k], eq != NULL ? eq + 1 : NULL));
     }
     return NULL;
 }

@@ -95,7 +95,8 @@ static struct error *parse_retries(const char *value, int *ret)
     return NULL;
 }
 
-static struct error *parse_command(const struct df_node *n, const char *type, struct healthcheck *h)
+static struct error *parse_command(struct arena *mem, const struct df_node *n, const char *type,
+                                   struct healthcheck *h)
 {
     if (!streq(type, "CMD")) {
         CLEANUP(freep) char *quoted = str_quote(type);
@@ -103,13 +104,13 @@ static struct error *parse_command(const struct df_node *n, const char *type, st
     }
     if (n->args.len < 2)
         return err_new(ERR_INVALID, "Missing command after HEALTHCHECK CMD");
-    strv_add(&h->test, n->json ? "CMD" : "CMD-SHELL");
+    arena_strv_add(mem, &h->test, n->json ? "CMD" : "CMD-SHELL");
     for (size_t i = 1; i < n->args.len; i++)
-        strv_add(&h->test, n->args.v[i]);
+        arena_strv_add(mem, &h->test, n->args.v[i]);
     return NULL;
 }
 
-struct error *healthcheck_parse(const struct df_node *n, struct healthcheck *ret)
+struct error *healthcheck_parse(struct arena *mem, const struct df_node *n, struct healthcheck *ret)
 {
     enum { INTERVAL, TIMEOUT, START_PERIOD, START_INTERVAL, RETRIES };
     struct flag flags[] = {
@@ -126,11 +127,11 @@ struct error *healthcheck_parse(const struct df_node *n, struct healthcheck *ret
     if (streq(type, "NONE")) {
         if (n->args.len > 1)
             return err_new(ERR_INVALID, "HEALTHCHECK NONE takes no arguments");
-        strv_add(&ret->test, type);
+        arena_strv_add(mem, &ret->test, "NONE");
         return NULL;
     }
-    TRY(flags_parse(&n->flags, flags, ARRAY_LEN(flags)));
-    TRY(parse_command(n, type, ret));
+    TRY(flags_parse(mem, &n->flags, flags, ARRAY_LEN(flags)));
+    TRY(parse_command(mem, n, type, ret));
     TRY(parse_interval(&flags[INTERVAL], &ret->interval));
     TRY(parse_interval(&flags[TIMEOUT], &ret->timeout));
     TRY(parse_interval(&flags[START_PERIOD], &ret->start_period));

@@ -7,6 +7,7 @@
 
 #include "frontend/dockerfile/instruction.h"
 
-struct error *healthcheck_parse(const struct df_node *n, struct healthcheck *ret) MUST_CHECK;
+struct error *healthcheck_parse(struct arena *mem, const struct df_node *n,
+                                struct healthcheck *ret) MUST_CHECK;
 
 #endif

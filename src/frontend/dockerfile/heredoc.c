@@ -17,7 +17,7 @@ static size_t count_quotes(const char *s)
 }
 
 /* The name behind "<<": one word; whether a part of it was quoted shows in the quotes that are gone. */
-static struct error *parse_name(const char *rest, struct df_heredoc *h, bool *ret_found)
+static struct error *parse_name(struct arena *mem, const char *rest, struct df_heredoc *h, bool *ret_found)
 {
     CLEANUP(strv_deinit) struct strv plain = { 0 };
     CLEANUP(strv_deinit) struct strv raw = { 0 };
@@ -32,8 +32,8 @@ static struct error *parse_name(const char *rest, struct df_heredoc *h, bool *re
     if (raw.len != 1)
         return err_new(ERR_INVALID, "internal lexing of heredoc produced inconsistent results: %s", rest);
     h->expand = count_quotes(plain.v[0]) == count_quotes(raw.v[0]);
-    h->name = xstrdup(plain.v[0]);
-    h->content = xstrdup("");
+    h->name = arena_str(mem, plain.v[0]);
+    h->content = "";
     return NULL;
 }
 
@@ -42,7 +42,7 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\f' || c == '\r';
 }
 
-static struct error *parse_word(const char *word, struct df_heredoc *ret, bool *ret_found)
+static struct error *parse_word(struct arena *mem, const char *word, struct df_heredoc *ret, bool *ret_found)
 {
     struct df_heredoc h = { 0 };
     const char *p = word;
@@ -60,44 +60,38 @@ static struct error *parse_word(const char *word, struct df_heredoc *ret, bool *
         p++;
     if (*p == '\0' || strchr(p, '<') != NULL)
         return NULL;
-    TRY(parse_name(p, &h, ret_found));
+    TRY(parse_name(mem, p, &h, ret_found));
     if (*ret_found)
         *ret = h;
     return NULL;
 }
 
-bool heredoc_parse(const char *word, struct df_heredoc *ret)
+bool heredoc_parse(struct arena *mem, const char *word, struct df_heredoc *ret)
 {
     bool found;
-    struct error *e = parse_word(word, ret, &found);
+    struct error *e = parse_word(mem, word, ret, &found);
 
     if (e != NULL)
         err_free(e); /* not a heredoc, then */
     return e == NULL && found;
 }
 
-void heredoc_deinit(struct df_heredoc *h)
+const char *heredoc_chomp(struct arena *mem, const char *content)
 {
-    free(h->name);
-    free(h->content);
-    *h = (struct df_heredoc){ 0 };
-}
-
-char *heredoc_chomp(const char *content)
-{
-    struct buf out = { 0 };
+    char *chomped = arena_str(mem, content), *out = chomped;
     bool at_start = true;
 
     for (const char *p = content; *p != '\0'; p++) {
         if (at_start && *p == '\t')
             continue;
-        buf_addc(&out, *p);
+        *out++ = *p;
         at_start = *p == '\n';
     }
-    return buf_take(&out);
+    *out = '\0';
+    return chomped;
 }
 
-struct error *df_node_find_heredocs(struct df_node *n, const char *line)
+struct error *df_node_find_heredocs(struct arena *mem, struct df_node *n, const char *line)
 {
     CLEANUP(strv_deinit) struct strv words = { 0 };
     struct words_options o = { .escape = '\\', .raw_quotes = true, .raw_escapes = true, .skip_unset = true };
@@ -107,12 +101,10 @@ struct error *df_node_find_heredocs(struct df_node *n, const char *line)
     for (size_t i = 0; i < words.len; i++) {
         struct df_heredoc h;
         bool found;
-        TRY(parse_word(words.v[i], &h, &found));
+        TRY(parse_word(mem, words.v[i], &h, &found));
         if (!found)
             continue;
-        if ((n->heredoc_count & (n->heredoc_count - 1)) == 0) /* grown at powers of two */
-            n->heredocs =
-                xreallocarray(n->heredocs, n->heredoc_count == 0 ? 1 : n->heredoc_count * 2, sizeof(h));
+        n->heredocs = arena_grow(mem, n->heredocs, n->heredoc_count, sizeof(h));
         n->heredocs[n->heredoc_count++] = h;
     }
     return NULL;

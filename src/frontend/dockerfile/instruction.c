@@ -40,9 +40,9 @@ static struct error *need_one(const struct instruction *i)
     return err_new(ERR_INVALID, "%s requires at least one argument", kind_names[i->kind]);
 }
 
-static struct error *no_flags(const struct df_node *n)
+static struct error *no_flags(struct arena *mem, const struct df_node *n)
 {
-    return flags_parse(&n->flags, NULL, 0);
+    return flags_parse(mem, &n->flags, NULL, 0);
 }
 
 /* The comments above by their first word, the first of equals: what may describe a name. */
@@ -55,14 +55,16 @@ static void index_comments(const struct strv *comments, struct map *ret)
     }
 }
 
-/* Of the comment "NAME text" the text. New string, "" when there is none. */
-static char *find_description(const struct map *comments, const char *name)
+/* Of the comment "NAME text" the text, "" when there is none. */
+static const char *find_description(const struct map *comments, const char *name)
 {
+    if (comments->len == 0)
+        return "";
     CLEANUP(freep) char *word = xstrndup(name, strcspn(name, " "));
     const char *c = map_get(comments, word);
     const char *rest = c != NULL ? str_skip_prefix(c, name) : NULL;
 
-    return xstrdup(*name != '\0' && rest != NULL && *rest == ' ' ? rest + 1 : "");
+    return *name != '\0' && rest != NULL && *rest == ' ' ? rest + 1 : "";
 }
 
 /* A comment directly above FROM or ARG should describe one of the names. */
@@ -79,90 +81,85 @@ static void check_description(const char *keyword, const struct strv *names, con
                 names->len > 1 ? "<arg_key>" : names->v[0]);
 }
 
-static struct error *parse_text(struct df_node *n, struct instruction *i)
+static struct error *parse_text(struct arena *mem, const struct df_node *n, struct instruction *i)
 {
     if (n->args.len != 1)
         return err_new(ERR_INVALID, "%s requires exactly one argument", kind_names[i->kind]);
     if (i->kind != INSTR_STOPSIGNAL)
-        TRY(no_flags(n));
-    i->text = strv_pop(&n->args);
+        TRY(no_flags(mem, n));
+    i->text = n->args.v[0];
     return NULL;
 }
 
-static struct error *parse_key_values(struct df_node *n, struct instruction *i)
+static struct error *parse_key_values(struct arena *mem, const struct df_node *n, struct instruction *i)
 {
-    TRY(no_flags(n));
+    TRY(no_flags(mem, n));
     if (n->args.len == 0)
         return need_one(i);
-    i->kv.v = xcalloc(n->args.len / 3, sizeof(*i->kv.v));
+    i->kv.v = arena_alloc(mem, n->args.len / 3 * sizeof(*i->kv.v));
     for (size_t a = 0; a + 2 < n->args.len; a += 3) {
         if (*n->args.v[a] == '\0')
             return err_new(ERR_INVALID, "%s names can not be blank", kind_names[i->kind]);
         i->kv.v[i->kv.len++] = (struct key_value){
-            .key = xstrdup(n->args.v[a]),
-            .value = xstrdup(n->args.v[a + 1]),
+            .key = n->args.v[a],
+            .value = n->args.v[a + 1],
             .no_delim = *n->args.v[a + 2] == '\0',
         };
     }
     return NULL;
 }
 
-static void set_command_line(struct df_node *n, struct command_line *line)
+static void set_command_line(struct arena *mem, const struct df_node *n, struct command_line *line)
 {
-    line->args = TAKE_STRV(n->args);
+    line->args = n->args;
     line->prepend_shell = !n->json;
     if (n->heredoc_count == 0)
         return;
-    line->files = xcalloc(n->heredoc_count, sizeof(*line->files));
+    line->files = arena_alloc(mem, n->heredoc_count * sizeof(*line->files));
     for (size_t k = 0; k < n->heredoc_count; k++) {
-        struct df_heredoc *h = &n->heredocs[k];
-        line->files[line->file_count++] = (struct inline_file){ TAKE(h->name), TAKE(h->content), h->chomp };
+        const struct df_heredoc *h = &n->heredocs[k];
+        line->files[line->file_count++] = (struct inline_file){ h->name, h->content, h->chomp };
     }
 }
 
 /* ---- one keyword each ---- */
 
 /* `source` is the word in the arguments, `body` what the parser read for that name (NULL: nothing). */
-static void add_content(const struct df_heredoc *source, const struct df_heredoc *body, struct copy_args *c)
+static void add_content(struct arena *mem, const struct df_heredoc *source, const struct df_heredoc *body,
+                        struct copy_args *c)
 {
     const char *data = body != NULL ? body->content : "";
 
-    if ((c->content_count & (c->content_count - 1)) == 0) /* grown at powers of two */
-        c->contents = xreallocarray(c->contents, c->content_count == 0 ? 1 : c->content_count * 2,
-                                    sizeof(*c->contents));
+    c->contents = arena_grow(mem, c->contents, c->content_count, sizeof(*c->contents));
     c->contents[c->content_count++] = (struct source_content){
-        .path = xstrdup(source->name),
-        .data = source->chomp ? heredoc_chomp(data) : xstrdup(data),
+        .path = source->name,
+        .data = source->chomp ? heredoc_chomp(mem, data) : data,
         .expand = source->expand,
     };
 }
 
 /* Of heredocs with one name the last counts. */
-static struct error *parse_sources(struct df_node *n, struct instruction *i)
+static struct error *parse_sources(struct arena *mem, const struct df_node *n, struct instruction *i)
 {
     CLEANUP(map_deinit) struct map bodies = { 0 };
-    CLEANUP(freep) char *dest = strv_pop(&n->args);
+    size_t last = n->args.len - 1;
     struct df_heredoc h;
 
-    if (heredoc_parse(dest, &h)) {
-        heredoc_deinit(&h);
+    if (heredoc_parse(mem, n->args.v[last], &h))
         return err_new(ERR_INVALID, "%s cannot accept a heredoc as a destination", kind_names[i->kind]);
-    }
     for (size_t k = 0; k < n->heredoc_count; k++)
         map_set(&bodies, n->heredocs[k].name, &n->heredocs[k]);
-    for (size_t a = 0; a < n->args.len; a++) {
-        if (!heredoc_parse(n->args.v[a], &h)) {
-            strv_take(&i->copy.paths, TAKE(n->args.v[a]));
-            continue;
-        }
-        add_content(&h, map_get(&bodies, h.name), &i->copy);
-        heredoc_deinit(&h);
+    for (size_t a = 0; a < last; a++) {
+        if (heredoc_parse(mem, n->args.v[a], &h))
+            add_content(mem, &h, map_get(&bodies, h.name), &i->copy);
+        else
+            arena_strv_add(mem, &i->copy.paths, n->args.v[a]);
     }
-    i->copy.dest = TAKE(dest);
+    i->copy.dest = n->args.v[last];
     return NULL;
 }
 
-static struct error *parse_copy(struct df_node *n, struct instruction *i)
+static struct error *parse_copy(struct arena *mem, const struct df_node *n, struct instruction *i)
 {
     enum { CHOWN, CHMOD, LINK, EXCLUDE, FROM, PARENTS, ADD_ONLY = FROM, KEEP_GIT = FROM, CHECKSUM, UNPACK };
     struct copy_args *c = &i->copy;
@@ -191,18 +188,18 @@ static struct error *parse_copy(struct df_node *n, struct instruction *i)
                        "%s requires at least two arguments, but only one was provided. Destination could not "
                        "be determined",
                        kind_names[i->kind]);
-    TRY(flags_parse(&n->flags, flags, add ? ARRAY_LEN(add_flags) : ARRAY_LEN(copy_flags)));
-    c->chown = xstrdup(flags[CHOWN].value);
-    c->chmod = xstrdup(flags[CHMOD].value);
+    TRY(flags_parse(mem, &n->flags, flags, add ? ARRAY_LEN(add_flags) : ARRAY_LEN(copy_flags)));
+    c->chown = flags[CHOWN].value;
+    c->chmod = flags[CHMOD].value;
     c->link = flags[LINK].on;
-    c->from = xstrdup(add ? "" : flags[FROM].value);
+    c->from = add ? "" : flags[FROM].value;
     c->parents = !add && flags[PARENTS].on;
-    c->checksum = xstrdup(add ? flags[CHECKSUM].value : "");
+    c->checksum = add ? flags[CHECKSUM].value : "";
     c->keep_git_dir_set = add && flags[KEEP_GIT].used;
     c->keep_git_dir = add && flags[KEEP_GIT].on;
     c->unpack_set = add && flags[UNPACK].used;
     c->unpack = add && flags[UNPACK].on;
-    return parse_sources(n, i);
+    return parse_sources(mem, n, i);
 }
 
 static bool is_stage_name(const char *s)
@@ -236,58 +233,63 @@ static void check_from_casing(const struct df_node *n, struct lint *lint)
         lint_report(lint, LINT_FROM_AS_CASING, n->lines, n->value, n->args.v[1]);
 }
 
-static struct error *parse_from(const struct df_node *n, struct instruction *i, struct lint *lint)
+static struct error *parse_from(struct arena *mem, const struct df_node *n, struct instruction *i,
+                                struct lint *lint)
 {
     struct flag platform = { .name = "platform", .type = FLAG_STRING };
-    CLEANUP(strv_deinit) struct strv names = { 0 };
     CLEANUP(map_deinit) struct map comments = { 0 };
+    CLEANUP(freep) char *lower = NULL;
+    struct strv names = { 0 };
     bool named = n->args.len == 3 && str_equal_fold(n->args.v[1], "as");
 
     check_from_casing(n, lint);
     if (!named && n->args.len != 1)
         return err_new(ERR_INVALID, "FROM requires either one or three arguments");
-    i->from.stage_name = named ? str_lower_valid(n->args.v[2]) : xstrdup("");
+    lower = named ? str_lower_valid(n->args.v[2]) : NULL;
+    i->from.stage_name = named ? arena_str(mem, lower) : "";
     if (named && !is_stage_name(i->from.stage_name)) {
         CLEANUP(freep) char *quoted = str_quote(n->args.v[2]);
         return err_new(ERR_INVALID,
                        "invalid name for build stage: %s, name can't start with a number or contain symbols",
                        quoted);
     }
-    TRY(flags_parse(&n->flags, &platform, 1));
-    i->from.base = xstrdup(n->args.v[0]);
-    i->from.platform = xstrdup(platform.value);
+    TRY(flags_parse(mem, &n->flags, &platform, 1));
+    i->from.base = n->args.v[0];
+    i->from.platform = platform.value;
     index_comments(&n->comments, &comments);
     i->from.description = find_description(&comments, i->from.stage_name);
     if (named) {
-        strv_add(&names, i->from.stage_name);
+        arena_strv_add(mem, &names, i->from.stage_name);
         check_description("FROM", &names, n, lint);
     }
     return NULL;
 }
 
 /* The inner instruction as text again, to be parsed when a stage builds upon this one. */
-static char *trigger_text(const struct df_node *n)
+static const char *trigger_text(struct arena *mem, const struct df_node *n)
 {
-    struct buf b = { 0 };
+    CLEANUP(buf_deinit) struct buf b = { 0 };
     const char *s = n->original + strspn(n->original, "\t\n\f\r ");
 
     if (strncasecmp(s, "ONBUILD", 7) == 0)
         s += 7 + strspn(s + 7, "\t\n\f\r ");
     else
         s = n->original;
+    if (n->heredoc_count == 0)
+        return s;
     buf_adds(&b, s);
     for (size_t k = 0; k < n->heredoc_count; k++)
         buf_addf(&b, "\n%s%s", n->heredocs[k].content, n->heredocs[k].name);
-    return buf_take(&b);
+    return arena_str(mem, buf_str(&b));
 }
 
-static struct error *parse_onbuild(const struct df_node *n, struct instruction *i)
+static struct error *parse_onbuild(struct arena *mem, const struct df_node *n, struct instruction *i)
 {
     size_t len;
 
     if (n->args.len == 0)
         return need_one(i);
-    TRY(no_flags(n));
+    TRY(no_flags(mem, n));
     const char *s = str_trim_space(n->args.v[0], strlen(n->args.v[0]), &len);
     CLEANUP(freep) char *word = xstrndup(s, len);
     CLEANUP(freep) char *trigger = str_upper(word);
@@ -295,7 +297,7 @@ static struct error *parse_onbuild(const struct df_node *n, struct instruction *
         return err_new(ERR_INVALID, "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed");
     if (streq(trigger, "MAINTAINER") || streq(trigger, "FROM"))
         return err_new(ERR_INVALID, "%s isn't allowed as an ONBUILD trigger", trigger);
-    i->text = trigger_text(n);
+    i->text = trigger_text(mem, n);
     return NULL;
 }
 
@@ -326,9 +328,9 @@ static struct error *parse_run_modes(const char *network, const char *security, 
     return NULL;
 }
 
-static struct error *parse_run(struct df_node *n, struct instruction *i)
+static struct error *parse_run(struct arena *mem, const struct df_node *n, struct instruction *i)
 {
-    CLEANUP(strv_deinit) struct strv devices = { 0 };
+    struct strv devices = { 0 };
     struct run_args *r = &i->run;
     struct flag flags[] = {
         { .name = "device", .type = FLAG_STRINGS, .list = &devices },
@@ -337,125 +339,128 @@ static struct error *parse_run(struct df_node *n, struct instruction *i)
         { .name = "security", .type = FLAG_STRING },
     };
 
-    TRY(flags_parse(&n->flags, flags, ARRAY_LEN(flags)));
-    set_command_line(n, &r->line);
+    TRY(flags_parse(mem, &n->flags, flags, ARRAY_LEN(flags)));
+    set_command_line(mem, n, &r->line);
     if (devices.len > 0)
-        r->devices = xcalloc(devices.len, sizeof(*r->devices));
+        r->devices = arena_alloc(mem, devices.len * sizeof(*r->devices));
     for (size_t k = 0; k < devices.len; k++) {
-        TRY(run_device_parse(devices.v[k], &r->devices[k]));
+        TRY(run_device_parse(mem, devices.v[k], &r->devices[k]));
         r->device_count++;
     }
     if (r->mount_flags.len > 0)
-        r->mounts = xcalloc(r->mount_flags.len, sizeof(*r->mounts));
+        r->mounts = arena_alloc(mem, r->mount_flags.len * sizeof(*r->mounts));
     for (size_t k = 0; k < r->mount_flags.len; k++) {
-        TRY(run_mount_parse(r->mount_flags.v[k], NULL, NULL, &r->mounts[k]));
+        TRY(run_mount_parse(mem, r->mount_flags.v[k], NULL, NULL, &r->mounts[k]));
         r->mount_count++;
     }
     return parse_run_modes(flags[2].used ? flags[2].value : "default",
                            flags[3].used ? flags[3].value : "sandbox", r);
 }
 
-static struct error *parse_command(struct df_node *n, struct instruction *i)
+static struct error *parse_command(struct arena *mem, const struct df_node *n, struct instruction *i)
 {
-    TRY(no_flags(n));
-    set_command_line(n, &i->line);
+    TRY(no_flags(mem, n));
+    set_command_line(mem, n, &i->line);
     return NULL;
 }
 
-static struct error *parse_expose(struct df_node *n, struct instruction *i)
+static struct error *parse_expose(struct arena *mem, const struct df_node *n, struct instruction *i)
 {
     if (n->args.len == 0)
         return need_one(i);
-    TRY(no_flags(n));
-    i->words = TAKE_STRV(n->args);
+    TRY(no_flags(mem, n));
+    for (size_t a = 0; a < n->args.len; a++)
+        arena_strv_add(mem, &i->words, n->args.v[a]);
     strv_sort(&i->words);
     return NULL;
 }
 
-static struct error *parse_volume(const struct df_node *n, struct instruction *i)
+static struct error *parse_volume(struct arena *mem, const struct df_node *n, struct instruction *i)
 {
     if (n->args.len == 0)
         return need_one(i);
-    TRY(no_flags(n));
+    TRY(no_flags(mem, n));
     for (size_t a = 0; a < n->args.len; a++) {
         size_t len;
         const char *s = str_trim_space(n->args.v[a], strlen(n->args.v[a]), &len);
         if (len == 0)
             return err_new(ERR_INVALID, "VOLUME specified can not be an empty string");
-        strv_addn(&i->words, s, len);
+        arena_strv_add(mem, &i->words, arena_strn(mem, s, len));
     }
     return NULL;
 }
 
-static struct error *parse_arg(const struct df_node *n, struct instruction *i, struct lint *lint)
+static struct error *parse_arg(struct arena *mem, const struct df_node *n, struct instruction *i,
+                               struct lint *lint)
 {
-    CLEANUP(strv_deinit) struct strv names = { 0 };
+    struct strv names = { 0 };
     CLEANUP(map_deinit) struct map comments = { 0 };
 
     if (n->args.len == 0)
         return need_one(i);
-    i->arg.v = xcalloc(n->args.len, sizeof(*i->arg.v));
+    i->arg.v = arena_alloc(mem, n->args.len * sizeof(*i->arg.v));
     index_comments(&n->comments, &comments);
     for (size_t a = 0; a < n->args.len; a++) {
         const char *eq = strchr(n->args.v[a], '=');
         if (eq == n->args.v[a])
             return err_new(ERR_INVALID, "ARG names can not be blank");
         struct arg_def *d = &i->arg.v[i->arg.len++];
-        d->key = eq != NULL ? xstrndup(n->args.v[a], (size_t)(eq - n->args.v[a])) : xstrdup(n->args.v[a]);
-        d->value = eq != NULL ? xstrdup(eq + 1) : NULL;
+        d->key = eq != NULL ? arena_strn(mem, n->args.v[a], (size_t)(eq - n->args.v[a])) : n->args.v[a];
+        d->value = eq != NULL ? eq + 1 : NULL;
         d->description = find_description(&comments, d->key);
-        strv_add(&names, d->key);
+        arena_strv_add(mem, &names, d->key);
     }
     check_description("ARG", &names, n, lint);
     return NULL;
 }
 
-static struct error *parse_shell(struct df_node *n, struct instruction *i)
+static struct error *parse_shell(struct arena *mem, const struct df_node *n, struct instruction *i)
 {
-    TRY(no_flags(n));
+    TRY(no_flags(mem, n));
     if (n->args.len == 0)
         return need_one(i);
     if (!n->json)
         return err_new(ERR_INVALID, "SHELL requires the arguments to be in JSON form");
-    i->words = TAKE_STRV(n->args);
+    i->words = n->args;
     return NULL;
 }
 
-static struct error *parse_kind(struct df_node *n, struct instruction *i, struct lint *lint)
+static struct error *parse_kind(struct arena *mem, const struct df_node *n, struct instruction *i,
+                                struct lint *lint)
 {
     switch (i->kind) {
     case INSTR_ADD:
     case INSTR_COPY:
-        return parse_copy(n, i);
+        return parse_copy(mem, n, i);
     case INSTR_ARG:
-        return parse_arg(n, i, lint);
+        return parse_arg(mem, n, i, lint);
     case INSTR_CMD:
     case INSTR_ENTRYPOINT:
-        return parse_command(n, i);
+        return parse_command(mem, n, i);
     case INSTR_ENV:
     case INSTR_LABEL:
-        return parse_key_values(n, i);
+        return parse_key_values(mem, n, i);
     case INSTR_EXPOSE:
-        return parse_expose(n, i);
+        return parse_expose(mem, n, i);
     case INSTR_FROM:
-        return parse_from(n, i, lint);
+        return parse_from(mem, n, i, lint);
     case INSTR_HEALTHCHECK:
-        return healthcheck_parse(n, &i->health);
+        return healthcheck_parse(mem, n, &i->health);
     case INSTR_ONBUILD:
-        return parse_onbuild(n, i);
+        return parse_onbuild(mem, n, i);
     case INSTR_RUN:
-        return parse_run(n, i);
+        return parse_run(mem, n, i);
     case INSTR_SHELL:
-        return parse_shell(n, i);
+        return parse_shell(mem, n, i);
     case INSTR_VOLUME:
-        return parse_volume(n, i);
+        return parse_volume(mem, n, i);
     case INSTR_MAINTAINER:
         lint_report(lint, LINT_MAINTAINER_DEPRECATED, n->lines);
-        return parse_text(n, i);
+        return parse_text(mem, n, i);
     case INSTR_STOPSIGNAL:
     case INSTR_USER:
     case INSTR_WORKDIR:
-        return parse_text(n, i);
+        return parse_text(mem, n, i);
     }
     assert(false);
     return NULL;
@@ -467,16 +472,17 @@ static struct error *unknown_instruction(const struct df_node *n)
                         ARRAY_LEN(kind_names), false, NULL);
 }
 
-/* The whole text without blanks around. */
-static char *take_trimmed(char **text)
+/* Without blanks around: a part of the text where it ends as that does. */
+static const char *trimmed(struct arena *mem, const char *text)
 {
-    size_t len, whole = strlen(*text);
-    const char *s = str_trim_space(*text, whole, &len);
+    size_t len;
+    const char *s = str_trim_space(text, strlen(text), &len);
 
-    return len == whole ? TAKE(*text) : xstrndup(s, len);
+    return s[len] == '\0' ? s : arena_strn(mem, s, len);
 }
 
-struct error *instruction_parse(struct df_node *n, struct lint *lint, struct instruction **ret)
+struct error *instruction_parse(struct arena *mem, const struct df_node *n, struct lint *lint,
+                                struct instruction **ret)
 {
     size_t kind = 0;
 
@@ -484,40 +490,40 @@ struct error *instruction_parse(struct df_node *n, struct lint *lint, struct ins
         kind++;
     if (kind == ARRAY_LEN(kind_names))
         return df_error_at(unknown_instruction(n), n->lines);
-    CLEANUP(instruction_freep) struct instruction *i = NEW(struct instruction);
+    struct instruction *i = ARENA_NEW(mem, struct instruction);
     CLEANUP(lint_deinit) struct lint scope = { 0 };
     lint_init_scope(&scope, lint, &n->comments);
     i->kind = (enum instruction_kind)kind;
     i->lines = n->lines;
-    TRY(df_error_at(parse_kind(n, i, &scope), n->lines));
-    i->name = TAKE(n->value);
-    i->code = take_trimmed(&n->original);
-    i->comments = TAKE_STRV(n->comments);
-    *ret = TAKE(i);
+    TRY(df_error_at(parse_kind(mem, n, i, &scope), n->lines));
+    i->name = n->value;
+    i->code = trimmed(mem, n->original);
+    i->comments = n->comments;
+    *ret = i;
     return NULL;
 }
 
-struct error *instruction_parse_command(struct df_node *n, struct instruction **ret)
+struct error *instruction_parse_command(struct arena *mem, const struct df_node *n, struct instruction **ret)
 {
-    CLEANUP(instruction_freep) struct instruction *i = NULL;
+    struct instruction *i = NULL;
 
-    TRY(instruction_parse(n, NULL, &i));
+    TRY(instruction_parse(mem, n, NULL, &i));
     if (i->kind == INSTR_FROM)
         return df_error_at(err_new(ERR_INVALID, "*instructions.Stage is not a command type"), n->lines);
-    *ret = TAKE(i);
+    *ret = i;
     return NULL;
 }
 
-struct instruction *instruction_new_label(const char *key, const char *value)
+struct instruction *instruction_new_label(struct arena *mem, const char *key, const char *value)
 {
-    struct instruction *i = NEW(struct instruction);
+    struct instruction *i = ARENA_NEW(mem, struct instruction);
 
     i->kind = INSTR_LABEL;
-    i->name = xstrdup("label");
-    i->code = xasprintf("LABEL %s=%s", key, value);
+    i->name = "label";
+    i->code = arena_strf(mem, "LABEL %s=%s", key, value);
     i->lines = DF_NOWHERE;
-    i->kv.v = xcalloc(1, sizeof(*i->kv.v));
-    i->kv.v[0] = (struct key_value){ xstrdup(key), xstrdup(value), false };
+    i->kv.v = ARENA_NEW(mem, struct key_value);
+    i->kv.v[0] = (struct key_value){ arena_str(mem, key), arena_str(mem, value), false };
     i->kv.len = 1;
     i->kv.no_expand = true;
     return i;

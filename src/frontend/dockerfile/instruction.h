@@ -4,7 +4,7 @@
  *
  * Instructions are checked as far as that is possible without variables.  Expansion happens in place,
  * instruction by instruction, when the environment at that point is known (convert); a file built for several
- * platforms is parsed once per platform.  All strings are owned by the instruction.
+ * platforms is parsed once per platform.  All lies in the arena of the AST (parser.h) and lives as long.
  */
 #ifndef MINKE_FRONTEND_DOCKERFILE_INSTRUCTION_H
 #define MINKE_FRONTEND_DOCKERFILE_INSTRUCTION_H
@@ -36,7 +36,7 @@ const char *instruction_kind_name(enum instruction_kind kind); /* "ADD" */
 
 /* ENV, LABEL */
 struct key_value {
-    char *key, *value;
+    const char *key, *value;
     bool no_delim; /* old form "ENV key value": rule LegacyKeyValueFormat */
 };
 struct key_value_list {
@@ -47,9 +47,9 @@ struct key_value_list {
 
 /* ARG */
 struct arg_def {
-    char *key;
-    char *value;       /* NULL: no default */
-    char *description; /* from a comment "# key text" directly above, "" when none */
+    const char *key;
+    const char *value;       /* NULL: no default */
+    const char *description; /* from a comment "# key text" directly above, "" when none */
 };
 struct arg_list {
     struct arg_def *v;
@@ -58,31 +58,31 @@ struct arg_list {
 
 /* ADD, COPY */
 struct source_content { /* a heredoc as source */
-    char *path;         /* its name */
-    char *data;         /* chomped already */
+    const char *path;   /* its name */
+    const char *data;   /* chomped already */
     bool expand;        /* variables in data are to be expanded */
 };
 struct copy_args {
     struct strv paths;
     struct source_content *contents;
     size_t content_count;
-    char *dest;
-    char *chown, *chmod; /* "" when not given */
+    const char *dest;
+    const char *chown, *chmod; /* "" when not given */
     bool link;
     struct strv exclude;
     /* COPY */
-    char *from; /* "" when not given; never expanded here */
+    const char *from; /* "" when not given; never expanded here */
     bool parents;
     /* ADD */
-    char *checksum; /* "" when not given */
+    const char *checksum; /* "" when not given */
     bool keep_git_dir_set, keep_git_dir;
     bool unpack_set, unpack;
 };
 
 /* RUN, CMD, ENTRYPOINT */
 struct inline_file { /* a heredoc */
-    char *name;
-    char *data; /* as typed; chomp it with heredoc_chomp */
+    const char *name;
+    const char *data; /* as typed; chomp it with heredoc_chomp */
     bool chomp;
 };
 struct command_line {
@@ -97,18 +97,18 @@ enum mount_type { MOUNT_BIND, MOUNT_CACHE, MOUNT_TMPFS, MOUNT_SECRET, MOUNT_SSH 
 enum mount_sharing { SHARING_UNSET, SHARING_SHARED, SHARING_PRIVATE, SHARING_LOCKED };
 struct mount_flag {
     enum mount_type type;
-    char *from, *source, *target; /* "" when not given */
-    char *id;                     /* "" when not given */
+    const char *from, *source, *target; /* "" when not given */
+    const char *id;                     /* "" when not given */
     bool read_only;
     int64_t size_limit; /* bytes, tmpfs; 0 none */
     enum mount_sharing sharing;
     bool required;
-    char *env; /* secret: variable name, "" = derive it; NULL = not asked for */
+    const char *env; /* secret: variable name, "" = derive it; NULL = not asked for */
     bool mode_set, uid_set, gid_set;
     uint32_t mode, uid, gid;
 };
 struct run_device {
-    char *name;
+    const char *name;
     bool required;
 };
 struct run_args {
@@ -129,16 +129,16 @@ struct healthcheck {  /* durations in ns, 0 = not given */
 };
 
 struct from_args {
-    char *base;        /* image or stage name, unexpanded */
-    char *stage_name;  /* lower case, "" when not named */
-    char *platform;    /* "" when not given, unexpanded */
-    char *description; /* from a comment "# stage text" directly above, "" when none */
+    const char *base;        /* image or stage name, unexpanded */
+    const char *stage_name;  /* lower case, "" when not named */
+    const char *platform;    /* "" when not given, unexpanded */
+    const char *description; /* from a comment "# stage text" directly above, "" when none */
 };
 
 struct instruction {
     enum instruction_kind kind;
-    char *name; /* keyword as typed */
-    char *code; /* whole instruction as typed (continuations joined, trimmed): base of the step name */
+    const char *name; /* keyword as typed */
+    const char *code; /* whole instruction as typed (continuations joined, trimmed): base of the step name */
     struct df_lines lines;
     struct strv comments;
     union {
@@ -151,43 +151,44 @@ struct instruction {
         struct from_args from;
         struct healthcheck health;
         struct run_args run;
-        char *text; /* MAINTAINER, ONBUILD (expression), STOPSIGNAL, USER, WORKDIR */
+        const char *text; /* MAINTAINER, ONBUILD (expression), STOPSIGNAL, USER, WORKDIR */
     };
 };
 
-/* Parse one node.  `lint` may be NULL.  What the instruction keeps as it was typed moves to it: of the node
- * only the lines are left.  Errors: ERR_INVALID with the node's location, without the "dockerfile parse
- * error" prefix.
+/* Parse one node, which lies in `mem`.  `lint` may be NULL.  Errors: ERR_INVALID with the node's location,
+ * without the "dockerfile parse error" prefix.
  */
-struct error *instruction_parse(struct df_node *node, struct lint *lint, struct instruction **ret) MUST_CHECK;
+struct error *instruction_parse(struct arena *mem, const struct df_node *node, struct lint *lint,
+                                struct instruction **ret) MUST_CHECK;
 /* The same for a place that takes no FROM (ONBUILD triggers). */
-struct error *instruction_parse_command(struct df_node *node, struct instruction **ret) MUST_CHECK;
-void instruction_free(struct instruction *i);
-void instruction_freep(struct instruction **i);
+struct error *instruction_parse_command(struct arena *mem, const struct df_node *node,
+                                        struct instruction **ret) MUST_CHECK;
 
-/* Expands one word; *ret is malloc'd. */
-typedef struct error *(*word_expander)(void *ctx, const char *word, char **ret);
+/* Expands one word; *ret is the word itself or lies in `mem`, untouched on an error. */
+typedef struct error *(*word_expander)(void *ctx, struct arena *mem, const char *word, const char **ret);
 /* Expand variables in all fields that take them: ADD, ARG, COPY (not --from), ENV, LABEL, RUN (--mount
  * values, parsed and checked in full now), STOPSIGNAL, USER, VOLUME, WORKDIR; others are left alone. */
-struct error *instruction_expand(struct instruction *i, word_expander expand, void *ctx) MUST_CHECK;
+struct error *instruction_expand(struct arena *mem, struct instruction *i, word_expander expand,
+                                 void *ctx) MUST_CHECK;
 /* Expand the heredoc contents of ADD and COPY; to be called with a lexer for which quotes mean nothing
  * (words_options{.escape = '\\', .skip_quotes = true}). */
-struct error *instruction_expand_raw(struct instruction *i, word_expander expand, void *ctx) MUST_CHECK;
+struct error *instruction_expand_raw(struct arena *mem, struct instruction *i, word_expander expand,
+                                     void *ctx) MUST_CHECK;
 /* What one word of EXPOSE names, as "80/tcp"; appended.  `lint` may be NULL. */
 struct error *instruction_ports(const char *word, struct df_lines at, struct lint *lint,
                                 struct strv *ret) MUST_CHECK;
 /* May STOPSIGNAL say this? "SIGTERM", "term", "15", "RTMIN+3". */
 bool instruction_signal_is_known(const char *text);
 /* LABEL made from an option, never expanded. */
-struct instruction *instruction_new_label(const char *key, const char *value);
+struct instruction *instruction_new_label(struct arena *mem, const char *key, const char *value);
 
 struct stage {
-    char *name;    /* "" when not named */
-    char *keyword; /* FROM as typed, for the casing rule */
-    char *base;
-    char *platform;    /* "" when not given */
-    char *description; /* doc comment, "" when none */
-    char *code;        /* the FROM instruction as typed */
+    const char *name;    /* "" when not named */
+    const char *keyword; /* FROM as typed, for the casing rule */
+    const char *base;
+    const char *platform;    /* "" when not given */
+    const char *description; /* doc comment, "" when none */
+    const char *code;        /* the FROM instruction as typed */
     struct df_lines lines;
     struct strv comments;
     struct instruction **commands;
@@ -200,12 +201,10 @@ struct dockerfile {
     struct instruction **meta_args; /* ARG before the first FROM */
     size_t meta_arg_count;
 };
-/* All instructions of a file, which move from the AST (its lines stay).  Errors: "dockerfile parse error on
- * line N: ...", "no build stage in current context"; a file without FROM but with ARG gives no stage and no
- * error. */
-struct error *dockerfile_parse_stages(struct df_ast *ast, struct lint *lint,
+/* All instructions of a file, whose AST lies in `mem`.  Errors: "dockerfile parse error on line N: ...", "no
+ * build stage in current context"; a file without FROM but with ARG gives no stage and no error. */
+struct error *dockerfile_parse_stages(struct arena *mem, const struct df_ast *ast, struct lint *lint,
                                       struct dockerfile *ret) MUST_CHECK;
-void dockerfile_deinit(struct dockerfile *d);
 /* Index of a stage by name (case-insensitive), -1 when there is none. */
 int dockerfile_find_stage(const struct dockerfile *d, const char *name);
 

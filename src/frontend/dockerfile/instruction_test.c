@@ -13,6 +13,7 @@
 #include "frontend/dockerfile/words.h"
 
 struct parsed {
+    struct arena mem;
     struct df_ast ast;
     struct dockerfile d;
 };
@@ -20,14 +21,13 @@ struct parsed {
 static struct error *parse(const char *text, struct lint *lint, struct parsed *p)
 {
     *p = (struct parsed){ 0 };
-    TRY(df_ast_parse(text, strlen(text), &p->ast));
-    return dockerfile_parse_stages(&p->ast, lint, &p->d);
+    TRY(df_ast_parse(&p->mem, text, strlen(text), &p->ast));
+    return dockerfile_parse_stages(&p->mem, &p->ast, lint, &p->d);
 }
 
 static void release(struct parsed *p)
 {
-    dockerfile_deinit(&p->d);
-    df_ast_deinit(&p->ast);
+    arena_deinit(&p->mem);
 }
 
 static const struct instruction *only(const struct parsed *p)
@@ -74,12 +74,13 @@ static void test_copy(void **state)
     assert_string_equal(c->dest, "/d");
 }
 
-static struct error *expand_word(void *ctx, const char *word, char **ret)
+static struct error *expand_word(void *ctx, struct arena *mem, const char *word, const char **ret)
 {
     struct words_options o = { .escape = '\\' };
     struct words_env env = words_env_strv(ctx);
+    struct words_expansion x = { &o, &env };
 
-    return words_expand(&o, word, &env, ret);
+    return words_expand_in(&x, mem, word, ret);
 }
 
 static void test_run(void **state)
@@ -99,7 +100,7 @@ static void test_run(void **state)
     assert_string_equal(r->devices[0].name, "gpu");
     assert_true(r->devices[0].required && r->line.prepend_shell);
     assert_string_equal(r->line.args.v[0], "echo $T");
-    assert_null(instruction_expand(p.d.stages[0].commands[0], expand_word, &env));
+    assert_null(instruction_expand(&p.mem, p.d.stages[0].commands[0], expand_word, &env));
     assert_int_equal(r->mounts[0].type, MOUNT_CACHE);
     assert_string_equal(r->mounts[0].target, "/cache");
     assert_int_equal(r->mounts[0].sharing, SHARING_LOCKED);
@@ -202,7 +203,7 @@ static void test_mount_errors(void **state)
         CLEANUP(freep) char *text = xasprintf("FROM a\nRUN --mount=%s x\n", cases[i].mount);
         CLEANUP(release) struct parsed p = { 0 };
         assert_null(parse(text, NULL, &p));
-        struct error *e = instruction_expand(p.d.stages[0].commands[0], expand_word, &none);
+        struct error *e = instruction_expand(&p.mem, p.d.stages[0].commands[0], expand_word, &none);
         assert_non_null(e);
         assert_string_equal(e->message, cases[i].message);
         err_free(e);

@@ -80,7 +80,7 @@ static void scan_flag(struct flag_scan *f)
 }
 
 /* Take the words in front that begin with "--"; a lone "--" ends them.  Answers where the arguments begin. */
-static size_t scan_flags(const char *s, size_t len, char escape, struct strv *flags)
+static size_t scan_flags(struct arena *mem, const char *s, size_t len, char escape, struct strv *flags)
 {
     struct flag_scan f = { .s = s, .len = len, .escape = escape };
 
@@ -93,7 +93,7 @@ static size_t scan_flags(const char *s, size_t len, char escape, struct strv *fl
         scan_flag(&f);
         bool end = streq(buf_str(&f.word), "--");
         if (!end && (f.blank_ok || f.word.len > 0))
-            strv_addn(flags, buf_str(&f.word), f.word.len);
+            arena_strv_add(mem, flags, arena_strn(mem, buf_str(&f.word), f.word.len));
         buf_clear(&f.word);
         if (end)
             break;
@@ -136,51 +136,53 @@ static bool scan_word(const char *s, size_t len, size_t *pos, char escape, struc
     return blank_ok || out->len > 0;
 }
 
-static void split_quoted(const char *s, char escape, struct strv *ret)
+static void split_quoted(struct arena *mem, const char *s, char escape, struct strv *ret)
 {
+    CLEANUP(buf_deinit) struct buf word = { 0 };
     size_t len = strlen(s), pos = 0;
 
     for (;;) {
-        struct buf word = { 0 };
         pos += str_skip_space(s + pos, len - pos);
         if (pos == len)
             return;
+        buf_clear(&word);
         if (scan_word(s, len, &pos, escape, &word))
-            strv_take(ret, buf_take(&word));
-        buf_deinit(&word);
+            arena_strv_add(mem, ret, arena_strn(mem, buf_str(&word), word.len));
     }
 }
 
-static void split_blanks(const char *s, struct strv *ret)
+static void split_blanks(struct arena *mem, const char *s, struct strv *ret)
 {
     while (*s != '\0') {
         size_t n = 0;
         while (s[n] != '\0' && !is_separator(s[n]))
             n++;
-        strv_addn(ret, s, n);
+        arena_strv_add(mem, ret, arena_strn(mem, s, n));
         s += n;
         if (*s == '\0')
             return;
         while (is_separator(*s))
             s++;
         if (*s == '\0')
-            strv_add(ret, "");
+            arena_strv_add(mem, ret, "");
     }
 }
 
-static void add_key_value(struct strv *args, const char *key, size_t key_len, const char *value,
-                          const char *separator)
+/* `value` and `separator` are borrowed. */
+static void add_key_value(struct arena *mem, struct strv *args, const char *key, size_t key_len,
+                          const char *value, const char *separator)
 {
-    strv_addn(args, key, key_len);
-    strv_add(args, value);
-    strv_add(args, separator);
+    arena_strv_add(mem, args, arena_strn(mem, key, key_len));
+    arena_strv_add(mem, args, value);
+    arena_strv_add(mem, args, separator);
 }
 
-static struct error *parse_key_values(const char *keyword, const char *rest, char escape, struct strv *args)
+static struct error *parse_key_values(struct arena *mem, const char *keyword, const char *rest, char escape,
+                                      struct strv *args)
 {
-    CLEANUP(strv_deinit) struct strv words = { 0 };
+    struct strv words = { 0 };
 
-    split_quoted(rest, escape, &words);
+    split_quoted(mem, rest, escape, &words);
     if (words.len == 0)
         return NULL;
     if (strchr(words.v[0], '=') == NULL) {
@@ -192,7 +194,7 @@ static struct error *parse_key_values(const char *keyword, const char *rest, cha
         const char *value = rest + n;
         while (is_separator(*value))
             value++;
-        add_key_value(args, rest, n, value, "");
+        add_key_value(mem, args, rest, n, value, "");
         return NULL;
     }
     for (size_t i = 0; i < words.len; i++) {
@@ -202,7 +204,7 @@ static struct error *parse_key_values(const char *keyword, const char *rest, cha
             return err_new(ERR_INVALID, "Syntax error - can't find = in %s. Must be of the form: name=value",
                            quoted);
         }
-        add_key_value(args, words.v[i], (size_t)(eq - words.v[i]), eq + 1, "=");
+        add_key_value(mem, args, words.v[i], (size_t)(eq - words.v[i]), eq + 1, "=");
     }
     return NULL;
 }
@@ -210,12 +212,14 @@ static struct error *parse_key_values(const char *keyword, const char *rest, cha
 /* ---- JSON ---- */
 
 /* *ret_json: it was an array.  A text that is no array is not an error. */
-static struct error *parse_array(const char *rest, struct strv *args, bool *ret_json)
+static struct error *parse_array(struct arena *mem, const char *rest, struct strv *args, bool *ret_json)
 {
     size_t len = strlen(rest), skip = str_skip_space(rest, len);
-    int r = json_string_array(rest + skip, len - skip, args);
+    CLEANUP(strv_deinit) struct strv found = { 0 };
+    int r = json_string_array(rest + skip, len - skip, &found);
 
     *ret_json = r == 0;
+    arena_strv_copy(mem, args, &found);
     if (r == -EDOM)
         return err_new(ERR_INVALID, "when using JSON array syntax, arrays must be comprised of strings only");
     if (r == -EILSEQ)
@@ -223,17 +227,17 @@ static struct error *parse_array(const char *rest, struct strv *args, bool *ret_
     return NULL;
 }
 
-static struct error *parse_json_string(const char *rest, struct df_node *n)
+static struct error *parse_json_string(struct arena *mem, const char *rest, struct df_node *n)
 {
     if (*rest == '\0')
         return NULL;
-    TRY(parse_array(rest, &n->args, &n->json));
+    TRY(parse_array(mem, rest, &n->args, &n->json));
     if (!n->json)
-        strv_add(&n->args, rest);
+        arena_strv_add(mem, &n->args, rest);
     return NULL;
 }
 
-static struct error *parse_health(const char *rest, struct df_node *n)
+static struct error *parse_health(struct arena *mem, const char *rest, struct df_node *n)
 {
     size_t type = 0;
 
@@ -244,8 +248,8 @@ static struct error *parse_health(const char *rest, struct df_node *n)
     size_t next = type;
     while (rest[next] != '\0' && rune_is_space((unsigned char)rest[next]))
         next++;
-    strv_addn(&n->args, rest, type);
-    return parse_json_string(rest + next, n);
+    arena_strv_add(mem, &n->args, arena_strn(mem, rest, type));
+    return parse_json_string(mem, rest + next, n);
 }
 
 /* ---- nodes ---- */
@@ -261,98 +265,87 @@ static size_t find_keyword(const char *word)
     return i;
 }
 
-static struct error *parse_line(const char *line, char escape, int depth, struct df_node **ret);
+static struct error *parse_line(struct arena *mem, const char *line, size_t line_len, char escape, int depth,
+                                struct df_node **ret);
 
-static struct error *parse_inner(const char *rest, char escape, int depth, struct df_node *n)
+static struct error *parse_inner(struct arena *mem, const char *rest, char escape, int depth,
+                                 struct df_node *n)
 {
     if (*rest == '\0')
         return NULL;
     if (depth >= ONBUILD_DEPTH)
         return err_new(ERR_INVALID, "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed");
-    TRY(parse_line(rest, escape, depth + 1, &n->child));
-    strv_add(&n->args, n->child->value);
-    strv_copy(&n->args, &n->child->args);
+    TRY(parse_line(mem, rest, strlen(rest), escape, depth + 1, &n->child));
+    arena_strv_add(mem, &n->args, n->child->value);
+    for (size_t i = 0; i < n->child->args.len; i++)
+        arena_strv_add(mem, &n->args, n->child->args.v[i]);
     return NULL;
 }
 
-static struct error *parse_args(const char *rest, char escape, int depth, struct df_node *n)
+/* `rest` lies in the arena: arguments may be parts of it. */
+static struct error *parse_args(struct arena *mem, const char *rest, char escape, int depth,
+                                struct df_node *n)
 {
     size_t k = find_keyword(n->value);
 
     switch (k < ARRAY_LEN(keywords) ? keywords[k].syntax : SYNTAX_UNKNOWN) {
     case SYNTAX_STRING:
         if (*rest != '\0')
-            strv_add(&n->args, rest);
+            arena_strv_add(mem, &n->args, rest);
         return NULL;
     case SYNTAX_BLANKS:
-        split_blanks(rest, &n->args);
+        split_blanks(mem, rest, &n->args);
         return NULL;
     case SYNTAX_JSON_STRING:
-        return parse_json_string(rest, n);
+        return parse_json_string(mem, rest, n);
     case SYNTAX_JSON_BLANKS:
-        TRY(parse_array(rest, &n->args, &n->json));
+        TRY(parse_array(mem, rest, &n->args, &n->json));
         if (!n->json)
-            split_blanks(rest, &n->args);
+            split_blanks(mem, rest, &n->args);
         return NULL;
     case SYNTAX_NAMES:
-        split_quoted(rest, escape, &n->args);
+        split_quoted(mem, rest, escape, &n->args);
         return NULL;
     case SYNTAX_KEY_VALUES:
-        return parse_key_values(keywords[k].keyword, rest, escape, &n->args);
+        return parse_key_values(mem, keywords[k].keyword, rest, escape, &n->args);
     case SYNTAX_HEALTH:
-        return parse_health(rest, n);
+        return parse_health(mem, rest, n);
     case SYNTAX_INSTRUCTION:
-        return parse_inner(rest, escape, depth, n);
+        return parse_inner(mem, rest, escape, depth, n);
     default:
         return NULL;
     }
 }
 
-static struct error *parse_line(const char *line, char escape, int depth, struct df_node **ret)
+static struct error *parse_line(struct arena *mem, const char *line, size_t line_len, char escape, int depth,
+                                struct df_node **ret)
 {
-    struct df_node *n = NEW(struct df_node);
+    struct df_node *n = ARENA_NEW(mem, struct df_node);
     size_t len, keyword = 0, rest_len;
-    const char *s = str_trim_space(line, strlen(line), &len);
+    const char *s;
 
+    n->original = arena_strn(mem, line, line_len);
+    n->lines = DF_NOWHERE;
+    s = str_trim_space(n->original, line_len, &len);
     while (keyword < len && !is_separator(s[keyword]))
         keyword++;
-    n->value = xstrndup(s, keyword);
-    n->original = xstrdup(line);
-    n->lines = DF_NOWHERE;
+    n->value = arena_strn(mem, s, keyword);
     size_t args = keyword;
     while (args < len && is_separator(s[args]))
         args++;
-    args += scan_flags(s + args, len - args, escape, &n->flags);
+    args += scan_flags(mem, s + args, len - args, escape, &n->flags);
     const char *rest = str_trim_space(s + args, len - args, &rest_len);
-    CLEANUP(freep) char *copy = rest[rest_len] != '\0' ? xstrndup(rest, rest_len) : NULL;
-    struct error *e = parse_args(copy != NULL ? copy : rest, escape, depth, n);
-    if (e != NULL) {
-        df_node_free(n);
-        return e;
-    }
+    if (rest[rest_len] != '\0')
+        rest = arena_strn(mem, rest, rest_len);
+    TRY(parse_args(mem, rest, escape, depth, n));
     *ret = n;
     return NULL;
 }
 
-struct error *df_node_parse(const char *line, char escape, struct df_node **ret)
+struct error *df_node_parse(struct arena *mem, const char *line, size_t len, char escape,
+                            struct df_node **ret)
 {
-    return parse_line(line, escape, 0, ret);
-}
-
-void df_node_free(struct df_node *n)
-{
-    if (n == NULL)
-        return;
-    free(n->value);
-    free(n->original);
-    strv_deinit(&n->flags);
-    strv_deinit(&n->args);
-    for (size_t i = 0; i < n->heredoc_count; i++)
-        heredoc_deinit(&n->heredocs[i]);
-    free(n->heredocs);
-    df_node_free(n->child);
-    strv_deinit(&n->comments);
-    free(n);
+    return parse_line(mem, line, len, escape, 0, ret);
 }
 
 bool df_node_takes_heredocs(const struct df_node *n)

@@ -8,6 +8,7 @@
 #include "frontend/dockerfile/node.h"
 
 struct parser {
+    struct arena *mem;
     const char *data;
     size_t len;
     bool too_long; /* stopped at an overlong line */
@@ -107,9 +108,9 @@ static void remember_comment(struct parser *p, struct text t)
     const char *s = str_trim_space(t.s + 1, t.len - 1, &len);
 
     if (len == 0)
-        strv_clear(&p->comments);
+        p->comments.len = 0;
     else
-        strv_addn(&p->comments, s, len);
+        arena_strv_add(p->mem, &p->comments, arena_strn(p->mem, s, len));
 }
 
 static void warn_empty_continuation(struct parser *p, const struct buf *line)
@@ -117,11 +118,9 @@ static void warn_empty_continuation(struct parser *p, const struct buf *line)
     struct df_ast *a = p->ast;
     struct df_warning *w;
 
-    if ((a->warning_count & (a->warning_count - 1)) == 0) /* grown at powers of two */
-        a->warnings = xreallocarray(a->warnings, a->warning_count == 0 ? 1 : a->warning_count * 2,
-                                    sizeof(*a->warnings));
+    a->warnings = arena_grow(p->mem, a->warnings, a->warning_count, sizeof(*a->warnings));
     w = &a->warnings[a->warning_count++];
-    w->text = xasprintf("Empty continuation line found in: %s", buf_str(line));
+    w->text = arena_strf(p->mem, "Empty continuation line found in: %s", buf_str(line));
     w->detail = lint_rule_info(LINT_NO_EMPTY_CONTINUATION)->description;
     w->url = lint_rule_info(LINT_NO_EMPTY_CONTINUATION)->url;
     w->lines = (struct df_lines){ p->line, p->line };
@@ -154,7 +153,7 @@ static struct error *join_continuations(struct parser *p, struct buf *line)
 
 static struct error *read_heredoc(struct parser *p, struct df_heredoc *h)
 {
-    struct buf content = { 0 };
+    const char *start = p->data;
     size_t name_len = strlen(h->name);
     struct text t;
 
@@ -166,13 +165,10 @@ static struct error *read_heredoc(struct parser *p, struct df_heredoc *h)
             end.len--;
         }
         if (end.len == name_len && memcmp(end.s, h->name, name_len) == 0) {
-            free(h->content);
-            h->content = buf_take(&content);
+            h->content = arena_strn(p->mem, start, (size_t)(t.s - start));
             return NULL;
         }
-        buf_add(&content, t.s, t.len);
     }
-    buf_deinit(&content);
     return err_new(ERR_INVALID, "unterminated heredoc");
 }
 
@@ -180,7 +176,7 @@ static struct error *read_heredocs(struct parser *p, struct df_node *n, const ch
 {
     if (!df_node_takes_heredocs(n) || strstr(line, "<<") == NULL)
         return NULL;
-    TRY(df_node_find_heredocs(n, line));
+    TRY(df_node_find_heredocs(p->mem, n, line));
     for (size_t i = 0; i < n->heredoc_count; i++)
         TRY(read_heredoc(p, &n->heredocs[i]));
     return NULL;
@@ -193,8 +189,7 @@ static void add_node(struct parser *p, struct df_node *n, int first)
     n->lines = (struct df_lines){ first, p->line };
     n->comments = p->comments;
     p->comments = (struct strv){ 0 };
-    if ((a->count & (a->count - 1)) == 0) /* grown at powers of two */
-        a->nodes = xreallocarray(a->nodes, a->count == 0 ? 1 : a->count * 2, sizeof(struct df_node *));
+    a->nodes = arena_grow(p->mem, a->nodes, a->count, sizeof(struct df_node *));
     a->nodes[a->count++] = n;
 }
 
@@ -209,13 +204,11 @@ static struct error *parse_instruction(struct parser *p, struct text t, bool con
     buf_add(line, t.s, t.len);
     if (continued)
         TRY(join_continuations(p, line));
-    struct error *e = df_node_parse(buf_str(line), p->escape, &n);
+    struct error *e = df_node_parse(p->mem, buf_str(line), line->len, p->escape, &n);
     if (e == NULL)
-        e = read_heredocs(p, n, buf_str(line));
-    if (e != NULL) {
-        df_node_free(n);
+        e = read_heredocs(p, n, n->original);
+    if (e != NULL)
         return df_error_at(e, (struct df_lines){ first, p->line });
-    }
     add_node(p, n, first);
     return NULL;
 }
@@ -234,7 +227,7 @@ static struct error *parse_file(struct parser *p)
         t = trim_left(trim_newline(t));
         TRY(process_line(p, &t, &directive));
         if (directive && p->comments.len > 0)
-            strv_remove(&p->comments, p->comments.len - 1);
+            p->comments.len--;
         p->line++;
         bool continued = cut_continuation(p, &t);
         if (!continued && t.len == 0)
@@ -272,31 +265,16 @@ static struct error *check_text(const char *data, size_t len)
                        (struct df_lines){ line, line });
 }
 
-struct error *df_ast_parse(const char *data, size_t len, struct df_ast *ret)
+struct error *df_ast_parse(struct arena *mem, const char *data, size_t len, struct df_ast *ret)
 {
     struct df_ast ast = { 0 };
-    struct parser p = { .data = data, .len = len, .escape = '\\', .ast = &ast };
+    struct parser p = { .mem = mem, .data = data, .len = len, .escape = '\\', .ast = &ast };
 
     TRY(check_text(data, len));
     struct error *e = parse_file(&p);
-    strv_deinit(&p.comments);
     buf_deinit(&p.text);
-    if (e != NULL) {
-        df_ast_deinit(&ast);
-        return e;
-    }
+    TRY(e);
     ast.escape = p.escape;
     *ret = ast;
     return NULL;
-}
-
-void df_ast_deinit(struct df_ast *ast)
-{
-    for (size_t i = 0; i < ast->count; i++)
-        df_node_free(ast->nodes[i]);
-    free(ast->nodes);
-    for (size_t i = 0; i < ast->warning_count; i++)
-        free(ast->warnings[i].text);
-    free(ast->warnings);
-    *ast = (struct df_ast){ 0 };
 }

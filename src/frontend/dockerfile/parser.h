@@ -4,13 +4,15 @@
  *
  *   text -> (lines, continuations, comments, heredocs) -> struct df_ast -> instruction.h -> stages
  *
- * A node holds one instruction split into flags and arguments, nothing is expanded yet.  Everything is owned
- * by the AST and immutable after the parse; nothing here waits or keeps state between calls.  Behaviour and
- * texts are those of Dockerfile syntax 1.28.
+ * A node holds one instruction split into flags and arguments, nothing is expanded yet.  Everything lies in
+ * the arena that the caller gives and lives as long as that; nothing is released on its own.  The AST is
+ * immutable after the parse; nothing here waits or keeps state between calls.  Behaviour and texts are those
+ * of Dockerfile syntax 1.28.
  */
 #ifndef MINKE_FRONTEND_DOCKERFILE_PARSER_H
 #define MINKE_FRONTEND_DOCKERFILE_PARSER_H
 
+#include "base/arena.h"
 #include "base/base.h"
 #include "base/error.h"
 #include "base/vec.h"
@@ -39,26 +41,25 @@ size_t df_error_lines(const struct error *e, struct df_lines *ret, size_t cap);
 void df_error_drop_lines(struct error *e);
 
 struct df_heredoc {
-    char *name;
+    const char *name;
     unsigned fd; /* number before <<, 0 when none */
     bool expand; /* no part of the name was quoted */
     bool chomp;  /* <<- : leading tabs go (chomped by heredoc_chomp, not yet in `content`) */
-    char *content;
+    const char *content;
 };
 /* Does this one word look like a heredoc ("<<EOF", "3<<-'EOF'")?  Then true and *ret is filled (content "").
  */
-bool heredoc_parse(const char *word, struct df_heredoc *ret);
-void heredoc_deinit(struct df_heredoc *h);
-/* Without the leading tabs of every line. New string. */
-char *heredoc_chomp(const char *content);
+bool heredoc_parse(struct arena *mem, const char *word, struct df_heredoc *ret);
+/* Without the leading tabs of every line. */
+const char *heredoc_chomp(struct arena *mem, const char *content);
 
 struct df_node {
-    char *value;       /* the keyword as typed */
-    char *original;    /* the logical line: continuations joined, comment lines out */
-    struct strv flags; /* "--x=y" words in front, quotes resolved */
-    struct strv args;  /* by keyword: words; one string; key, value, "=" or "" (old form) triples; ONBUILD:
-                          keyword, args of the inner one */
-    bool json;         /* arguments came as a JSON array */
+    const char *value;    /* the keyword as typed */
+    const char *original; /* the logical line: continuations joined, comment lines out */
+    struct strv flags;    /* "--x=y" words in front, quotes resolved */
+    struct strv args;     /* by keyword: words; one string; key, value, "=" or "" (old form) triples; ONBUILD:
+                             keyword, args of the inner one */
+    bool json;            /* arguments came as a JSON array */
     struct df_heredoc *heredocs;
     size_t heredoc_count;
     struct df_node *child; /* ONBUILD: the inner instruction, else NULL */
@@ -67,7 +68,7 @@ struct df_node {
 };
 
 struct df_warning {
-    char *text; /* "Empty continuation line found in: ..." */
+    const char *text; /* "Empty continuation line found in: ..." */
     const char *detail;
     const char *url;
     struct df_lines lines;
@@ -82,7 +83,6 @@ struct df_ast {
 };
 
 /* Parse a whole file of at most LIMIT_CONTROL_FILE bytes.  Errors: ERR_INVALID with a location. */
-struct error *df_ast_parse(const char *data, size_t len, struct df_ast *ret) MUST_CHECK;
-void df_ast_deinit(struct df_ast *ast);
+struct error *df_ast_parse(struct arena *mem, const char *data, size_t len, struct df_ast *ret) MUST_CHECK;
 
 #endif

@@ -13,10 +13,18 @@
 #include "frontend/dockerfile/ignore.h"
 #include "frontend/dockerfile/parser.h"
 
+static struct arena mem; /* of what a test parses */
+
+static int release(void **state)
+{
+    arena_deinit(&mem);
+    return 0;
+}
+
 static struct df_ast parse(const char *text)
 {
     struct df_ast ast;
-    struct error *e = df_ast_parse(text, strlen(text), &ast);
+    struct error *e = df_ast_parse(&mem, text, strlen(text), &ast);
 
     if (e != NULL)
         fail_msg("%s", e->message);
@@ -50,7 +58,6 @@ static void test_lines(void **state)
     assert_int_equal(a.warning_count, 1);
     assert_string_equal(a.warnings[0].text, "Empty continuation line found in: RUN echo a  b c");
     assert_int_equal(a.warnings[0].lines.first, 9);
-    df_ast_deinit(&a);
 }
 
 static void test_escape(void **state)
@@ -60,7 +67,6 @@ static void test_escape(void **state)
     assert_int_equal(a.escape, '`');
     expect_args(a.nodes[1], "dir  c:\\");
     expect_args(a.nodes[2], "a|b` c|=|d|\"e`\"f\"|=");
-    df_ast_deinit(&a);
 }
 
 static void test_arguments(void **state)
@@ -86,7 +92,6 @@ static void test_arguments(void **state)
         CLEANUP(freep) char *flags = strv_join(&a.nodes[0]->flags, "|");
         assert_string_equal(flags, cases[i].flags);
         expect_args(a.nodes[0], cases[i].args);
-        df_ast_deinit(&a);
     }
 }
 
@@ -110,9 +115,7 @@ static void test_heredocs(void **state)
     assert_int_equal(a.nodes[2]->heredoc_count, 0);
     assert_int_equal(a.nodes[3]->heredoc_count, 0);
     assert_string_equal(a.nodes[4]->heredocs[0].content, "z\n");
-    CLEANUP(freep) char *chomped = heredoc_chomp("\t\ta\n\tb\tc\n");
-    assert_string_equal(chomped, "a\nb\tc\n");
-    df_ast_deinit(&a);
+    assert_string_equal(heredoc_chomp(&mem, "\t\ta\n\tb\tc\n"), "a\nb\tc\n");
 }
 
 static void test_errors(void **state)
@@ -136,7 +139,7 @@ static void test_errors(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct df_ast a;
         struct df_lines at[2];
-        struct error *e = df_ast_parse(cases[i].text, strlen(cases[i].text), &a);
+        struct error *e = df_ast_parse(&mem, cases[i].text, strlen(cases[i].text), &a);
         assert_non_null(e);
         assert_string_equal(e->message, cases[i].message);
         assert_int_equal(df_error_lines(e, at, 2), 1);
@@ -151,7 +154,7 @@ static void test_errors(void **state)
 static void expect_refused(const struct buf *text, const char *message)
 {
     struct df_ast a;
-    struct error *e = df_ast_parse(buf_str(text), text->len, &a);
+    struct error *e = df_ast_parse(&mem, buf_str(text), text->len, &a);
 
     assert_non_null(e);
     assert_string_equal(e->message, message);
@@ -166,8 +169,7 @@ static void test_limits(void **state)
     buf_adds(&b, "FROM a\nRUN ");
     while (b.len < 7 + LIMIT_DOCKERFILE_LINE - 1)
         buf_addc(&b, 'x');
-    assert_null(df_ast_parse(b.data, b.len, &a));
-    df_ast_deinit(&a);
+    assert_null(df_ast_parse(&mem, b.data, b.len, &a));
     buf_addc(&b, 'x');
     expect_refused(&b, "dockerfile line greater than max allowed size of 65535");
     buf_clear(&b);
@@ -228,9 +230,14 @@ static void test_ignore(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),      cmocka_unit_test(test_escape), cmocka_unit_test(test_arguments),
-        cmocka_unit_test(test_heredocs),   cmocka_unit_test(test_errors), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_directives), cmocka_unit_test(test_ignore),
+        cmocka_unit_test_teardown(test_lines, release),
+        cmocka_unit_test_teardown(test_escape, release),
+        cmocka_unit_test_teardown(test_arguments, release),
+        cmocka_unit_test_teardown(test_heredocs, release),
+        cmocka_unit_test_teardown(test_errors, release),
+        cmocka_unit_test_teardown(test_limits, release),
+        cmocka_unit_test_teardown(test_directives, release),
+        cmocka_unit_test_teardown(test_ignore, release),
     };
 
     return cmocka_run_group_tests_name("parser", tests, NULL, NULL);

@@ -20,6 +20,7 @@ static const char *const mount_keys[] = {
 
 /* One mount while its fields are read. */
 struct mount_scan {
+    struct arena *mem;
     struct mount_flag m;
     bool access_given; /* read-only or read-write was said */
     word_expander expand;
@@ -121,12 +122,6 @@ static struct error *set_switch(struct mount_scan *s, const char *key, const cha
     return NULL;
 }
 
-static void set_string(char **field, const char *value)
-{
-    free(*field);
-    *field = xstrdup(value);
-}
-
 static struct error *set_access(struct mount_scan *s, const char *key, const char *value)
 {
     bool on;
@@ -180,6 +175,7 @@ static struct error *set_size(struct mount_flag *m, const char *key, const char 
     return parse_size(value, &m->size_limit) ? NULL : invalid_value(key, value);
 }
 
+/* `value` lives as long as the mount. */
 static struct error *set_value(struct mount_scan *s, const char *key, const char *value, const char *field)
 {
     struct mount_flag *m = &s->m;
@@ -187,15 +183,15 @@ static struct error *set_value(struct mount_scan *s, const char *key, const char
     if (streq(key, "type"))
         return set_type(m, value);
     if (streq(key, "from"))
-        set_string(&m->from, value);
+        m->from = value;
     else if (streq(key, "source") || streq(key, "src"))
-        set_string(&m->source, value);
+        m->source = value;
     else if (streq(key, "target") || streq(key, "dst") || streq(key, "destination"))
-        set_string(&m->target, value);
+        m->target = value;
     else if (streq(key, "id"))
-        set_string(&m->id, value);
+        m->id = value;
     else if (streq(key, "env"))
-        set_string(&m->env, value);
+        m->env = value;
     else if (streq(key, "readonly") || streq(key, "ro") || streq(key, "readwrite") || streq(key, "rw"))
         return set_access(s, key, value);
     else if (streq(key, "required"))
@@ -221,12 +217,12 @@ static struct error *set_field(struct mount_scan *s, const char *field)
     const char *eq = strchr(field, '=');
     CLEANUP(freep) char *name = eq != NULL ? xstrndup(field, (size_t)(eq - field)) : xstrdup(field);
     CLEANUP(freep) char *key = str_lower(name);
-    CLEANUP(freep) char *value = NULL;
+    const char *value = NULL;
 
     if (eq == NULL)
         return s->expand != NULL ? set_switch(s, key, field) : NULL;
     if (s->expand != NULL) {
-        TRY(s->expand(s->ctx, eq + 1, &value));
+        TRY(s->expand(s->ctx, s->mem, arena_str(s->mem, eq + 1), &value));
         return set_value(s, key, value, field);
     }
     if (!streq(key, "from"))
@@ -235,7 +231,7 @@ static struct error *set_field(struct mount_scan *s, const char *field)
     if (dollar != NULL && dollar[1] != '\0')
         return err_new(ERR_INVALID, "'%s' doesn't support variable expansion, define alias stage instead",
                        key);
-    return set_value(s, key, eq + 1, field);
+    return set_value(s, key, arena_str(s->mem, eq + 1), field);
 }
 
 static struct error *check_secret(const struct mount_flag *m)
@@ -270,18 +266,19 @@ static struct error *check_mount(struct mount_scan *s)
 
 static void fill_strings(struct mount_flag *m)
 {
-    char **fields[] = { &m->from, &m->source, &m->target, &m->id };
+    const char **fields[] = { &m->from, &m->source, &m->target, &m->id };
 
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
         if (*fields[i] == NULL)
-            *fields[i] = xstrdup("");
+            *fields[i] = "";
     }
 }
 
-struct error *run_mount_parse(const char *value, word_expander expand, void *ctx, struct mount_flag *ret)
+struct error *run_mount_parse(struct arena *mem, const char *value, word_expander expand, void *ctx,
+                              struct mount_flag *ret)
 {
     CLEANUP(strv_deinit) struct strv fields = { 0 };
-    struct mount_scan s = { .m = { .type = MOUNT_BIND }, .expand = expand, .ctx = ctx };
+    struct mount_scan s = { .mem = mem, .m = { .type = MOUNT_BIND }, .expand = expand, .ctx = ctx };
     struct error *e = csv_fields(value, &fields);
 
     if (e != NULL)
@@ -291,25 +288,12 @@ struct error *run_mount_parse(const char *value, word_expander expand, void *ctx
     fill_strings(&s.m);
     if (e == NULL)
         e = check_mount(&s);
-    if (e != NULL) {
-        run_mount_deinit(&s.m);
-        return e;
-    }
+    TRY(e);
     *ret = s.m;
     return NULL;
 }
 
-void run_mount_deinit(struct mount_flag *m)
-{
-    free(m->from);
-    free(m->source);
-    free(m->target);
-    free(m->id);
-    free(m->env);
-    *m = (struct mount_flag){ 0 };
-}
-
-static struct error *set_device_field(struct run_device *d, const char *field)
+static struct error *set_device_field(struct arena *mem, struct run_device *d, const char *field)
 {
     static const char *const keys[] = { "name", "required" };
     const char *eq = strchr(field, '=');
@@ -323,11 +307,11 @@ static struct error *set_device_field(struct run_device *d, const char *field)
     if (eq != NULL && streq(key, "name")) {
         if (*d->name != '\0')
             return err_new(ERR_INVALID, "device name already set to %s", d->name);
-        set_string(&d->name, eq + 1);
+        d->name = arena_str(mem, eq + 1);
         return NULL;
     }
     if (*d->name == '\0') {
-        set_string(&d->name, field);
+        d->name = arena_str(mem, field);
         return NULL;
     }
     if (eq == NULL)
@@ -336,21 +320,17 @@ static struct error *set_device_field(struct run_device *d, const char *field)
                         ARRAY_LEN(keys), true, NULL);
 }
 
-struct error *run_device_parse(const char *value, struct run_device *ret)
+struct error *run_device_parse(struct arena *mem, const char *value, struct run_device *ret)
 {
     CLEANUP(strv_deinit) struct strv fields = { 0 };
-    struct run_device d = { 0 };
+    struct run_device d = { .name = "" };
     struct error *e = csv_fields(value, &fields);
 
     if (e != NULL)
         return err_wrap(e, "failed to parse csv devices");
-    d.name = xstrdup("");
     for (size_t i = 0; i < fields.len && e == NULL; i++)
-        e = set_device_field(&d, fields.v[i]);
-    if (e != NULL) {
-        free(d.name);
-        return e;
-    }
+        e = set_device_field(mem, &d, fields.v[i]);
+    TRY(e);
     *ret = d;
     return NULL;
 }

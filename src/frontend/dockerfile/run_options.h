@@ -8,9 +8,8 @@
 #include "frontend/dockerfile/instruction.h"
 
 /* With expand NULL only `from` is read (and must not hold variables); the rest waits for the variables. */
-struct error *run_mount_parse(const char *value, word_expander expand, void *ctx,
+struct error *run_mount_parse(struct arena *mem, const char *value, word_expander expand, void *ctx,
                               struct mount_flag *ret) MUST_CHECK;
-void run_mount_deinit(struct mount_flag *m);
-struct error *run_device_parse(const char *value, struct run_device *ret) MUST_CHECK;
+struct error *run_device_parse(struct arena *mem, const char *value, struct run_device *ret) MUST_CHECK;
 
 #endif

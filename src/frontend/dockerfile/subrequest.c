@@ -148,12 +148,13 @@ static struct error *targets(const struct dockerui_source *src, struct frontend_
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
     struct dockerfile f = { 0 };
+    CLEANUP(arena_deinit) struct arena mem = { 0 };
     struct df_ast ast = { 0 };
-    struct error *e = df_ast_parse(src->map.data, src->map.data_len, &ast);
+    struct error *e = df_ast_parse(&mem, src->map.data, src->map.data_len, &ast);
     json_t *list;
 
     if (e == NULL)
-        e = dockerfile_parse_stages(&ast, NULL, &f);
+        e = dockerfile_parse_stages(&mem, &ast, NULL, &f);
     if (e == NULL) {
         list = f.stage_count == 0 ? json_null() : json_array();
         for (size_t i = 0; i < f.stage_count; i++)
@@ -162,8 +163,6 @@ static struct error *targets(const struct dockerui_source *src, struct frontend_
         print_targets(&f, &text);
         answer_set_text(ret, "result.txt", &text);
     }
-    dockerfile_deinit(&f);
-    df_ast_deinit(&ast);
     return e;
 }
 

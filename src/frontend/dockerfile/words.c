@@ -590,12 +590,12 @@ static struct error *scan_until(struct lexer *l, int32_t stop, bool raw_escapes,
 static void take_names(struct map *names, struct strv *ret)
 {
     for (size_t i = 0; i < names->len; i++)
-        strv_add(ret, names->entries[i].key);
+        strv_take(ret, TAKE(names->entries[i].key));
     map_deinit(names);
 }
 
-/* ASCII without a quote, an escape or a variable: most words, and their own result. */
-static bool is_plain(const struct words_options *o, const char *word)
+/* ASCII without a quote, an escape or a variable. */
+bool words_plain(const struct words_options *o, const char *word)
 {
     for (; *word != '\0'; word++) {
         if ((unsigned char)*word >= 0x80 || *word == '$' || *word == '\'' || *word == '"' ||
@@ -615,7 +615,7 @@ struct error *words_process(const struct words_options *o, const char *word, con
 
     if (str_has_prefix(word, BOM))
         l.pos = 3;
-    if (o->one_word && is_plain(o, word)) {
+    if (o->one_word && words_plain(o, word)) {
         *ret = (struct words_result){ .text = xstrdup(word) };
         return NULL;
     }
@@ -659,11 +659,17 @@ struct error *words_expand(const struct words_options *o, const char *word, cons
     return e;
 }
 
-struct error *words_expand_in(void *expansion, const char *word, char **ret)
+struct error *words_expand_in(void *expansion, struct arena *mem, const char *word, const char **ret)
 {
     const struct words_expansion *x = expansion;
+    CLEANUP(freep) char *text = NULL;
 
-    return words_expand(x->options, word, x->env, ret);
+    *ret = word;
+    if (words_plain(x->options, word))
+        return NULL;
+    TRY(words_expand(x->options, word, x->env, &text));
+    *ret = arena_str(mem, text);
+    return NULL;
 }
 
 struct error *words_split(const struct words_options *o, const char *word, const struct words_env *env,

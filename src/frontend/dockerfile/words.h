@@ -9,6 +9,7 @@
 #ifndef MINKE_FRONTEND_DOCKERFILE_WORDS_H
 #define MINKE_FRONTEND_DOCKERFILE_WORDS_H
 
+#include "base/arena.h"
 #include "base/base.h"
 #include "base/error.h"
 #include "base/vec.h"
@@ -44,6 +45,8 @@ void words_result_deinit(struct words_result *r);
  * Errors are ERR_INVALID "failed to process \"...\": ...". */
 struct error *words_process(const struct words_options *o, const char *word, const struct words_env *env,
                             struct words_result *ret) MUST_CHECK;
+/* Is there nothing in the word that could be expanded? Then it is its own text: so are most. */
+bool words_plain(const struct words_options *o, const char *word);
 /* Only the text. */
 struct error *words_expand(const struct words_options *o, const char *word, const struct words_env *env,
                            char **ret) MUST_CHECK;
@@ -52,7 +55,8 @@ struct words_expansion {
     const struct words_options *options;
     const struct words_env *env;
 };
-struct error *words_expand_in(void *expansion, const char *word, char **ret) MUST_CHECK;
+struct error *words_expand_in(void *expansion, struct arena *mem, const char *word,
+                              const char **ret) MUST_CHECK;
 /* Only the split words, appended to *ret. */
 struct error *words_split(const struct words_options *o, const char *word, const struct words_env *env,
                           struct strv *ret) MUST_CHECK;

@@ -229,14 +229,15 @@ struct expansion {
     struct words_env env;
 };
 
-static struct error *expand_word(void *ctx, const char *word, char **ret)
+static struct error *expand_word(void *ctx, struct arena *mem, const char *word, const char **ret)
 {
     struct expansion *x = ctx;
+    struct words_expansion in = { &x->o, &x->env };
 
-    return words_expand(&x->o, word, &x->env, ret);
+    return words_expand_in(&in, mem, word, ret);
 }
 
-static void expand_instruction(struct instruction *i, char escape)
+static void expand_instruction(struct arena *mem, struct instruction *i, char escape)
 {
     CLEANUP(strv_deinit) struct strv env = { 0 };
     struct expansion x = { .o = { .escape = escape } };
@@ -244,14 +245,14 @@ static void expand_instruction(struct instruction *i, char escape)
     for (size_t k = 0; k < ARRAY_LEN(test_env); k++)
         strv_add(&env, test_env[k]);
     x.env = words_env_strv(&env);
-    struct error *e = instruction_expand(i, expand_word, &x);
+    struct error *e = instruction_expand(mem, i, expand_word, &x);
     if (e != NULL) {
         p("  expand ");
         dump_error(e);
         return;
     }
     x.o = (struct words_options){ .escape = '\\', .skip_quotes = true };
-    e = instruction_expand_raw(i, expand_word, &x);
+    e = instruction_expand_raw(mem, i, expand_word, &x);
     if (e != NULL) {
         p("  expand-raw ");
         dump_error(e);
@@ -270,7 +271,7 @@ static void dump_warning(void *ctx, const struct lint_warning *w)
     p("\n");
 }
 
-static void dump_stages(struct dockerfile *d, char escape)
+static void dump_stages(struct arena *mem, struct dockerfile *d, char escape)
 {
     for (size_t i = 0; i < d->meta_arg_count; i++)
         dump_instruction(d->meta_args[i], false);
@@ -291,17 +292,18 @@ static void dump_stages(struct dockerfile *d, char escape)
     p("expanded\n");
     for (size_t i = 0; i < d->stage_count; i++) {
         for (size_t k = 0; k < d->stages[i].command_count; k++)
-            expand_instruction(d->stages[i].commands[k], escape);
+            expand_instruction(mem, d->stages[i].commands[k], escape);
     }
 }
 
 static void op_parse(const struct buf *text)
 {
+    CLEANUP(arena_deinit) struct arena mem = { 0 };
     struct df_ast ast = { 0 };
     struct dockerfile d = { 0 };
     struct lint lint;
     struct lint_config config = { .experimental_all = true };
-    struct error *e = df_ast_parse(buf_str(text), text->len, &ast);
+    struct error *e = df_ast_parse(&mem, buf_str(text), text->len, &ast);
 
     if (e != NULL) {
         dump_error(e);
@@ -317,14 +319,12 @@ static void op_parse(const struct buf *text)
         p(" %d\n", ast.warnings[i].lines.first);
     }
     lint_init(&lint, &config, dump_warning, NULL);
-    e = dockerfile_parse_stages(&ast, &lint, &d);
+    e = dockerfile_parse_stages(&mem, &ast, &lint, &d);
     if (e != NULL)
         dump_error(e);
     else
-        dump_stages(&d, ast.escape);
+        dump_stages(&mem, &d, ast.escape);
     lint_deinit(&lint);
-    dockerfile_deinit(&d);
-    df_ast_deinit(&ast);
 }
 
 static void op_words(const struct buf *f, size_t count)
