@@ -254,9 +254,7 @@ static struct error *source_time(struct bridge *b, const Pb__SourceOp *op, const
 
 static struct error *evaluate(struct bridge *b, struct ref *ref)
 {
-    CLEANUP(snapshot_unrefp) struct snapshot *s = NULL;
-
-    return ref == NULL ? NULL : ref_result(ref, &s);
+    return ref == NULL ? NULL : ref_evaluate(ref);
 }
 
 static const struct llb_def *def_of(struct bridge *b, struct ref *ref)

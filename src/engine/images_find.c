@@ -312,9 +312,11 @@ struct error *images_snapshot(struct engine *e, const struct image_variant *v, s
                        v->config.diff_id_count, v->manifest.layer_count);
     layers = xcalloc(v->manifest.layer_count + 1, sizeof(*layers));
     for (size_t i = 0; i < v->manifest.layer_count; i++)
-        layers[i] = (struct layer_source){
-            .diff_id = v->config.diff_ids[i], .description = "loaded layer", .open = open_layer, .ctx = &blobs
-        };
+        layers[i] = (struct layer_source){ .diff_id = v->config.diff_ids[i],
+                                           .description = "loaded layer",
+                                           .blob = &v->manifest.layers[i],
+                                           .open = open_layer,
+                                           .ctx = &blobs };
     TRY(lease_open(e->store, &lease));
     err = snapshot_unpack(e->store, layers, v->manifest.layer_count, lease, ret);
     lease_close(lease);

@@ -342,6 +342,45 @@ static void test_wrong_content(void **state)
     buf_deinit(&tar);
 }
 
+/* An image that says a layer that is here comes as some other blob: an image made of the layer must not get
+ * it. */
+static void test_wrong_blob(void **state)
+{
+    static const struct item names[] = { { TAR_FILE, "f", NULL }, { TAR_FILE, "g", NULL } };
+    struct buf tars[2] = { 0 };
+    struct layer_source sources[2] = { 0 };
+    struct descriptor evil = { 0 }, got = { 0 };
+    struct digest d;
+    struct snapshot *s;
+    struct lease *lease;
+    bool found;
+
+    expect_ok(lease_open(store, &lease));
+    for (size_t i = 0; i < 2; i++) {
+        add_item(&tars[i], &names[i]);
+        tar_add_end(&tars[i]);
+        sources[i] = (struct layer_source){ .diff_id = digest_of(tars[i].data, tars[i].len),
+                                            .open = open_archive,
+                                            .ctx = tars };
+    }
+    expect_ok(snapshot_unpack(store, sources, 1, lease, &s));
+    snapshot_unref(s);
+    expect_ok(blob_put(store, lease, "evil", 4, &d));
+    descriptor_init(&evil, MT_OCI_LAYER_GZIP, &d, 4);
+    sources[0].blob = &evil;
+    expect_ok(snapshot_unpack(store, sources, 2, lease, &s));
+    expect_ok(diff_id_blob_find(store, &sources[0].diff_id, NULL, &got, &found));
+    assert_false(found);
+    expect_ok(snapshot_layer_blob(s, 0, &got));
+    assert_string_equal(got.digest.s, sources[0].diff_id.s);
+    descriptor_deinit(&got);
+    descriptor_deinit(&evil);
+    snapshot_unref(s);
+    lease_close(lease);
+    buf_deinit(&tars[0]);
+    buf_deinit(&tars[1]);
+}
+
 /* Implied directories look as those below; a link to a file below brings it up. */
 static void test_depends_on_below(void **state)
 {
@@ -393,7 +432,7 @@ static void test_depends_on_below(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { T(test_corpus), T(test_overlay_attributes), T(test_wrong_content),
-                                        T(test_depends_on_below) };
+                                        T(test_wrong_blob), T(test_depends_on_below) };
     if (geteuid() != 0)
         return 77; /* devices, owners, overlayfs */
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -229,13 +229,13 @@ static struct error *publish_all(struct unpack *u)
         struct piece *p = &u->pieces[i];
         if (p->found == NULL) {
             TRY(publish_piece(u, p));
+            if (p->source->blob != NULL) /* of one that was here nobody has seen whether that blob is it */
+                TRY(diff_id_blob_put(u->store, &p->source->diff_id, p->source->blob));
         } else {
             strv_add(&u->ids, p->found);
             if (p->source->description != NULL)
                 TRY(layer_make_record(u->store, p->found, p->source->description));
         }
-        if (p->source->blob != NULL)
-            TRY(diff_id_blob_put(u->store, &p->source->diff_id, p->source->blob));
     }
     return NULL;
 }

@@ -16,7 +16,7 @@ void cache_steps_deinit(struct cache_steps *s)
 }
 
 /* What of a node may change while others work with it, as it was when all were keyed.  The caches that it
- * names are those of its jobs, and so stay. */
+ * names are the node's, which stays as long as the job does. */
 struct view {
     const struct node *node;
     char *source;               /* as node_source says */

@@ -127,6 +127,28 @@ static char *node_id(const struct llb_vertex *v, struct node **nodes, const stru
     return xasprintf("%s+%.16s", v->digest.s, digest_hex(&d));
 }
 
+/* A build without caches of its own takes what one that has some is at already, as far as that began from the
+ * same nodes: its sources too, which only the other one's client may have. */
+static struct node *find_lent(const struct solver *s, const struct llb_vertex *v, struct node **nodes)
+{
+    struct node *n = map_get(&s->lent, v->digest.s);
+
+    for (size_t i = 0; n != NULL && i < v->input_count; i++)
+        if (n->inputs[i] != nodes[v->inputs[i].vertex->position])
+            return NULL;
+    return n;
+}
+
+/* Nothing but its caches makes it another node. */
+static bool may_lend(const struct node *n)
+{
+    bool lends = n->caches.len > 0 && !n->fresh && !n->partly;
+
+    for (size_t i = 0; lends && i < n->input_count; i++)
+        lends = map_get(&n->solver->lent, n->inputs[i]->vertex->digest.s) == n->inputs[i];
+    return lends;
+}
+
 /* In one piece, for a build may have many thousands of nodes. */
 static void alloc_arrays(struct node *n)
 {
@@ -158,6 +180,7 @@ static struct node *node_new(struct ref *r, char *id, const struct llb_vertex *v
     n->reporter = reporter_for_vertex(NULL, v);
     reporter_keep_log(n->reporter, s->log_dir_fd);
     n->output_count = u->outputs[v->position];
+    n->partly = !all_used(u, v->position);
     n->needed = TAKE(u->used[v->position]);
     n->input_count = v->input_count;
     alloc_arrays(n);
@@ -168,6 +191,8 @@ static struct node *node_new(struct ref *r, char *id, const struct llb_vertex *v
         ptrv_add(&n->inputs[i]->dependents, n);
     }
     map_set(&s->nodes, n->id, n);
+    if (may_lend(n))
+        map_set(&s->lent, v->digest.s, n);
     return n;
 }
 
@@ -198,14 +223,17 @@ struct error *ref_make_nodes_locked(struct ref *r)
 {
     CLEANUP(usage_deinit) struct usage u = { 0 };
     const struct llb_graph *g = r->box->graph;
+    const struct solver *s = r->job->solver;
     CLEANUP(freep) struct node **nodes = xcalloc(g->vertex_count + 1, sizeof *nodes);
 
-    TRY(usage_init(r->job->solver, g, &u));
+    TRY(usage_init(s, g, &u));
     for (size_t i = 0; i < g->vertex_count; i++) {
         const struct llb_vertex *v = &g->vertices[i];
         char *id = node_id(v, nodes, &u, r);
 
-        nodes[i] = map_get(&r->job->solver->nodes, id);
+        nodes[i] = map_get(&s->nodes, id);
+        if (nodes[i] == NULL && r->job->caches.len == 0 && !v->meta->ignore_cache && all_used(&u, i))
+            nodes[i] = find_lent(s, v, nodes);
         if (nodes[i] == NULL)
             nodes[i] = node_new(r, id, v, nodes, &u);
         else
@@ -226,6 +254,8 @@ void node_unlink_locked(struct node *n)
     layers_forget_locked(n);
     if (map_get(&s->nodes, n->id) == n)
         map_remove(&s->nodes, n->id);
+    if (map_get(&s->lent, n->vertex->digest.s) == n)
+        map_remove(&s->lent, n->vertex->digest.s);
     for (size_t i = 0; i < n->input_count; i++)
         ptrv_drop(&n->inputs[i]->dependents, n);
     n->input_count = 0;

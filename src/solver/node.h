@@ -107,7 +107,8 @@ struct node {
     const struct llb_vertex *vertex;
     const struct op_impl *impl;
     void *op_ctx;
-    bool fresh; /* ignore_cache: never looked up */
+    bool fresh;  /* ignore_cache: never looked up */
+    bool partly; /* not all outputs are used */
     struct vertex_reporter *reporter;
 
     struct node **inputs; /* as vertex->inputs; in the same jobs as this one */
@@ -129,7 +130,7 @@ struct node {
     struct ptrv jobs;
     size_t demand;       /* solves under way that need it */
     struct scope *scope; /* of the task at work */
-    struct ptrv caches;  /* struct remote_cache, referenced: those of its jobs */
+    struct ptrv caches;  /* struct remote_cache, referenced: those of the job that it was made for */
     struct job *closing; /* the job whose end will free it */
     struct node *leader;
     struct ptrv followers;
@@ -182,6 +183,7 @@ struct solver {
 
     struct mutex lock;
     struct map nodes;   /* id -> struct node */
+    struct map lent;    /* digest of a vertex -> struct node with caches, for builds without any */
     struct map running; /* key -> struct node: equal runs join it */
     struct map jobs;    /* ref -> struct job */
     struct node_list ready;

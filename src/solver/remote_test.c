@@ -220,14 +220,33 @@ static void test_steps_beside_cancel(void **state)
     solver_free(s);
 }
 
+/* A build without caches shares what one with a cache has found, and keeps it when the other is over. */
+static void test_lent(void **state)
+{
+    struct remote_cache *c = cache_of(chain(10));
+    struct solver *s = new_solver(2, &fake_exec);
+    struct solve v = begin_with(s, c, chain(10)), other;
+
+    assert_null(ref_evaluate(v.ref));
+    assert_int_equal(atomic_load(&loads), 0);
+    other = begin_solve(s, chain(10));
+    assert_null(ref_evaluate(other.ref));
+    end_solve(&v);
+    solve_main(&other);
+    assert_null(other.error);
+    assert_string_equal(snapshot_id(other.result), "fetched");
+    assert_int_equal(atomic_load(&loads), 1);
+    assert_int_equal(atomic_load(&runs), 0);
+    end_solve(&other);
+    remote_cache_unref(c);
+    solver_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_remote),
-        TEST(test_remote_lost),
-        TEST(test_remote_above),
-        TEST(test_steps_after_cancel),
-        TEST(test_steps_beside_cancel),
+        TEST(test_remote), TEST(test_remote_lost),        TEST(test_remote_above),
+        TEST(test_lent),   TEST(test_steps_after_cancel), TEST(test_steps_beside_cancel),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

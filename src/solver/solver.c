@@ -55,6 +55,7 @@ void solver_free(struct solver *s)
         free(s->impls[i].scheme);
     free(s->impls);
     map_deinit(&s->nodes);
+    map_deinit(&s->lent);
     map_deinit(&s->running);
     for (int kind = 0; kind < SLOT_KINDS; kind++)
         ptrv_deinit(&s->slots[kind].lanes);
@@ -344,6 +345,27 @@ struct error *ref_find(struct ref *r)
 
     snapshot_unref(here);
     return e;
+}
+
+static bool lies_elsewhere(const struct ref *r)
+{
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&r->job->solver->lock);
+    const struct llb_edge *result = &r->box->graph->result;
+    const struct node *n = r->nodes[result->vertex->position];
+
+    return n->state == NODE_PROMISED && n->hits != NULL && n->hits[result->index].cache != NULL;
+}
+
+struct error *ref_evaluate(struct ref *r)
+{
+    struct snapshot *here = NULL;
+
+    TRY(ref_find(r));
+    if (lies_elsewhere(r))
+        return NULL;
+    TRY(ref_result(r, &here));
+    snapshot_unref(here);
+    return NULL;
 }
 
 const char *ref_id(const struct ref *r)

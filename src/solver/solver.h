@@ -165,6 +165,8 @@ void ref_add_solve_detail(struct ref *r, struct error *e);
 bool job_find_result(struct job *j, const char *id, struct snapshot **ret);
 /* Solve until it is known what the result is: its layers may be in another cache still. */
 struct error *ref_find(struct ref *r) MUST_CHECK;
+/* Solve until there is a result, here or as layers in another cache. */
+struct error *ref_evaluate(struct ref *r) MUST_CHECK;
 const char *ref_id(const struct ref *r);                 /* opaque, unique; borrowed */
 const struct llb_def *ref_def(const struct ref *r);      /* borrowed */
 struct ref *job_find_ref(struct job *j, const char *id); /* NULL when unknown */
