@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
 #define DEFAULT_INTERVAL (30 * NS_PER_SEC)
@@ -97,8 +98,25 @@ static int read_output(int fd, struct buf *out)
     }
 }
 
+/* Until the process has ended, or its time is over. */
+static struct error *await_probe(const struct check *k, struct process *p, int from, struct buf *out,
+                                 int *ret_code)
+{
+    struct deadline d;
+    bool oom;
+
+    deadline_begin(&d, k->timeout);
+    int r = read_output(from, out);
+    struct error *e =
+        r < 0 ? task_error(r, "read the output of a health check") : process_wait(p, ret_code, &oom);
+    deadline_end(&d);
+    return e;
+}
+
+/* Announced as an exec, as dockerd does. */
 static struct error *run_probe(const struct check *k, struct process *in, struct buf *out, int *ret_code)
 {
+    char id[CONTAINER_ID_LEN + 1];
     int fds[2];
 
     if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
@@ -116,17 +134,17 @@ static struct error *run_probe(const struct check *k, struct process *in, struct
     };
     struct process *p = NULL;
     (void)!fcntl(to, F_SETFL, 0); /* the process has a pipe as others */
+    random_hex(id, CONTAINER_ID_LEN / 2);
+    exec_event(k->container, id, &k->args, "exec_create", NULL, NULL);
+    exec_event(k->container, id, &k->args, "exec_start", NULL, NULL);
     struct error *e = process_exec(in, &spec, &p);
-    struct deadline d;
-    bool oom;
 
     close(to);
     TRY(e);
-    deadline_begin(&d, k->timeout);
-    int r = read_output(from, out);
-    e = r < 0 ? task_error(r, "read the output of a health check") : process_wait(p, ret_code, &oom);
-    deadline_end(&d);
-    process_free(p);
+    e = await_probe(k, p, from, out, ret_code);
+    process_free(p); /* ends it */
+    CLEANUP(freep) char *code = xasprintf("%d", e == NULL ? *ret_code : 128 + SIGKILL);
+    exec_event(k->container, id, &k->args, "exec_die", "exitCode", code);
     return e;
 }
 

@@ -95,6 +95,7 @@ struct container {
     char endpoint_id[65], sandbox_id[65];
     struct health health;     /* of this run, or the last one */
     bool stopped_by_user;     /* since its last start */
+    bool signalled_by_user;   /* the same, by whatever signal */
     int64_t restarts;         /* by its policy, since a user started it */
     int64_t restart_delay_ns; /* before the last one */
     /* one start, restart or removal at a time */
@@ -147,6 +148,9 @@ void execs_close(struct containers *c);
 /* Its first process has ended: the others go too, also where no process namespace ends them. */
 void execs_kill(struct container *ct);
 json_t *execs_running(struct container *ct); /* ids of those that have not ended; null when there are none */
+/* "exec_create: COMMAND" and its like; with a `key` (and its value) the action alone. */
+void exec_event(struct container *ct, const char *id, const struct strv *args, const char *action,
+                const char *key, const char *value);
 
 /* ---- run.c */
 /* Start a container that waits for its restart; nothing when that was called off. */
@@ -175,7 +179,9 @@ struct error *restart_policy_check(const json_t *host_config) MUST_CHECK;
 bool restart_is_wanted(struct container *ct, int code);
 /* Of a container that is marked as restarting: wait, and start it or mark it as ended. */
 void restart_run(struct container *ct);
-void restart_call_off(struct container *ct); /* a user stopped it */
+/* A user signals it.  `final`: to end it, so that no policy brings it back; after any other signal
+ * "unless-stopped" does not. */
+void restart_signalled(struct container *ct, bool final);
 
 /* ---- ports.c */
 /* `any_ip`: the host address of bindings that name none; NULL: all addresses. */

@@ -33,7 +33,7 @@ static bool policy_wants_locked(const struct container *ct, int code)
     if (streq(name, "always"))
         return true;
     if (streq(name, "unless-stopped"))
-        return !ct->stopped_by_user;
+        return !ct->stopped_by_user && !ct->signalled_by_user;
     return streq(name, "on-failure") && code != 0 && (most == 0 || ct->restarts < most);
 }
 
@@ -111,10 +111,11 @@ void restart_run(struct container *ct)
         give_up(ct);
 }
 
-void restart_call_off(struct container *ct)
+void restart_signalled(struct container *ct, bool final)
 {
     mutex_lock(&ct->lock);
-    ct->stopped_by_user = true;
+    ct->signalled_by_user = true;
+    ct->stopped_by_user = ct->stopped_by_user || final;
     cond_broadcast(&ct->changed);
     mutex_unlock(&ct->lock);
 }

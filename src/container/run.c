@@ -382,7 +382,7 @@ static void remove_ended(struct container *ct)
 static struct error *start_anew(struct container *ct)
 {
     mutex_lock(&ct->lock);
-    ct->stopped_by_user = false;
+    ct->stopped_by_user = ct->signalled_by_user = false;
     ct->restarts = ct->restart_delay_ns = 0;
     mutex_unlock(&ct->lock);
     return start(ct);

@@ -13,16 +13,38 @@
 
 #define KILL_WAIT (10 * NS_PER_SEC)
 
+/* Is it one that is sent to end the container?  Its own, and any where its configuration names none: so
+ * dockerd sees it. */
+static bool is_final(const struct container *ct, int signal)
+{
+    const char *own = json_get_string(ct->config, "StopSignal");
+
+    return signal == SIGKILL || *own == '\0' || signal_parse(own) == signal;
+}
+
+/* A container whose restart was called off ends without a process, but for one that is being started at this
+ * very moment: until it is clear which. */
+static struct error *await_restart(struct container *ct)
+{
+    int r = 0;
+
+    mutex_lock(&ct->lock);
+    while (r == 0 && ct->state.restarting)
+        r = cond_wait(&ct->changed, &ct->lock);
+    mutex_unlock(&ct->lock);
+    return r < 0 ? task_error(r, "wait for the restart of container %s", ct->id) : NULL;
+}
+
 /* Send a signal to the process, if there is one. */
 static struct error *send_signal(struct container *ct, int signal)
 {
     struct process *p = container_process_get(ct);
 
-    if (p == NULL) /* while it ends, or waits for its restart, there is nobody to have it */
+    if (p == NULL) /* while it ends there is nobody to have it */
         return container_is_running(ct) ? NULL : err_new(ERR_CONFLICT, "container %s is not running", ct->id);
     struct error *e = process_signal(p, signal);
     container_process_put(ct);
-    if (e == NULL && container_is_paused(ct)) /* it sees the signal only when it goes on */
+    if (e == NULL && is_final(ct, signal) && container_is_paused(ct)) /* it sees it only when it goes on */
         log_err(LOG_WARN, container_pause(ct, false), "cannot unpause a container for a signal");
     if (err_is(e, ERR_NOT_FOUND)) { /* it is ending by itself */
         err_free(e);
@@ -61,10 +83,16 @@ static void signal_event(struct container *ct, int signal)
 
 struct error *container_kill_and_wait(struct container *ct)
 {
-    if (!container_is_restarting(ct)) { /* else there is nothing to kill, and its wait ends by itself */
-        TRY(send_signal(ct, SIGKILL));
-        signal_event(ct, SIGKILL);
+    bool restarting = container_is_restarting(ct);
+
+    TRY(await_restart(ct));
+    struct error *e = send_signal(ct, SIGKILL);
+    if (restarting && err_is(e, ERR_CONFLICT)) { /* there was nothing to kill */
+        err_free(e);
+        return NULL;
     }
+    TRY(e);
+    signal_event(ct, SIGKILL);
     if (wait_stopped(ct, KILL_WAIT) < 0)
         return err_new(ERR_INTERNAL, "tried to kill container, but did not receive an exit event");
     return NULL;
@@ -85,8 +113,7 @@ struct error *container_kill(struct container *ct, const char *signal)
 
     if (number < 0)
         return err_new(ERR_INVALID, "invalid signal: %s", signal);
-    if (number == SIGKILL || number == stop_signal(ct))
-        restart_call_off(ct);
+    restart_signalled(ct, is_final(ct, number));
     if (number != SIGKILL && container_is_restarting(ct))
         return NULL; /* when it calls the restart off, that is done */
     if (number != SIGKILL) {
@@ -115,6 +142,7 @@ int64_t container_stop_timeout(const struct container *ct, const int64_t *given)
 
 static struct error *stop(struct container *ct, int signal, int64_t timeout_s)
 {
+    TRY(await_restart(ct));
     struct error *e = send_signal(ct, signal);
 
     if (err_is(e, ERR_CONFLICT)) { /* it has ended meanwhile */
@@ -144,7 +172,7 @@ struct error *container_stop(struct container *ct, const char *signal, const int
     if (!container_is_running(ct))
         return err_new(ERR_NOT_MODIFIED, "container is already stopped");
     shield_begin(&d, INT64_MAX);
-    restart_call_off(ct);
+    restart_signalled(ct, true);
     struct error *e = stop(ct, number, container_stop_timeout(ct, timeout_s));
     if (e == NULL)
         log_err(LOG_WARN, container_save(ct, false), "cannot save a container's state");

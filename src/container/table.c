@@ -377,7 +377,7 @@ static json_t *to_json(struct container *ct, const char *name)
         json_object_set(j, "NetworkingConfig", ct->networking);
     if (ct->image_descriptor != NULL)
         json_object_set(j, "ImageManifestDescriptor", ct->image_descriptor);
-    json_object_set_new(j, "StoppedByUser", json_boolean(ct->stopped_by_user));
+    json_object_set_new(j, "StoppedByUser", json_boolean(ct->stopped_by_user || ct->signalled_by_user));
     json_object_set_new(j, "RestartCount", json_integer(ct->restarts));
     json_object_set_new(j, "State",
                         json_pack("{s:b, s:b, s:b, s:i, s:o, s:I, s:I}", "Running", s->running, "Dead",

@@ -392,6 +392,23 @@ def test_restart_policies(w):
     d.docker("kill", "-s", "TERM", "asked").ok()
     wait_for(lambda: state(d, "asked")[0] == "exited", "called off by a signal")
     d.docker("rm", "asked").ok()
+    # any signal is taken for the one that ends it, unless the configuration names that
+    survivor = ["busybox", "sh", "-c", "trap 'exit 7' USR1; trap 'echo heard' HUP; while :; do sleep 0.1; done"]
+    d.docker("run", "-d", "--name", "any", "--restart", "always", *survivor).ok()
+    d.docker("kill", "-s", "USR1", "any").ok()
+    wait_for(lambda: state(d, "any")[0] == "exited", "called off by any signal")
+    equal(state(d, "any")[1], 0, "restarts")
+    for policy, back in (("always", True), ("unless-stopped", False)):
+        d.docker("run", "-d", "--name", policy, "--restart", policy, "--stop-signal", "QUIT", *survivor).ok()
+        d.docker("kill", "-s", "HUP", policy).ok()
+        wait_for(lambda: "heard" in d.docker("logs", policy).ok().out, "the signal is heard")
+        d.docker("exec", policy, "kill", "-USR1", "1").ok()
+        if back:
+            wait_for(lambda: state(d, policy)[1] >= 1, "it comes back")
+        else:
+            wait_for(lambda: state(d, policy)[0] == "exited", "it does not come back")
+        d.docker("rm", "-f", policy).ok()
+    d.docker("rm", "any").ok()
     d.docker("run", "-d", "--restart", "always", "--rm", "busybox", "true").fails("")
     d.docker("run", "-d", "--restart", "often", "busybox", "true").fails("invalid restart policy: unknown policy 'often'")
     d.docker("rm", "-f", "failing", "fine", "killed").ok()
@@ -431,6 +448,12 @@ def test_health_checks(w):
              "busybox", "sleep", "1000").ok()
     wait_for(lambda: health(d, "slow")["Status"] == "unhealthy", "a check that takes too long")
     contains(health(d, "slow")["Log"][-1]["Output"], "Health check exceeded timeout (200ms)")
+    filters = urllib.parse.quote(json.dumps({"container": ["checked"]}))
+    _, _, body = d.http("GET", f"/v1.44/events?since=1&until={time.time() + 0.2:.6f}&filters={filters}")
+    seen = [json.loads(line) for line in body.decode().splitlines()]
+    seen = [" ".join((e["Action"], e["Actor"]["Attributes"].get("exitCode", ""))).strip() for e in seen]
+    for event in ("exec_create: /bin/sh -c cat /state", "exec_start: /bin/sh -c cat /state", "exec_die 0", "exec_die 1"):
+        check(event in seen, f"{event} is not in {seen}")
     d.docker("run", "-d", "--name", "unchecked", "--no-healthcheck", "busybox", "sleep", "1000").ok()
     equal(health(d, "unchecked"), {}, "without a check")
     d.docker("rm", "-f", "checked", "slow", "unchecked").ok()
