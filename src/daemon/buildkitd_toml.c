@@ -195,15 +195,24 @@ static struct error *take_rule(const json_t *table, struct config_gc *gc)
     return config_space_parse(json_object_get(table, "minFreeSpace"), &rule->min_free);
 }
 
-static struct error *take_gc(json_t *root, struct config *c)
+/* What the default rules are made of, when there are no others. */
+static struct error *take_space(const json_t *worker, struct config_gc *gc)
 {
-    json_t *worker = at_path(root, "worker.oci"), *rule, *reserved = json_object_get(worker, "reservedSpace");
-    size_t i;
+    const json_t *reserved = json_object_get(worker, "reservedSpace");
 
     TRY(config_space_parse(reserved != NULL ? reserved : json_object_get(worker, "gckeepstorage"),
-                           &c->gc.reserved));
-    TRY(config_space_parse(json_object_get(worker, "maxUsedSpace"), &c->gc.max_used));
-    TRY(config_space_parse(json_object_get(worker, "minFreeSpace"), &c->gc.min_free));
+                           &gc->reserved));
+    TRY(config_space_parse(json_object_get(worker, "maxUsedSpace"), &gc->max_used));
+    return config_space_parse(json_object_get(worker, "minFreeSpace"), &gc->min_free);
+}
+
+static struct error *take_gc(json_t *root, const struct flag_state *states, struct config *c)
+{
+    json_t *worker = at_path(root, "worker.oci"), *rule;
+    size_t i;
+
+    if (!flag_given("oci-worker-gc-keepstorage", states))
+        TRY(take_space(worker, &c->gc));
     json_array_foreach(json_object_get(worker, "gcpolicy"), i, rule) TRY(take_rule(rule, &c->gc));
     return NULL;
 }
@@ -317,8 +326,7 @@ static struct error *apply(json_t *root, struct flag_state *states, struct confi
     TRY(take_labels(root, c));
     TRY(take_frontends(root, c));
     TRY(take_gid(root, states, c));
-    if (!flag_given("oci-worker-gc-keepstorage", states))
-        TRY(take_gc(root, c));
+    TRY(take_gc(root, states, c));
     note_unknown(root, "", 0, c);
     return NULL;
 }

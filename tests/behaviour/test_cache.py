@@ -366,6 +366,50 @@ def test_automatic_collection(w):
     wait_for(lambda: not made(d, "a"), "the collection", 60)
 
 
+def gc_rules(d):
+    """What the daemon goes by, as buildctl shows it: each rule's lines in one string."""
+    text = d.buildctl("debug", "workers", "-v").ok().out
+    return [re.sub(r"\s+", " ", rule).strip() for rule in re.split(r"GC Policy rule#\d+:", text)[1:]]
+
+
+def test_gc_settings(w):
+    """Rules of buildkitd.toml, the numbers that the default rules are made of, and the flag's."""
+    config = w.folder("gc") / "buildkitd.toml"
+    rules = '[[worker.oci.gcpolicy]]\nkeepDuration = "48h"\nreservedSpace = "512MB"\nfilters = ["type==source.local"]\n' \
+            '[[worker.oci.gcpolicy]]\nall = true\nmaxUsedSpace = "2GB"\nminFreeSpace = 1000000000\n'
+    want = ["All: false Filters: type==source.local Keep duration: 48h0m0s Reserved space: 536.870912MB",
+            "All: true Minimum free space: 1GB Maximum used space: 2.147483648GB"]
+    config.write_text("[worker.oci]\nreservedSpace = \"3GB\"\n" + rules)
+    for args in ([], ["--oci-worker-gc-keepstorage", "700"]):     # rules hold whatever the numbers are
+        d = w.daemon("--oci-worker-gc=true", "--config", config, *args, name="buildkitd")
+        equal(gc_rules(d), want, f"rules with {args}")
+        d.stop()
+    config.write_text('[worker.oci]\nreservedSpace = 3000000000\nmaxUsedSpace = 9000000000\nminFreeSpace = 1000000000\n')
+    for args, numbers in ([], "Reserved space: 3GB Minimum free space: 1GB Maximum used space: 9GB"), \
+                         (["--oci-worker-gc-keepstorage", "700,800,900"], "Reserved space: 700MB Minimum free space: 800MB Maximum used space: 900MB"):
+        d = w.daemon("--oci-worker-gc=true", "--config", config, *args, name="buildkitd")
+        default = gc_rules(d)
+        equal(len(default), 4, "the default rules")
+        contains(default[3], f"All: true {numbers}", "the last rule")
+        d.stop()
+    equal(gc_rules(w.daemon("--oci-worker-gc=false", name="buildkitd")), [], "no collection")
+
+
+@own
+def test_gc_by_toml(w):
+    """What does not fit goes, the least used first; what a rule reserves stays."""
+    config = w.folder("gc") / "buildkitd.toml"
+    config.write_text(f'[registry."docker.io"]\n  mirrors = ["{w.registry.host}"]\n[registry."{w.registry.host}"]\n  http = true\n'
+                      '[[worker.oci.gcpolicy]]\nall = true\nreservedSpace = "9MB"\nmaxUsedSpace = "9MB"\n')
+    d = w.daemon("--config", config, name="buildkitd")
+    names = lambda: [n for n in "abcde" if f"> /{n}" in d.buildctl("du", "--verbose").ok().out]
+    for name in "abcde":
+        c = w.context(BIG.format(name))
+        d.buildctl("build", "--frontend", "dockerfile.v0", "--local", f"context={c}", "--local", f"dockerfile={c}").ok()
+    wait_for(lambda: "a" not in names(), "the collection", 90)
+    check("e" in names(), f"the newest stays: {names()}")
+
+
 def test_prune_beside_a_build(w):
     """What a build that runs holds is not dropped under it."""
     d = w.daemon()

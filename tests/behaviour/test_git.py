@@ -4,6 +4,7 @@ import base64
 import contextlib
 import getpass
 import http.server
+import json
 import os
 import shutil
 import subprocess
@@ -185,6 +186,25 @@ def test_git_context(w):
         git(work / "main", "branch", "other/deeper")
         git(work / "main", "push", "-q", "--mirror", "--force", root / "main.git")
         equal((add(w, d, f"{url}/main.git#other/deeper") / "f").read_text(), "third\n", "moved branch")
+
+
+@own
+def test_git_epoch(w):
+    """SOURCE_DATE_EPOCH=context and =NAME: the time of the commit; a folder of the client tells none."""
+    d = w.shared()
+    root, _, _ = make_repo(w)
+    file = w.context("ARG SOURCE_DATE_EPOCH=context\nFROM scratch\nCOPY f /f\n")
+    named = w.context("FROM scratch\nCOPY --from=src f /f\n")
+    created = lambda tag: json.loads(d.docker("inspect", tag).ok().out)[0]["Created"]
+    with web(root) as (url, _):
+        source = f"{url}/main.git#light"
+        d.docker("build", "-f", file / "Dockerfile", "-t", "epoch-file", source).ok()
+        equal(created("epoch-file"), "2023-11-14T22:13:20Z", "by the Dockerfile")
+        d.docker("build", "--build-arg", "SOURCE_DATE_EPOCH=src", "--build-context", f"src={source}", "-t", "epoch-named", named).ok()
+        equal(created("epoch-named"), "2023-11-14T22:13:20Z", "of a named context")
+        d.docker("build", "--build-arg", "SOURCE_DATE_EPOCH=context", "--build-context", f"src={source}", "-t", "epoch-local", named).ok()
+        check(created("epoch-local") > "2024", "a local context tells no time")
+        d.docker("build", "--build-arg", "SOURCE_DATE_EPOCH=nothing", named).fails("invalid SOURCE_DATE_EPOCH: nothing")
 
 
 @own
