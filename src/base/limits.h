@@ -133,6 +133,8 @@
 #define LIMIT_RESULT_ENTRIES 4096     /* refs and attestations of a result; four times that of metadata */
 #define LIMIT_READ_DIR 1000000        /* entries of one listing: more fit into no message */
 #define LIMIT_PRODUCERS 1000          /* requests within requests that a provenance tells of */
+#define LIMIT_AHEAD_REQUESTS 64       /* whose base images are remembered */
+#define LIMIT_AHEAD_IMAGES 8          /* of one such request */
 #define LIMIT_GATEWAY_CONTAINERS 256  /* of one build at once */
 #define LIMIT_GATEWAY_PROCESSES 256   /* of one ExecProcess stream, ended ones too */
 #define LIMIT_GATEWAY_STDIN (1 * MIB) /* bytes of one process's input that it has not read */

@@ -61,7 +61,9 @@ static struct error *solve_frontend(struct bridge *b, const char *name, const st
 
     TRY(frontend_by_name(of(b)->builder->config, name, &fn));
     r = request_new(request_of(b), name, opts, inputs);
+    r->ahead = ahead_begin(r);
     e = frontend_failure(fn(&r->bridge, &r->args, &r->inputs, ret));
+    ahead_end(TAKE(r->ahead), e == NULL);
     if (e == NULL)
         request_adopt(r->parent, r);
     else
@@ -151,7 +153,7 @@ static void note_image(struct request *r, const Pb__Platform *platform,
 struct error *bridge_source_meta(struct bridge *b, struct pb_arena *a, const Gw__ResolveSourceMetaRequest *q,
                                  Gw__ResolveSourceMetaResponse **ret)
 {
-    TRY(source_meta(of(b), a, q, true, ret));
+    TRY(source_meta(of(b), request_of(b)->ahead, a, q, true, ret));
     if ((*ret)->image != NULL)
         note_image(request_of(b), q->platform, *ret);
     return NULL;

@@ -578,6 +578,7 @@ struct error *builder_new(const struct builder_config *c, struct builder **ret)
     b->config = c;
     mutex_init(&b->lock);
     cond_init(&b->changed);
+    ahead_memory_init(&b->ahead);
     e = c->provenance_env_dir == NULL ? NULL : provenance_env_load(c->provenance_env_dir, &b->provenance_env);
     if (e == NULL && c->source_policy_file != NULL)
         e = policy_load(b, c->source_policy_file);
@@ -601,6 +602,7 @@ void builder_free(struct builder *b)
         return;
     live_deinit(b);
     history_free(b->history);
+    ahead_memory_deinit(&b->ahead);
     free(b->producers);
     json_decref(b->provenance_env);
     pb_arena_deinit(&b->worker_arena);

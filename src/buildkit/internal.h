@@ -10,6 +10,7 @@
 #define MINKE_BUILDKIT_INTERNAL_H
 
 #include "base/bytes.h"
+#include "buildkit/ahead.h"
 #include "buildkit/attest.h"
 #include "buildkit/builder.h"
 #include "buildkit/gateway.h"
@@ -81,6 +82,7 @@ struct builder {
     struct pb_arena policy_arena;
     size_t producer_count, producer_cap;
     struct history *history;
+    struct ahead_memory ahead; /* base images of recent requests */
     char *worker_id;
     struct pb_arena worker_arena;
     Bkt__WorkerRecord *worker; /* immutable after start */

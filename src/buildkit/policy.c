@@ -138,7 +138,7 @@ static struct error *ask(const struct evaluation *v, struct pb_arena *a, const P
         if (r->result_case != SESS__CHECK_POLICY_RESPONSE__RESULT_REQUEST || r->request == NULL)
             break;
         TRY(check_same_source(op->source, r->request->source));
-        TRY(err_wrap(source_meta(v->build, a, r->request, false, &q.source),
+        TRY(err_wrap(source_meta(v->build, NULL, a, r->request, false, &q.source),
                      "error resolving source metadata from policy request"));
     }
     if (r->result_case != SESS__CHECK_POLICY_RESPONSE__RESULT_DECISION || r->decision == NULL)

@@ -13,6 +13,7 @@
 #include "llb/policy.h"
 #include "oci/platform.h"
 
+struct ahead;
 struct build;
 struct builder;
 
@@ -31,9 +32,11 @@ struct error *policy_apply(struct build *u, struct policy_rules extra, struct ll
 struct error *policy_apply_op(struct build *u, struct policy_rules extra, bool verify, struct pb_arena *a,
                               Pb__Op *op) MUST_CHECK;
 
-/* ResolveSourceMeta: the source after the policies, and what it means now. (source_meta.c) */
-struct error *source_meta(struct build *u, struct pb_arena *a, const Gw__ResolveSourceMetaRequest *q,
-                          bool verify, Gw__ResolveSourceMetaResponse **ret) MUST_CHECK;
+/* ResolveSourceMeta: the source after the policies, and what it means now.  `ahead`: of the request that
+ * asks; may be NULL. (source_meta.c) */
+struct error *source_meta(struct build *u, struct ahead *ahead, struct pb_arena *a,
+                          const Gw__ResolveSourceMetaRequest *q, bool verify,
+                          Gw__ResolveSourceMetaResponse **ret) MUST_CHECK;
 
 /* Platforms of messages. */
 void platform_from_pb(const Pb__Platform *m, struct platform *ret);

@@ -14,6 +14,7 @@
 
 #include <jansson.h>
 
+struct ahead;
 struct build;
 struct capture;
 
@@ -32,6 +33,7 @@ struct request {
     char *frontend;         /* "": none */
     struct map args;        /* string map */
     struct map inputs;      /* name -> struct llb_def *, references */
+    struct ahead *ahead;    /* while its frontend runs; NULL: nothing is asked ahead */
     json_t *producers;      /* of inputs that other requests made: name -> what was asked; NULL: none */
     struct mutex lock;      /* of what follows */
     struct ptrv refs;       /* struct ref *, the job's: solved from definitions through this bridge */

@@ -10,6 +10,7 @@
 
 struct question {
     struct build *build;
+    struct ahead *ahead; /* of the request that asks; NULL: none */
     struct pb_arena *arena;
     const Gw__ResolveSourceMetaRequest *request;
     Pb__Op *op; /* after the policies */
@@ -131,8 +132,10 @@ static struct error *image_meta(struct question *q, const char *ref, bool layout
     if (layout)
         TRY(op_layout_resolve(ops, ref, attr(q, "oci.session"), attr(q, "oci.store"), &o, &access,
                               q->build->lease, &m));
-    else
+    else if (!ahead_take(q->ahead, ref, &o, &m))
         TRY(op_image_resolve(ops, ref, &o, &access, q->build->lease, &m));
+    if (!layout)
+        ahead_note(q->ahead, ref, &o);
     im->digest = pb_str(q->arena, m.target.digest.s);
     if (q->request->image == NULL || !q->request->image->no_config)
         im->config = bytes_of(q->arena, &m.config);
@@ -255,10 +258,11 @@ static Pb__Op *op_of(struct pb_arena *a, const Gw__ResolveSourceMetaRequest *q)
     return op;
 }
 
-struct error *source_meta(struct build *u, struct pb_arena *a, const Gw__ResolveSourceMetaRequest *request,
-                          bool verify, Gw__ResolveSourceMetaResponse **ret)
+struct error *source_meta(struct build *u, struct ahead *ahead, struct pb_arena *a,
+                          const Gw__ResolveSourceMetaRequest *request, bool verify,
+                          Gw__ResolveSourceMetaResponse **ret)
 {
-    struct question q = { .build = u, .arena = a, .request = request };
+    struct question q = { .build = u, .ahead = ahead, .arena = a, .request = request };
     struct policy_rules extra = { request->source_policies, request->n_source_policies };
     CLEANUP(freep) char *name = NULL, *shown = NULL;
     struct error *e;

@@ -56,6 +56,17 @@ def test_large_graph(w):
     check(peak_mib(d) < MEMORY_MIB, f"the daemon needed {peak_mib(d):.0f} MiB")
 
 
+@own
+def test_base_images_asked_ahead(w):
+    """The registry is asked for the last build's base image while the Dockerfile travels, and once only; a Dockerfile that names another
+    has that one's answer."""
+    d = w.daemon()
+    w.registry.push("library/other", "latest", harness.Image([harness.busybox_layer()]))
+    asked = crowd(w, d, "ahead", w.registry.host)
+    equal(asked[:2], [["library/busybox"], ["library/busybox"]], "tags asked for")
+    equal(sorted(asked[2]), ["library/busybox", "library/other"], "tags asked for when the Dockerfile has changed")
+
+
 def reading(p, text):
     """Read a client's output up to a text; it goes on."""
     seen = b""

@@ -6,6 +6,7 @@
 //	                                      status before all others have ended
 //	crowd -socket S graph N TIMES         one definition of N vertices, solved TIMES times: milliseconds of each
 //	crowd -socket S build DIR TYPE        a Dockerfile, exported as TYPE; milliseconds of each vertex
+//	crowd -socket S ahead REGISTRY        builds whose Dockerfile is not sent before REGISTRY was asked for its base image again
 package main
 
 import (
@@ -13,8 +14,15 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	iofs "io/fs"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -143,6 +151,105 @@ func graph(n int) llb.State {
 	return st
 }
 
+// held is a folder that nobody can read before it is open.
+type held struct {
+	fsutil.FS
+	open <-chan struct{}
+}
+
+func (h held) Walk(ctx context.Context, target string, fn iofs.WalkDirFunc) error {
+	select {
+	case <-h.open:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return h.FS.Walk(ctx, target, fn)
+}
+
+// asked stands before a registry and tells when a tag is asked for.
+type asked struct {
+	next http.Handler
+	mu   sync.Mutex
+	tags []string
+	news chan struct{}
+}
+
+func (a *asked) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead && strings.HasSuffix(r.URL.Path, "/manifests/latest") {
+		a.mu.Lock()
+		a.tags = append(a.tags, strings.Split(r.URL.Path, "/manifests/")[0][len("/v2/"):])
+		if a.news != nil {
+			close(a.news)
+			a.news = nil
+		}
+		a.mu.Unlock()
+	}
+	a.next.ServeHTTP(w, r)
+}
+
+// expect returns what is closed at the next question; none is counted before.
+func (a *asked) expect() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tags, a.news = nil, make(chan struct{})
+	return a.news
+}
+
+// ahead builds from one base image, the same again, then from another: whatever was asked for ahead, the build is the
+// Dockerfile's.  Prints the tags that each build asked for.
+func ahead(ctx context.Context, c *client.Client, registry string) error {
+	a := &asked{next: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: registry})}
+	server := httptest.NewServer(a)
+	defer server.Close()
+	dir, err := os.MkdirTemp("", "ahead")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	fs, err := fsutil.NewFS(dir)
+	if err != nil {
+		return err
+	}
+	var out [][]string
+	for i, base := range []string{"busybox", "busybox", "other"} {
+		text := fmt.Sprintf("FROM %s/library/%s\n", strings.TrimPrefix(server.URL, "http://"), base)
+		if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(text), 0o644); err != nil {
+			return err
+		}
+		open := a.expect()
+		if i == 0 {
+			open = now()
+		}
+		ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, fmt.Errorf("build %d: nobody asked ahead", i))
+		v, _, err := solve(ctx, c, nil, client.SolveOpt{
+			Frontend:    "dockerfile.v0",
+			LocalMounts: map[string]fsutil.FS{"context": fs, "dockerfile": held{fs, open}},
+			SharedKey:   dir,
+			Session:     []session.Attachable{},
+		}, now())
+		cancel()
+		if err != nil {
+			return err
+		}
+		a.mu.Lock()
+		out = append(out, append([]string{}, a.tags...))
+		a.mu.Unlock()
+		if want := "[internal] load metadata for " + strings.Fields(text)[1] + ":latest"; !named(v, want) {
+			return fmt.Errorf("build %d has no step %q: %v", i, want, v.names)
+		}
+	}
+	return json.NewEncoder(os.Stdout).Encode(out)
+}
+
+func named(v *vertices, name string) bool {
+	for _, n := range v.names {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
 func run(ctx context.Context) error {
 	args := flag.Args()
 	number := func(i int) int {
@@ -190,6 +297,8 @@ func run(ctx context.Context) error {
 			return err
 		}
 		return json.NewEncoder(os.Stdout).Encode(map[string]any{"ms": float64(took.Microseconds()) / 1000, "vertices": v.ms})
+	case len(args) == 2 && args[0] == "ahead":
+		return ahead(ctx, c, args[1])
 	}
 	return fmt.Errorf("crowd: unknown command %v", args)
 }
