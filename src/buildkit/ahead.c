@@ -254,8 +254,7 @@ bool ahead_take(struct ahead *a, const char *ref, const struct image_resolve_opt
 
 void ahead_note(struct ahead *a, const char *ref, const struct image_resolve_options *o)
 {
-    /* What is known by its digest or is looked for here first needs no registry. */
-    if (a == NULL || strchr(ref, '@') != NULL || streq(or_empty(o->mode), "local"))
+    if (a == NULL || strchr(ref, '@') != NULL) /* what is known by its digest mostly needs no registry */
         return;
     CLEANUP(mutex_unlockp) struct mutex *l = mutex_guard(&a->lock);
 

@@ -205,10 +205,10 @@ struct step {
     size_t next;
 };
 
-/* Depth first with a stack of our own: a chain may be LIMIT_LLB_DEPTH long. */
+/* Depth first with a stack of our own, of at most each op once: a chain may be LIMIT_LLB_DEPTH long. */
 static struct error *walk(struct loader *l, struct loaded *root)
 {
-    CLEANUP(freep) struct step *stack = xcalloc(LIMIT_LLB_DEPTH, sizeof(*stack));
+    CLEANUP(freep) struct step *stack = xcalloc(MIN(l->count, (size_t)LIMIT_LLB_DEPTH), sizeof(*stack));
     size_t depth = 0;
 
     stack[depth++] = (struct step){ .op = root };
