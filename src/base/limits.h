@@ -34,8 +34,10 @@
 #define LIMIT_CONNECTIONS 4096                         /* open client connections */
 
 /* tasks */
-#define LIMIT_TASKS 4096             /* threads of the process that run a task */
-#define LIMIT_TASK_STACK (256 * KIB) /* stack of one task; eight times that under a sanitizer */
+#define LIMIT_TASKS 4096 /* threads of the process that run a task */
+/* Stack of one task; eight times that under a sanitizer.  It holds the walks that call themselves for each
+ * directory, LIMIT_PATH_DEPTH deep, and is below what the kernel would make a huge page of. */
+#define LIMIT_TASK_STACK (1536 * KIB)
 
 /* parsers */
 #define LIMIT_JSON_DEPTH 128

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is done to and with a container that exists: exec, cp, commit, export, diff, top, stats; with the docker CLIs, docker-py and plain HTTP."""
 import base64
+import contextlib
 import io
 import json
 import os
@@ -288,6 +289,43 @@ def test_diff_does_not_follow_links_of_the_image(w):
     equal(d.docker("diff", other).ok().out.splitlines(), ["C /link", "A /link/passwd"], "a directory in a link's place")
     gone(d, c, other)
     d.docker("rmi", "with-link").ok()
+
+
+DEEP = "cd /tmp; i=0; while [ $i -lt %d ]; do mkdir d; cd d; i=$((i+1)); done; touch end"
+
+
+@contextlib.contextmanager
+def daemon_for_deep_trees(w):
+    """Python's own rmtree cannot take such a tree away."""
+    d = w.daemon()
+    try:
+        d.docker("pull", "-q", "busybox").ok()
+        yield d
+        d.docker("version").ok()
+    finally:
+        d.stop()
+        subprocess.run(["rm", "-rf", str(d.root)], check=True)
+
+
+def test_a_deep_tree(w):
+    """Looked at, or refused: never more than the stack holds."""
+    with daemon_for_deep_trees(w) as d:
+        for depth in (1000, 1100):
+            d.docker("run", "--name", "deep", "busybox", "sh", "-c", DEEP % depth).ok()
+            r = d.docker("diff", "deep")
+            check(r.code == 0 and r.out.count("/d\n") == depth if depth < 1024 else "too deep" in r.err, f"{r.code} {r.err[-300:]}")
+            r = d.docker("commit", "deep", "of-the-deep")
+            check((r.code == 0) == (depth < 1024), f"{r.code} {r.err[-300:]}")
+            d.docker("export", "-o", str(w.folder("export") / "tar"), "deep")
+            d.docker("rm", "deep").ok()
+
+
+def test_a_deep_tree_in_a_build(w):
+    with daemon_for_deep_trees(w) as d:
+        for depth in (1000, 1100):
+            text = f"FROM busybox AS a\nRUN {DEEP % depth}\nFROM busybox\nCOPY --from=a /tmp /x\nRUN rm -rf /x\n"
+            r = d.docker("build", "-t", "deep", w.context(text))
+            check(r.code == 0 if depth < 1024 else "too long" in r.err, f"{depth}: {r.code} {r.err[-600:]}")
 
 
 def test_changes_and_export(w):
