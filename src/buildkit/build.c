@@ -13,23 +13,6 @@
  * ---------------------------------------------------------------------------------------------------------
  */
 
-static struct error *check_entitlements(const struct builder *b, const struct strv *wanted)
-{
-    if (wanted == NULL)
-        return NULL;
-    for (size_t i = 0; i < wanted->len; i++) {
-        const char *w = wanted->v[i];
-        bool device = str_has_prefix(w, "device=") && strv_has(&b->config->entitlements, "device");
-        if (!streq(w, "network.host") && !streq(w, "security.insecure") && !streq(w, "device") &&
-            !str_has_prefix(w, "device="))
-            return err_new(ERR_UNKNOWN, "invalid entitlement: unknown entitlement %s", w);
-        if (!device && !strv_has(&b->config->entitlements, w))
-            return err_new(ERR_UNKNOWN,
-                           "granting entitlement %s is not allowed by build daemon configuration", w);
-    }
-    return NULL;
-}
-
 /* Where a build's time goes, at debug level: microseconds since the request was there. */
 static void trace(const struct build *u, const char *what)
 {
@@ -420,12 +403,13 @@ static struct error *open_build(struct builder *b, const struct build_request *r
 {
     struct job_options o = { .ref = u->ref,
                              .session_id = r->session_id,
-                             .entitlements = r->entitlements,
+                             .entitlements = &u->entitlements.granted,
                              .internal = r->internal,
                              .allow = allow_nested,
                              .allow_ctx = u,
                              .exports_layers = r->session_exporters || need_layers(exporters) };
 
+    TRY(entitlements_parse(&b->config->entitlements, r->entitlements, &u->entitlements));
     TRY(lease_open(b->config->store, &u->lease));
     TRY(job_open(b->config->solver, &o, &u->job));
     u->driven = (r->frontend == NULL || r->frontend[0] == '\0') && r->definition == NULL;
@@ -454,6 +438,7 @@ void build_free(struct build *u)
     request_free(u->scanner);
     request_deinit(&u->root);
     attest_options_deinit(&u->attest);
+    entitlements_deinit(&u->entitlements);
     import_set_deinit(&u->imports);
     free(u->ref);
     free(u);
@@ -492,7 +477,6 @@ static struct error *build_whole(struct builder *b, const struct build_request *
 
     TRY(resolve_exporters(r, &exporters.results));
     TRY(resolve_cache_exporters(r, &exporters.caches));
-    TRY(check_entitlements(b, r->entitlements));
     if (r->source_policy != NULL)
         TRY(policy_check(r->source_policy));
     e = attest_options_parse(r->frontend_attrs, &attest);

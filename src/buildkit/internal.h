@@ -13,6 +13,7 @@
 #include "buildkit/ahead.h"
 #include "buildkit/attest.h"
 #include "buildkit/builder.h"
+#include "buildkit/entitlements.h"
 #include "buildkit/gateway.h"
 #include "buildkit/policy.h"
 #include "buildkit/provenance.h"
@@ -54,6 +55,7 @@ struct build {
     int64_t completed_ns; /* when the first attestation was made; 0: not yet; under root.lock */
     int compatibility;    /* version asked for */
     struct attest_options attest;
+    struct entitlements entitlements;
     struct provenance *provenance; /* of result.refs; made before the exports */
     size_t provenance_count;
     struct descriptor *exported; /* what each exporter made, by its index; media_type NULL: no image */

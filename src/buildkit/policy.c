@@ -329,9 +329,16 @@ static struct error *evaluate(const struct evaluation *v, struct pb_arena *a, Pb
 
 static struct error *evaluate_fn(void *ctx, struct pb_arena *a, Pb__Op *op, bool *ret_changed)
 {
+    const struct evaluation *v = ctx;
+
+    if (op->op_case == PB__OP__OP_EXEC) {
+        if (v->build != NULL)
+            entitlements_name_devices(&v->build->entitlements, a, op, ret_changed);
+        return NULL;
+    }
     if (str_has_prefix(op->source->identifier, "held://")) /* no source: what this process holds */
         return NULL;
-    return err_wrap(evaluate(ctx, a, op, ret_changed), "error evaluating the source policy");
+    return err_wrap(evaluate(v, a, op, ret_changed), "error evaluating the source policy");
 }
 
 struct error *policy_apply(struct build *u, struct policy_rules extra, struct llb_def *def,
@@ -340,11 +347,11 @@ struct error *policy_apply(struct build *u, struct policy_rules extra, struct ll
     CLEANUP(evaluation_deinit) struct evaluation v = { 0 };
 
     TRY(evaluation_init(&v, u, extra, true, true));
-    if ((v.count == 0 && !v.verify) || llb_def_is_scratch(def)) {
+    if ((v.count == 0 && !v.verify && u->entitlements.aliases.len == 0) || llb_def_is_scratch(def)) {
         *ret = llb_def_ref(def);
         return NULL;
     }
-    return err_wrap(llb_def_convert_sources(def, evaluate_fn, &v, v.verify, ret), "failed to load LLB");
+    return err_wrap(llb_def_convert(def, evaluate_fn, &v, v.verify, ret), "failed to load LLB");
 }
 
 /* ---- builds that take another road: the configuration's rules alone
@@ -360,7 +367,7 @@ struct error *builder_apply_policy(struct builder *b, struct llb_def *def, struc
         *ret = llb_def_ref(def);
         return NULL;
     }
-    return llb_def_convert_sources(def, evaluate_fn, &v, false, ret);
+    return llb_def_convert(def, evaluate_fn, &v, false, ret);
 }
 
 struct error *builder_apply_image_policy(struct builder *b, const char *name, char **ret)

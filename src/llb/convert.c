@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* convert.c - a definition with other sources: ops are written again from the changed source up */
+/* convert.c - a definition with other sources and devices: ops are written again from the changed one up */
 #include "base/limits.h"
 #include "llb/policy.h"
 #include "task/task.h"
 
-/* One source, in a task of its own where that is asked for. */
+/* One op, in a task of its own where that is asked for. */
 struct converting {
-    llb_source_fn fn;
+    llb_convert_fn fn;
     void *ctx;
     Pb__Op *op;
     struct pb_arena arena;
@@ -15,8 +15,8 @@ struct converting {
 
 struct converted {
     struct llb_graph *graph;
-    struct converting *sources; /* in the order of the graph */
-    size_t source_count;
+    struct converting *asked; /* ops that may change, in the order of the graph */
+    size_t asked_count;
     struct map bytes;  /* old digest -> struct buf * of the ops that are new */
     struct map digest; /* string map: old digest -> new */
 };
@@ -75,43 +75,45 @@ static struct error *convert_wave(struct converting *v, size_t count)
     return group_finish(&g, e);
 }
 
+static bool may_change(const Pb__Op *op)
+{
+    return op->op_case == PB__OP__OP_SOURCE ||
+           (op->op_case == PB__OP__OP_EXEC && op->exec->n_cdi_devices > 0);
+}
+
 /* The graph is ours alone: its ops may change in place. */
-static struct error *convert_sources(struct converted *c, llb_source_fn fn, void *ctx, bool parallel)
+static struct error *convert_asked(struct converted *c, llb_convert_fn fn, void *ctx, bool parallel)
 {
     struct llb_graph *g = c->graph;
 
-    c->sources = xcalloc(g->vertex_count + 1, sizeof(*c->sources));
+    c->asked = xcalloc(g->vertex_count + 1, sizeof(*c->asked));
     for (size_t i = 0; i < g->vertex_count; i++) {
         Pb__Op *op = (Pb__Op *)g->vertices[i].op;
 
-        if (op->op_case == PB__OP__OP_SOURCE)
-            c->sources[c->source_count++] = (struct converting){ .fn = fn, .ctx = ctx, .op = op };
+        if (may_change(op))
+            c->asked[c->asked_count++] = (struct converting){ .fn = fn, .ctx = ctx, .op = op };
     }
-    for (size_t i = 0; i < c->source_count;) {
-        size_t n = parallel ? MIN(c->source_count - i, (size_t)LIMIT_POLICY_TASKS) : 1;
+    for (size_t i = 0; i < c->asked_count;) {
+        size_t n = parallel ? MIN(c->asked_count - i, (size_t)LIMIT_POLICY_TASKS) : 1;
 
-        TRY(n == 1 ? convert_one(&c->sources[i]) : convert_wave(&c->sources[i], n));
+        TRY(n == 1 ? convert_one(&c->asked[i]) : convert_wave(&c->asked[i], n));
         i += n;
     }
     return NULL;
 }
 
-/* Everything above a source that changed. */
+/* Everything from an op that changed up. */
 static void convert_rest(struct converted *c)
 {
     const struct llb_graph *g = c->graph;
-    size_t source = 0;
+    size_t asked = 0;
 
     for (size_t i = 0; i < g->vertex_count; i++) {
         const struct llb_vertex *v = &g->vertices[i]; /* inputs come first */
         Pb__Op *op = (Pb__Op *)v->op;
-        bool changed = false;
+        bool changed = may_change(op) && c->asked[asked++].changed;
 
-        if (op->op_case == PB__OP__OP_SOURCE)
-            changed = c->sources[source++].changed;
-        else
-            changed = rename_inputs(c, &c->graph->arena, op);
-        if (changed)
+        if (rename_inputs(c, &c->graph->arena, op) || changed)
             write_again(c, v->digest.s, op);
     }
 }
@@ -173,22 +175,22 @@ static struct error *rebuild(struct converted *c, struct llb_def **ret)
 
 static void converted_deinit(struct converted *c)
 {
-    for (size_t i = 0; i < c->source_count; i++)
-        pb_arena_deinit(&c->sources[i].arena);
-    free(c->sources);
+    for (size_t i = 0; i < c->asked_count; i++)
+        pb_arena_deinit(&c->asked[i].arena);
+    free(c->asked);
     llb_graph_free(c->graph);
     map_deinit(&c->bytes);
     map_deinit(&c->digest);
 }
 
-struct error *llb_def_convert_sources(struct llb_def *def, llb_source_fn fn, void *ctx, bool parallel,
-                                      struct llb_def **ret)
+struct error *llb_def_convert(struct llb_def *def, llb_convert_fn fn, void *ctx, bool parallel,
+                              struct llb_def **ret)
 {
     CLEANUP(converted_deinit) struct converted c = { .bytes.free_value = free_buf };
 
     strmap_init(&c.digest);
     TRY(llb_load(def, &c.graph));
-    TRY(convert_sources(&c, fn, ctx, parallel));
+    TRY(convert_asked(&c, fn, ctx, parallel));
     convert_rest(&c);
     if (c.bytes.len == 0) {
         *ret = llb_def_ref(def);

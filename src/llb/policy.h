@@ -24,13 +24,14 @@ struct error *policy_from_json(const void *data, size_t len, struct pb_arena *a,
 struct error *policy_evaluate(const Pol__Policy *const *policies, size_t count, struct pb_arena *a,
                               Pb__SourceOp *op, bool *ret_changed) MUST_CHECK;
 
-/* Called for each source op of a definition; may change it with memory of `a`. */
-typedef struct error *(*llb_source_fn)(void *ctx, struct pb_arena *a, Pb__Op *op, bool *ret_changed);
-/* `parallel`: call fn for several at once, each in a task.  The definition with its sources as `fn` leaves
+/* Called for each source op of a definition, and for each exec op that asks for devices; may change it with
+ * memory of `a`. */
+typedef struct error *(*llb_convert_fn)(void *ctx, struct pb_arena *a, Pb__Op *op, bool *ret_changed);
+/* `parallel`: call fn for several at once, each in a task.  The definition with its ops as `fn` leaves
  * them, all digests anew and what was said about ops moved
  * along; a reference to `def` itself when nothing changes.  Ops that the result does not need are dropped
  * when something changes. */
-struct error *llb_def_convert_sources(struct llb_def *def, llb_source_fn fn, void *ctx, bool parallel,
-                                      struct llb_def **ret) MUST_CHECK;
+struct error *llb_def_convert(struct llb_def *def, llb_convert_fn fn, void *ctx, bool parallel,
+                              struct llb_def **ret) MUST_CHECK;
 
 #endif

@@ -169,7 +169,7 @@ static void test_definition(void **state)
         def = other = NULL;
         s = llb_file(b, s, llb_mkfile(b, NULL, "/x", 0644, "x", 1), &named);
         assert_null(llb_marshal(b, s, NULL, &def));
-        assert_null(llb_def_convert_sources(def, to_alpine, NULL, i == 1, &other));
+        assert_null(llb_def_convert(def, to_alpine, NULL, i == 1, &other));
         assert_int_equal(other == def, i == 0);
     }
     assert_int_equal(other->op_count, def->op_count);

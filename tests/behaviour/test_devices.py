@@ -58,6 +58,10 @@ def test_device(w):
     out = build("--device=storage env; ! touch /disk-b/x", "--allow", "device").ok().err
     for part in ("DISK_a=yes", "DISK_b=yes"):
         contains(out, part)
+    other = "device=vendor2.com/disk=b,alias=vendor5.com/wanted"
+    contains(build("--device=vendor5.com/wanted,required env", "--allow", other).ok().err, "DISK_b=yes", "under another name")
+    build("--device=vendor2.com/disk=a true", "--allow", other).fails("device vendor2.com/disk=a is requested")
+    build("true", "--allow", "device=vendor2.com/disk=b,name=x").fails('unknown device config key "name"')
     contains(d.text_log(), "broken.yaml")
     equal(d.json("GET", "/info")["CDISpecDirs"], d.args[1:2], "the directories")
 

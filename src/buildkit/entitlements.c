@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "buildkit/entitlements.h"
+
+void entitlements_deinit(struct entitlements *e)
+{
+    strv_deinit(&e->granted);
+    map_deinit(&e->aliases);
+}
+
+/* Fields as in a line of CSV: "NAME" with a comma in it may stand in quotes. */
+static struct error *split(const char *text, struct strv *ret)
+{
+    for (const char *p = text;;) {
+        CLEANUP(buf_deinit) struct buf field = { 0 };
+        bool quoted = *p == '"';
+
+        for (p += quoted; *p != '\0' && *p != (quoted ? '"' : ','); p++)
+            buf_addc(&field, *p);
+        if (quoted && *p++ != '"')
+            return err_new(ERR_UNKNOWN, "invalid device config \"%s\"", text);
+        strv_add(ret, buf_str(&field));
+        if (*p == '\0')
+            return NULL;
+        if (*p++ != ',')
+            return err_new(ERR_UNKNOWN, "invalid device config \"%s\"", text);
+    }
+}
+
+static struct error *add_device(const char *config, struct entitlements *ret)
+{
+    CLEANUP(strv_deinit) struct strv fields = { 0 };
+    CLEANUP(freep) char *granted = NULL;
+    const char *alias = NULL;
+
+    TRY(split(config, &fields));
+    for (size_t i = 1; i < fields.len; i++) {
+        const char *value = strchr(fields.v[i], '=');
+
+        if (value == NULL)
+            return err_new(ERR_UNKNOWN, "invalid device config \"%s\"", fields.v[i]);
+        alias = str_skip_prefix(fields.v[i], "alias=");
+        if (alias == NULL)
+            return err_new(ERR_UNKNOWN, "unknown device config key \"%.*s\"", (int)(value - fields.v[i]),
+                           fields.v[i]);
+    }
+    granted = xasprintf("device=%s", fields.v[0]);
+    strv_add(&ret->granted, granted);
+    if (alias != NULL && *alias != '\0')
+        strmap_set(&ret->aliases, alias, fields.v[0]);
+    return NULL;
+}
+
+static struct error *add(const char *wanted, const struct strv *allowed, struct entitlements *ret)
+{
+    const char *device = str_skip_prefix(wanted, "device=");
+    const char *name = device != NULL ? "device" : wanted;
+
+    if (!streq(name, "network.host") && !streq(name, "security.insecure") && !streq(name, "device"))
+        return err_new(ERR_UNKNOWN, "invalid entitlement: unknown entitlement %s", wanted);
+    if (!strv_has(allowed, name))
+        return err_new(ERR_UNKNOWN, "granting entitlement %s is not allowed by build daemon configuration",
+                       name);
+    if (device != NULL && *device != '\0')
+        return add_device(device, ret);
+    strv_add(&ret->granted, name);
+    return NULL;
+}
+
+struct error *entitlements_parse(const struct strv *allowed, const struct strv *wanted,
+                                 struct entitlements *ret)
+{
+    strmap_init(&ret->aliases);
+    for (size_t i = 0; wanted != NULL && i < wanted->len; i++)
+        TRY(add(wanted->v[i], allowed, ret));
+    return NULL;
+}
+
+void entitlements_name_devices(const struct entitlements *e, struct pb_arena *a, Pb__Op *op,
+                               bool *ret_changed)
+{
+    for (size_t i = 0; i < op->exec->n_cdi_devices; i++) {
+        const char *name = strmap_get(&e->aliases, op->exec->cdi_devices[i]->name);
+
+        if (name == NULL)
+            continue;
+        op->exec->cdi_devices[i]->name = pb_str(a, name);
+        *ret_changed = true;
+    }
+}
