@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * copier.h - the inside of a copy: copy.c walks the folders, copy_packed.c makes the files that lie in none
+ * copier.h - the inside of a copy: copy.c begins it, copy_walk.c goes through the folders, copy_dir.c,
+ * copy_file.c and copy_meta.c make what it finds there, copy_packed.c the files that lie in none
  */
 #ifndef MINKE_OP_COPIER_H
 #define MINKE_OP_COPIER_H
@@ -54,6 +55,9 @@ struct copier {
     bool asked_clones, clones; /* the filesystem has reflinks */
 };
 
+/* "OP PATH: no such file or directory", as Go writes it. */
+struct error *copier_path_err(int r, const char *op, const char *path);
+char *copier_dst_name(const struct copier *c); /* the current entry as seen from its root; a new string */
 /* An error at the current entry, as seen from the roots. */
 struct error *copier_src_err(const struct copier *c, int r, const char *op);
 struct error *copier_dst_err(const struct copier *c, int r, const char *op);
@@ -64,11 +68,33 @@ struct error *copier_mode(const struct copier *c, const struct stat *st, mode_t 
  * it need not be said again. */
 struct error *copier_set_meta(const struct copier *c, int src_fd, int dst_fd, const struct stat *st,
                               int made_mode) MUST_CHECK;
+/* The same of what must not be opened: links, devices, pipes. */
+struct error *copier_set_meta_at(const struct copier *c, int src_dir, const char *src, int dst_dir,
+                                 const char *dst, const struct stat *st) MUST_CHECK;
+void copier_times(const struct copier *c, const struct stat *st, struct timespec t[2]);
+struct file_owner copier_owner(const struct copier *c, const struct stat *st);
 /* Is the entry included, and may it be passed over with all below it? */
 struct error *copier_filter(struct copier *c, bool **include, bool **exclude, bool *ret_in,
                             bool *ret_skip) MUST_CHECK;
 /* Nothing but a directory for a directory may stand in the way. */
 struct error *copier_clear(struct copier *c, int dst_dir, const char *dst, bool src_is_dir) MUST_CHECK;
+/* `from` is open on a regular file of that status. `plain`: new files in dst_dir are root's. */
+struct error *copier_regular(struct copier *c, int from, int dst_dir, const char *dst, const struct stat *st,
+                             bool plain) MUST_CHECK;
+/* A link, a device, a pipe. */
+struct error *copier_leaf(struct copier *c, int src_dir, const char *src, int dst_dir, const char *dst,
+                          const struct stat *st) MUST_CHECK;
+/* `src` in src_dir to `dst` below the last frame (or the destination's parent).  A directory is entered only.
+ */
+struct error *copier_entry(struct copier *c, int src_dir, const char *src, const char *dst,
+                           unsigned char type) MUST_CHECK;
+/* All that lies in the directories that are entered. */
+struct error *copier_walk(struct copier *c) MUST_CHECK;
+/* A new frame for it.  `include` and `exclude` are taken. */
+struct error *copier_enter_dir(struct copier *c, int src_dir, const char *src, const char *dst,
+                               const struct stat *st, bool in, bool *include, bool *exclude) MUST_CHECK;
+/* Nothing is left in its folder; of what lies in none, the workers may finish it. */
+struct error *copier_leave_dir(struct copier *c) MUST_CHECK;
 /* The counterparts of all frames are there afterwards. */
 struct error *copier_make_parents(struct copier *c) MUST_CHECK;
 int copier_dst_dir(const struct copier *c); /* where the current entry goes */
