@@ -263,13 +263,14 @@ static void grow(struct map *m)
 void map_deinit(struct map *m)
 {
     for (size_t i = 0; i < m->len; i++) {
-        free(m->entries[i].key);
+        if (!m->borrows_keys)
+            free(m->entries[i].key);
         if (m->free_value != NULL)
             m->free_value(m->entries[i].value);
     }
     free(m->entries);
     free(m->slots);
-    *m = (struct map){ .free_value = m->free_value };
+    *m = (struct map){ .free_value = m->free_value, .borrows_keys = m->borrows_keys };
 }
 
 /* SIZE_MAX: not there.  *ret_hash is the key's where the map has slots. */
@@ -309,7 +310,8 @@ static void add_entry(struct map *m, const char *key, uint32_t hash, void *value
         grow(m);
     if (m->slots != NULL)
         put_slot(m, (struct map_slot){ (uint32_t)m->len + 1, hashed ? hash : (uint32_t)str_hash(key) });
-    m->entries[m->len++] = (struct map_entry){ .key = xstrdup(key), .value = value };
+    m->entries[m->len++] =
+        (struct map_entry){ .key = m->borrows_keys ? (char *)key : xstrdup(key), .value = value };
 }
 
 void map_set(struct map *m, const char *key, void *value)
@@ -326,6 +328,18 @@ void map_set(struct map *m, const char *key, void *value)
     m->entries[i].value = value;
     if (m->free_value != NULL && old != value)
         m->free_value(old);
+}
+
+void **map_at(struct map *m, const char *key)
+{
+    uint32_t hash = 0;
+    size_t i = find_entry(m, key, &hash);
+
+    if (i == SIZE_MAX) {
+        add_entry(m, key, hash, NULL);
+        i = m->len - 1;
+    }
+    return &m->entries[i].value;
 }
 
 /* Empty slot `hole`: what probed past it moves up, so that no key becomes unreachable. */
@@ -362,7 +376,8 @@ bool map_remove(struct map *m, const char *key)
             if (m->slots[i].place > index + 1)
                 m->slots[i].place--;
     }
-    free(old.key);
+    if (!m->borrows_keys)
+        free(old.key);
     if (m->free_value != NULL)
         m->free_value(old.value);
     return true;

@@ -62,13 +62,16 @@ struct map {
     struct map_slot *slots; /* NULL: few enough to look at each */
     size_t slot_count;
     void (*free_value)(void *); /* may be NULL */
+    bool borrows_keys;          /* keys are not copied in: they live as long.  Set while it is empty */
 };
 void map_deinit(struct map *m);
 void *map_get(const struct map *m, const char *key); /* borrowed, NULL when absent */
 bool map_has(const struct map *m, const char *key);
 void map_set(struct map *m, const char *key, void *value); /* replaces and frees an old value */
-bool map_remove(struct map *m, const char *key);           /* was it there */
-void map_sort(struct map *m);                              /* by key, bytewise */
+void **map_at(struct map *m, const char *key);   /* where its value is, NULL as yet when the key is new; good
+                                                    until the next key */
+bool map_remove(struct map *m, const char *key); /* was it there */
+void map_sort(struct map *m);                    /* by key, bytewise */
 
 /* Keyed with random bytes of this process: nobody can choose strings that collide. */
 uint64_t str_hash(const char *s);

@@ -12,102 +12,146 @@
  * ----------------------------------------------------------------------------------------------------------
  */
 
-static void meta_free(void *p)
+/* The value of `digest` in a map of them, `size` bytes, made zeroed when there is none. */
+static void *entry_of(struct llb_def *def, struct map *m, const char *digest, size_t size)
 {
-    struct llb_meta *meta = p;
+    void **at = map_at(m, digest);
 
-    map_deinit(&meta->description);
-    strv_deinit(&meta->caps);
-    if (meta->progress_group != NULL) {
-        free(meta->progress_group->id);
-        free(meta->progress_group->name);
-        free(meta->progress_group);
-    }
-    if (meta->resources != NULL) {
-        free(meta->resources->cpuset_cpus);
-        free(meta->resources->cpuset_mems);
-        free(meta->resources);
-    }
-    free(meta);
+    if (*at == NULL)
+        *at = arena_alloc(&def->mem, size);
+    return *at;
 }
 
-struct llb_meta *def_meta_new(struct llb_def *def, const char *digest)
+struct llb_meta *def_meta(struct llb_def *def, const char *digest)
 {
-    struct llb_meta *meta = NEW(struct llb_meta);
-
-    strmap_init(&meta->description);
-    def->metadata.free_value = meta_free;
-    map_set(&def->metadata, digest, meta);
-    return meta;
+    return entry_of(def, &def->metadata, digest, sizeof(struct llb_meta));
 }
 
-static void meta_from_pb(struct llb_meta *meta, const Pb__OpMetadata *pb)
+void def_describe(struct llb_def *def, struct llb_meta *meta, const struct map_entry *entries, size_t count)
+{
+    const struct map old = meta->description;
+    struct map_entry *all;
+    size_t n = 0, i = 0, k = 0;
+
+    if (count == 0)
+        return;
+    all = arena_take(&def->mem, (old.len + count) * sizeof(*all), _Alignof(struct map_entry));
+    while (i < old.len || k < count) {
+        int order = i == old.len ? 1 : k == count ? -1 : strcmp(old.entries[i].key, entries[k].key);
+
+        if (order >= 0) {
+            all[n] = (struct map_entry){ entries[k].key, arena_str(&def->mem, entries[k].value) };
+            k++;
+        } else {
+            all[n] = old.entries[i];
+        }
+        i += order <= 0;
+        n++;
+    }
+    meta->description = (struct map){ .entries = all, .len = n, .cap = n, .borrows_keys = true };
+}
+
+void def_add_caps(struct llb_def *def, struct llb_meta *meta, const struct strv *caps)
+{
+    const struct strv old = meta->caps;
+    struct strv all = { 0 };
+    size_t i = 0, k = 0;
+
+    if (old.len == 0) {
+        meta->caps = *caps;
+        return;
+    }
+    while (i < old.len || k < caps->len) {
+        int order = i == old.len ? 1 : k == caps->len ? -1 : strcmp(old.v[i], caps->v[k]);
+
+        arena_strv_add(&def->mem, &all, order <= 0 ? old.v[i] : caps->v[k]);
+        i += order <= 0;
+        k += order >= 0;
+    }
+    meta->caps = all;
+}
+
+void def_set_group(struct llb_def *def, struct llb_meta *meta, const struct llb_progress_group *group)
+{
+    struct llb_progress_group *g = ARENA_NEW(&def->mem, struct llb_progress_group);
+
+    g->id = arena_str(&def->mem, group->id);
+    g->name = arena_str(&def->mem, group->name);
+    g->weak = group->weak;
+    meta->progress_group = g;
+}
+
+void def_set_resources(struct llb_def *def, struct llb_meta *meta, const struct llb_resources *resources)
+{
+    struct llb_resources *r = arena_mem(&def->mem, resources, sizeof(*resources));
+
+    r->cpuset_cpus = arena_str(&def->mem, r->cpuset_cpus);
+    r->cpuset_mems = arena_str(&def->mem, r->cpuset_mems);
+    meta->resources = r;
+}
+
+/* Both maps of the wire may say a key twice: the last one counts. */
+static void describe_from_pb(struct llb_def *def, struct llb_meta *meta, const Pb__OpMetadata *pb)
+{
+    CLEANUP(map_deinit) struct map entries = { .borrows_keys = true };
+
+    for (size_t i = 0; i < pb->n_description; i++)
+        map_set(&entries, pb->description[i]->key, pb->description[i]->value);
+    map_sort(&entries);
+    for (size_t i = 0; i < entries.len; i++)
+        entries.entries[i].key = arena_str(&def->mem, entries.entries[i].key);
+    def_describe(def, meta, entries.entries, entries.len);
+}
+
+static void caps_from_pb(struct llb_def *def, struct llb_meta *meta, const Pb__OpMetadata *pb)
+{
+    CLEANUP(map_deinit) struct map ids = { .borrows_keys = true };
+    struct strv caps = { 0 };
+
+    for (size_t i = 0; i < pb->n_caps; i++)
+        map_set(&ids, pb->caps[i]->key, pb->caps[i]->value ? pb->caps[i] : NULL);
+    map_sort(&ids);
+    for (size_t i = 0; i < ids.len; i++) {
+        if (ids.entries[i].value != NULL)
+            arena_strv_add(&def->mem, &caps, arena_str(&def->mem, ids.entries[i].key));
+    }
+    def_add_caps(def, meta, &caps);
+}
+
+static void meta_from_pb(struct llb_def *def, struct llb_meta *meta, const Pb__OpMetadata *pb)
 {
     meta->ignore_cache = pb->ignore_cache;
-    pb_to_strmap(pb->description, pb->n_description, &meta->description);
-    for (size_t i = 0; i < pb->n_caps; i++) {
-        if (pb->caps[i]->value)
-            strv_add(&meta->caps, pb->caps[i]->key);
-    }
+    describe_from_pb(def, meta, pb);
+    caps_from_pb(def, meta, pb);
     if (pb->export_cache != NULL) {
         meta->has_export_cache = true;
         meta->export_cache = pb->export_cache->value;
     }
     if (pb->progress_group != NULL) {
-        meta->progress_group = NEW(struct llb_progress_group);
-        meta->progress_group->id = xstrdup(pb->progress_group->id);
-        meta->progress_group->name = xstrdup(pb->progress_group->name);
-        meta->progress_group->weak = pb->progress_group->weak;
+        const Pb__ProgressGroup *g = pb->progress_group;
+
+        def_set_group(def, meta, &(struct llb_progress_group){ g->id, g->name, g->weak });
     }
     if (pb->linux_resources != NULL) {
         const Pb__LinuxResources *r = pb->linux_resources;
-        struct llb_resources *to = meta->resources = NEW(struct llb_resources);
 
-        to->memory = r->memory;
-        to->memory_swap = r->memory_swap;
-        to->cpu_shares = r->cpu_shares;
-        to->cpu_period = r->cpu_period;
-        to->cpu_quota = r->cpu_quota;
-        to->cpuset_cpus = xstrdup(r->cpuset_cpus);
-        to->cpuset_mems = xstrdup(r->cpuset_mems);
+        def_set_resources(def, meta,
+                          &(struct llb_resources){ .memory = r->memory,
+                                                   .memory_swap = r->memory_swap,
+                                                   .cpu_shares = r->cpu_shares,
+                                                   .cpu_period = r->cpu_period,
+                                                   .cpu_quota = r->cpu_quota,
+                                                   .cpuset_cpus = r->cpuset_cpus,
+                                                   .cpuset_mems = r->cpuset_mems });
     }
 }
 
 /* ---- source map
  * -------------------------------------------------------------------------------------------------------- */
 
-static void locations_free(void *p)
+struct llb_locations *def_locations(struct llb_def *def, const char *digest)
 {
-    struct llb_locations *l = p;
-
-    for (size_t i = 0; i < l->len; i++)
-        free(l->v[i].ranges);
-    free(l->v);
-    free(l);
-}
-
-struct llb_locations *source_locations_new(struct llb_source *source, const char *digest)
-{
-    struct llb_locations *l = NEW(struct llb_locations);
-
-    source->locations.free_value = locations_free;
-    map_set(&source->locations, digest, l);
-    return l;
-}
-
-static void source_free(struct llb_source *s)
-{
-    if (s == NULL)
-        return;
-    for (size_t i = 0; i < s->info_count; i++) {
-        free(s->infos[i].filename);
-        free(s->infos[i].language);
-        free(s->infos[i].data);
-        free(s->infos[i].definition);
-    }
-    free(s->infos);
-    map_deinit(&s->locations);
-    free(s);
+    return entry_of(def, &def->source->locations, digest, sizeof(struct llb_locations));
 }
 
 static struct llb_range range_from_pb(const Pb__Range *r)
@@ -125,49 +169,55 @@ static struct llb_range range_from_pb(const Pb__Range *r)
     return to;
 }
 
-static struct error *location_from_pb(const Pb__Location *pb, const char *digest, size_t info_count,
+static struct error *location_from_pb(struct llb_def *def, const Pb__Location *pb, const char *digest,
                                       struct llb_location *to)
 {
-    if (pb->source_index < 0 || (size_t)pb->source_index >= info_count)
+    if (pb->source_index < 0 || (size_t)pb->source_index >= def->source->info_count)
         return err_new(ERR_INVALID, "invalid source index %d for vertex %s", pb->source_index, digest);
     to->info = (size_t)pb->source_index;
-    to->ranges = xreallocarray(NULL, MAX(pb->n_ranges, (size_t)1), sizeof(to->ranges[0]));
+    to->ranges = arena_alloc(&def->mem, pb->n_ranges * sizeof(to->ranges[0]));
     for (size_t i = 0; i < pb->n_ranges; i++)
         to->ranges[i] = range_from_pb(pb->ranges[i]);
     to->range_count = pb->n_ranges;
     return NULL;
 }
 
-static struct error *source_from_pb(const Pb__Source *pb, struct llb_source *to)
+static struct error *locations_from_pb(struct llb_def *def, const Pb__LocationsEntry *entry)
 {
-    to->infos = xcalloc(MAX(pb->n_infos, (size_t)1), sizeof(to->infos[0]));
+    struct llb_locations *l;
+
+    if (entry->value == NULL)
+        return err_new(ERR_INVALID, "invalid nil source locations for vertex %s", entry->key);
+    l = def_locations(def, arena_str(&def->mem, entry->key));
+    l->v = arena_alloc(&def->mem, entry->value->n_locations * sizeof(l->v[0]));
+    l->len = entry->value->n_locations;
+    for (size_t i = 0; i < l->len; i++)
+        TRY(location_from_pb(def, entry->value->locations[i], entry->key, &l->v[i]));
+    return NULL;
+}
+
+static struct error *source_from_pb(struct llb_def *def, const Pb__Source *pb)
+{
+    struct arena *mem = &def->mem;
+    struct llb_source *to = def_new_source(def);
+
+    to->infos = arena_alloc(mem, pb->n_infos * sizeof(to->infos[0]));
     to->info_count = pb->n_infos;
     for (size_t i = 0; i < pb->n_infos; i++) {
         const Pb__SourceInfo *from = pb->infos[i];
         struct llb_source_info *info = &to->infos[i];
 
-        info->filename = xstrdup(from->filename);
-        info->language = xstrdup(from->language);
-        info->data = xmemdup(from->data.data, from->data.len);
+        info->filename = arena_str(mem, from->filename);
+        info->language = arena_str(mem, from->language);
+        info->data = arena_mem(mem, from->data.data, from->data.len);
         info->data_len = from->data.len;
         if (from->definition.len > 0) {
-            info->definition = xmemdup(from->definition.data, from->definition.len);
+            info->definition = arena_mem(mem, from->definition.data, from->definition.len);
             info->definition_len = from->definition.len;
         }
     }
-    for (size_t i = 0; i < pb->n_locations; i++) {
-        const Pb__LocationsEntry *entry = pb->locations[i];
-        struct llb_locations *l;
-
-        if (entry->value == NULL)
-            return err_new(ERR_INVALID, "invalid nil source locations for vertex %s", entry->key);
-        l = source_locations_new(to, entry->key);
-        l->v = xcalloc(MAX(entry->value->n_locations, (size_t)1), sizeof(l->v[0]));
-        for (size_t k = 0; k < entry->value->n_locations; k++) {
-            TRY(location_from_pb(entry->value->locations[k], entry->key, to->info_count, &l->v[k]));
-            l->len++;
-        }
-    }
+    for (size_t i = 0; i < pb->n_locations; i++)
+        TRY(locations_from_pb(def, pb->locations[i]));
     return NULL;
 }
 
@@ -179,7 +229,15 @@ struct llb_def *def_new(void)
     struct llb_def *def = NEW(struct llb_def);
 
     def->refs = 1;
+    def->metadata.borrows_keys = true; /* they lie in the arena */
     return def;
+}
+
+struct llb_source *def_new_source(struct llb_def *def)
+{
+    def->source = ARENA_NEW(&def->mem, struct llb_source);
+    def->source->locations.borrows_keys = true;
+    return def->source;
 }
 
 void def_add_op(struct llb_def *def, const void *bytes, size_t len, const struct digest *digest)
@@ -191,7 +249,7 @@ void def_add_op(struct llb_def *def, const void *bytes, size_t len, const struct
         def->ops = xreallocarray(def->ops, MAX(def->op_count * 2, (size_t)4), sizeof(def->ops[0]));
     op = &def->ops[def->op_count++];
     op->digest = digest != NULL ? *digest : digest_of(bytes, len);
-    op->bytes = xmemdup(bytes, len);
+    op->bytes = arena_mem(&def->mem, bytes, len);
     op->len = len;
 }
 
@@ -209,15 +267,14 @@ struct error *llb_def_from_pb(const Pb__Definition *pb, struct llb_def **ret)
     for (size_t i = 0; i < pb->n_def; i++)
         def_add_op(def, pb->def[i].data, pb->def[i].len, NULL);
     for (size_t i = 0; i < pb->n_metadata; i++) {
-        struct llb_meta *meta = def_meta_new(def, pb->metadata[i]->key);
+        struct llb_meta *meta = def_meta(def, arena_str(&def->mem, pb->metadata[i]->key));
 
+        *meta = (struct llb_meta){ 0 }; /* of entries for one op the last one counts */
         if (pb->metadata[i]->value != NULL)
-            meta_from_pb(meta, pb->metadata[i]->value);
+            meta_from_pb(def, meta, pb->metadata[i]->value);
     }
-    if (pb->source != NULL) {
-        def->source = NEW(struct llb_source);
-        TRY(source_from_pb(pb->source, def->source));
-    }
+    if (pb->source != NULL)
+        TRY(source_from_pb(def, pb->source));
     *ret = TAKE(def);
     return NULL;
 }
@@ -241,11 +298,11 @@ void llb_def_unref(struct llb_def *def)
 {
     if (def == NULL || __atomic_sub_fetch(&def->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
-    for (size_t i = 0; i < def->op_count; i++)
-        free(def->ops[i].bytes);
     free(def->ops);
     map_deinit(&def->metadata);
-    source_free(def->source);
+    if (def->source != NULL)
+        map_deinit(&def->source->locations);
+    arena_deinit(&def->mem);
     free(def);
 }
 
@@ -290,15 +347,12 @@ const struct llb_locations *llb_def_locations(const struct llb_def *def, const c
 
 static void encode_caps(struct buf *out, const struct strv *caps)
 {
-    CLEANUP(strv_deinit) struct strv sorted = { 0 };
-    CLEANUP(buf_deinit) struct buf entry = { 0 };
+    for (size_t i = 0; i < caps->len; i++) {
+        size_t entry = pbw_begin(out, 5);
 
-    strv_copy(&sorted, caps);
-    strv_sort(&sorted);
-    for (size_t i = 0; i < sorted.len; i++) {
-        pbw_str_always(&entry, 1, sorted.v[i]);
-        pbw_uint_always(&entry, 2, 1);
-        pbw_message(out, 5, &entry);
+        pbw_str_always(out, 1, caps->v[i]);
+        pbw_uint_always(out, 2, 1);
+        pbw_end(out, entry);
     }
 }
 
@@ -339,26 +393,27 @@ static void encode_meta(struct buf *out, const struct llb_meta *meta)
 
 static void encode_range(struct buf *out, const struct llb_range *r)
 {
-    CLEANUP(buf_deinit) struct buf range = { 0 }, position = { 0 };
+    size_t range = pbw_begin(out, 2), position = pbw_begin(out, 1);
 
-    pbw_int(&position, 1, r->start_line);
-    pbw_int(&position, 2, r->start_char);
-    pbw_message(&range, 1, &position);
-    pbw_int(&position, 1, r->end_line);
-    pbw_int(&position, 2, r->end_char);
-    pbw_message(&range, 2, &position);
-    pbw_message(out, 2, &range);
+    pbw_int(out, 1, r->start_line);
+    pbw_int(out, 2, r->start_char);
+    pbw_end(out, position);
+    position = pbw_begin(out, 2);
+    pbw_int(out, 1, r->end_line);
+    pbw_int(out, 2, r->end_char);
+    pbw_end(out, position);
+    pbw_end(out, range);
 }
 
 static void encode_locations(struct buf *out, const struct llb_locations *l)
 {
-    CLEANUP(buf_deinit) struct buf location = { 0 };
-
     for (size_t i = 0; i < l->len; i++) {
-        pbw_int(&location, 1, (int64_t)l->v[i].info);
+        size_t location = pbw_begin(out, 1);
+
+        pbw_int(out, 1, (int64_t)l->v[i].info);
         for (size_t k = 0; k < l->v[i].range_count; k++)
-            encode_range(&location, &l->v[i].ranges[k]);
-        pbw_message(out, 1, &location);
+            encode_range(out, &l->v[i].ranges[k]);
+        pbw_end(out, location);
     }
 }
 

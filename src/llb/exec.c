@@ -161,16 +161,16 @@ void exec_dependencies(struct llb_node *n, struct ptrv *ret)
 static void mount_caps(struct marshal *m, struct llb_node *n, const struct node_mount *mount)
 {
     if (mount->selector != NULL)
-        node_add_cap(n, "exec.mount.selector");
+        node_add_cap(n, CAP_EXEC_MOUNT_SELECTOR);
     if (mount->cache_id != NULL) {
-        node_add_cap(n, "exec.mount.cache");
-        node_add_cap(n, "exec.mount.cache.sharing");
+        node_add_cap(n, CAP_EXEC_MOUNT_CACHE);
+        node_add_cap(n, CAP_EXEC_MOUNT_CACHE_SHARING);
     } else if (mount->tmpfs) {
-        node_add_cap(n, "exec.mount.tmpfs");
+        node_add_cap(n, CAP_EXEC_MOUNT_TMPFS);
         if (mount->tmpfs_size > 0)
-            node_add_cap(n, "exec.mount.tmpfs.size");
+            node_add_cap(n, CAP_EXEC_MOUNT_TMPFS_SIZE);
     } else if (output_resolve(m->builder, mount->source) != NULL) {
-        node_add_cap(n, "exec.mount.bind");
+        node_add_cap(n, CAP_EXEC_MOUNT_BIND);
     }
 }
 
@@ -178,30 +178,30 @@ static void exec_caps(struct marshal *m, struct llb_node *n)
 {
     const struct node_exec *x = &n->exec;
 
-    node_add_cap(n, "exec.meta.setsdefaultpath");
+    node_add_cap(n, CAP_EXEC_META_SETSDEFAULTPATH);
     if (x->run.ulimit_count > 0)
-        node_add_cap(n, "exec.meta.ulimit");
+        node_add_cap(n, CAP_EXEC_META_ULIMIT);
     if (n->resources != NULL)
-        node_add_cap(n, "exec.meta.linux.resources");
+        node_add_cap(n, CAP_EXEC_META_LINUX_RESOURCES);
     if (x->network != PB__NET_MODE__UNSET)
-        node_add_cap(n, "exec.meta.network");
+        node_add_cap(n, CAP_EXEC_META_NETWORK);
     if (x->security == PB__SECURITY_MODE__INSECURE)
-        node_add_cap(n, "exec.meta.security");
+        node_add_cap(n, CAP_EXEC_META_SECURITY);
     if (x->proxy != NULL)
-        node_add_cap(n, "exec.meta.proxyenv");
-    node_add_cap(n, "exec.meta.base");
+        node_add_cap(n, CAP_EXEC_META_PROXYENV);
+    node_add_cap(n, CAP_EXEC_META_BASE);
     for (size_t i = 0; i < x->mount_count; i++)
         mount_caps(m, n, x->mounts[i]);
     if (x->run.secret_count > 0)
-        node_add_cap(n, "exec.mount.secret");
+        node_add_cap(n, CAP_EXEC_MOUNT_SECRET);
     for (size_t i = 0; i < x->run.secret_count; i++) {
         if (x->run.secrets[i].env != NULL)
-            node_add_cap(n, "exec.secretenv");
+            node_add_cap(n, CAP_EXEC_SECRETENV);
     }
     if (x->run.ssh_count > 0)
-        node_add_cap(n, "exec.mount.ssh");
+        node_add_cap(n, CAP_EXEC_MOUNT_SSH);
     if (x->run.device_count > 0)
-        node_add_cap(n, "exec.meta.cdi");
+        node_add_cap(n, CAP_EXEC_META_CDI);
 }
 
 /* "NAME=value" for each; the same list is encoded once. */

@@ -128,7 +128,7 @@ struct llb_state llb_file(struct llb_builder *b, struct llb_state s, struct llb_
     n->file.actions = llb_alloc(b, count * sizeof(n->file.actions[0]));
     for (struct llb_action *a = actions; a != NULL; a = a->prev)
         n->file.actions[--count] = a;
-    node_add_cap(n, "file.base");
+    node_add_cap(n, CAP_FILE_BASE);
     return llb_with_output(s, node_output(b, n, 0, NULL));
 }
 

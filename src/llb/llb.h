@@ -6,7 +6,7 @@
  * `struct llb_def` is pb.Definition in memory, either received from a client or built by our own frontend
  * (llb/state.h).  Its ops are kept as the exact bytes they came as: a vertex's digest is the sha256 of those
  * bytes, and nothing is ever encoded again.  It is immutable once made and shared by reference count; any
- * task may read it.
+ * task may read it.  All of it but the arrays and maps themselves lies in its arena.
  *
  * `struct llb_graph` is what the solver walks: the vertices that the result needs, unpacked and validated,
  * every index in bounds, in topological order (inputs first), so that no walk needs recursion.  Definitions
@@ -20,6 +20,7 @@
 #ifndef MINKE_LLB_LLB_H
 #define MINKE_LLB_LLB_H
 
+#include "base/arena.h"
 #include "base/base.h"
 #include "base/buf.h"
 #include "base/error.h"
@@ -33,12 +34,12 @@
 /* One op: its exact bytes. */
 struct llb_op {
     struct digest digest;
-    void *bytes;
+    const void *bytes;
     size_t len;
 };
 
 struct llb_progress_group {
-    char *id, *name;
+    const char *id, *name;
     bool weak;
 };
 
@@ -53,8 +54,8 @@ struct llb_resources {
 struct llb_meta {
     bool ignore_cache;
     bool has_export_cache, export_cache;
-    struct map description;                    /* string map; "llb.customname" overrides the step's name */
-    struct strv caps;                          /* ids whose value is true */
+    struct map description; /* string map, sorted; "llb.customname" overrides the step's name */
+    struct strv caps;       /* ids whose value is true, sorted, each once */
     struct llb_progress_group *progress_group; /* NULL: none */
     struct llb_resources *resources;           /* NULL: none */
 };
@@ -88,7 +89,8 @@ struct llb_source {
 };
 
 struct llb_def {
-    unsigned refs;       /* atomic */
+    unsigned refs; /* atomic */
+    struct arena mem;
     struct llb_op *ops;  /* in the order of Definition.def; the last is the terminal op (only inputs[0]) */
     size_t op_count;     /* 0: scratch */
     struct map metadata; /* op digest -> struct llb_meta */

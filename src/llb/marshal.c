@@ -106,7 +106,7 @@ static struct error *source_marshal(struct marshal *m, struct llb_node *n)
         return err_new(ERR_UNKNOWN, "source identifier can't be empty");
     if (str_has_prefix(s->id, "local://") && !map_has(&s->attrs, "local.session")) {
         strmap_set(&s->attrs, "local.unique", m->unique_id);
-        node_add_cap(n, "source.local.unique");
+        node_add_cap(n, CAP_SOURCE_LOCAL_UNIQUE);
     }
     pbw_str(&m->op, 1, s->id);
     pbw_strmap(&m->op, 2, &s->attrs);
@@ -201,7 +201,7 @@ static struct llb_node *inputs_node(struct llb_builder *b, enum node_kind kind, 
     for (size_t i = 0; i < count; i++)
         n->inputs.v[i] = v[i].out;
     n->inputs.count = count;
-    node_add_cap(n, kind == NODE_MERGE ? "mergeop" : "diffop");
+    node_add_cap(n, kind == NODE_MERGE ? CAP_MERGEOP : CAP_DIFFOP);
     return n;
 }
 
@@ -242,65 +242,64 @@ struct collector {
     struct ptrv maps;         /* struct llb_source_map, in order of appearance */
     struct ptrv dependencies; /* of the nodes that the walk is in, those of the innermost last */
     size_t bytes;             /* of all ops */
+    uint64_t caps;            /* of the node before .. */
+    struct strv cap_list;     /* .. and their names */
 };
 
-static void set_group(struct llb_meta *to, const struct llb_progress_group *from)
+/* The capabilities of a node; process after process needs the same. */
+static const struct strv *caps_of(struct collector *c, const struct llb_node *n)
 {
-    struct llb_progress_group *g = to->progress_group;
+#define NODE_CAP_NAME(id, name) name,
+    static const char *const names[] = { NODE_CAPS(NODE_CAP_NAME) };
 
-    if (from == NULL)
-        return;
-    if (g == NULL)
-        g = to->progress_group = NEW(struct llb_progress_group);
-    free(g->id);
-    free(g->name);
-    g->id = xstrdup(from->id);
-    g->name = xstrdup(from->name);
-    g->weak = from->weak;
-}
-
-static void set_resources(struct llb_meta *to, const struct llb_resources *from)
-{
-    if (from == NULL || to->resources != NULL)
-        return;
-    to->resources = xmemdup(from, sizeof(*from));
-    to->resources->cpuset_cpus = xstrdup(from->cpuset_cpus);
-    to->resources->cpuset_mems = xstrdup(from->cpuset_mems);
-}
-
-static void add_cap(struct llb_meta *to, const char *cap)
-{
-    if (!strv_has(&to->caps, cap))
-        strv_add(&to->caps, cap);
+    if (n->caps == c->caps)
+        return &c->cap_list;
+    c->caps = n->caps;
+    c->cap_list = (struct strv){ 0 };
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+        if ((n->caps >> i & 1) != 0)
+            arena_strv_add(&c->def->mem, &c->cap_list, names[i]);
+    }
+    return &c->cap_list;
 }
 
 /* What a client said about the op that it gave. */
-static void merge_imported(struct llb_meta *to, const struct llb_meta *from)
+static void merge_imported(struct llb_def *def, struct llb_meta *to, const struct llb_meta *from)
 {
+    struct strv caps = { 0 };
+
     to->ignore_cache |= from->ignore_cache;
-    strmap_copy(&to->description, &from->description);
+    def_describe(def, to, from->description.entries, from->description.len);
     if (from->has_export_cache) {
         to->has_export_cache = true;
         to->export_cache = from->export_cache;
     }
-    for (size_t i = 0; i < from->caps.len; i++)
-        add_cap(to, from->caps.v[i]);
-    set_group(to, from->progress_group);
-    set_resources(to, from->resources);
+    arena_strv_copy(&def->mem, &caps, &from->caps);
+    def_add_caps(def, to, &caps);
+    if (from->progress_group != NULL)
+        def_set_group(def, to, from->progress_group);
+    if (from->resources != NULL && to->resources == NULL)
+        def_set_resources(def, to, from->resources);
 }
 
 /* Of equal ops the last one's words stand; what one needs all need. */
-static void merge_meta(struct llb_meta *to, const struct llb_node *n)
+static void merge_meta(struct collector *c, struct llb_meta *to, const struct llb_node *n)
 {
+    struct map_entry entries[2];
+    size_t count = 0;
+
     to->ignore_cache |= n->ignore_cache;
     if (n->command != NULL)
-        strmap_set(&to->description, "com.docker.dockerfile.v1.command", n->command);
+        entries[count++] =
+            (struct map_entry){ (char *)"com.docker.dockerfile.v1.command", (char *)n->command };
     if (n->custom_name != NULL)
-        strmap_set(&to->description, "llb.customname", n->custom_name);
-    for (size_t i = 0; i < n->cap_count; i++)
-        add_cap(to, n->caps[i]);
-    set_group(to, n->progress_group);
-    set_resources(to, n->resources);
+        entries[count++] = (struct map_entry){ (char *)"llb.customname", (char *)n->custom_name };
+    def_describe(c->def, to, entries, count);
+    def_add_caps(c->def, to, caps_of(c, n));
+    if (n->progress_group != NULL)
+        def_set_group(c->def, to, n->progress_group);
+    if (n->resources != NULL && to->resources == NULL)
+        def_set_resources(c->def, to, n->resources);
 }
 
 static bool same_map(const struct llb_source_map *a, const struct llb_source_map *b)
@@ -329,33 +328,30 @@ static size_t map_index(struct collector *c, const struct llb_source_map *map)
 static void add_locations(struct collector *c, struct llb_locations *l, const struct node_location *v,
                           size_t count)
 {
-    if (count == 0)
-        return;
-    l->v = xreallocarray(l->v, l->len + count, sizeof(l->v[0]));
-    for (size_t i = 0; i < count; i++) {
-        struct llb_location *to = &l->v[l->len++];
+    struct arena *mem = &c->def->mem;
 
-        to->info = map_index(c, v[i].map);
-        to->range_count = v[i].range_count;
-        to->ranges = xreallocarray(NULL, MAX(v[i].range_count, (size_t)1), sizeof(to->ranges[0]));
-        if (v[i].range_count > 0)
-            memcpy(to->ranges, v[i].ranges, v[i].range_count * sizeof(to->ranges[0]));
+    for (size_t i = 0; i < count; i++) {
+        l->v = arena_grow(mem, l->v, l->len, sizeof(l->v[0]));
+        l->v[l->len++] =
+            (struct llb_location){ .info = map_index(c, v[i].map),
+                                   .ranges =
+                                       arena_mem(mem, v[i].ranges, v[i].range_count * sizeof(v[i].ranges[0])),
+                                   .range_count = v[i].range_count };
     }
 }
 
 /* A node whose inputs are done. Every op has an entry of metadata and one of locations, if an empty one. */
 static struct error *collect(struct collector *c, struct llb_node *n)
 {
-    struct llb_source *source = c->def->source;
-    struct llb_locations *locations;
+    size_t known = c->def->metadata.len;
     struct llb_meta *meta;
+    const char *digest;
 
     TRY(node_marshal(&c->m, n));
     n->visited = c->m.generation;
-    meta = map_get(&c->def->metadata, n->digest.s);
-    if (meta != NULL) {
-        locations = map_get(&source->locations, n->digest.s);
-    } else {
+    digest = arena_str(&c->def->mem, n->digest.s);
+    meta = def_meta(c->def, digest);
+    if (c->def->metadata.len > known) {
         const void *bytes = n->kind == NODE_DEF ? n->def.op->bytes : c->m.bytes.data;
         size_t len = n->kind == NODE_DEF ? n->def.op->len : c->m.bytes.len;
 
@@ -364,14 +360,12 @@ static struct error *collect(struct collector *c, struct llb_node *n)
             return err_new(ERR_INVALID, "definition exceeds maximum allowed size of %zu bytes",
                            LIMIT_LLB_BYTES);
         def_add_op(c->def, bytes, len, &n->digest);
-        meta = def_meta_new(c->def, n->digest.s);
-        locations = source_locations_new(source, n->digest.s);
     }
     if (n->kind != NODE_DEF)
-        merge_meta(meta, n);
+        merge_meta(c, meta, n);
     else if (n->def.meta != NULL)
-        merge_imported(meta, n->def.meta);
-    add_locations(c, locations, n->locations, n->location_count);
+        merge_imported(c->def, meta, n->def.meta);
+    add_locations(c, def_locations(c->def, digest), n->locations, n->location_count);
     return NULL;
 }
 
@@ -421,9 +415,10 @@ static struct error *walk(struct collector *c, struct llb_node *root)
 static void add_terminal(struct collector *c, const struct digest *digest, int64_t index)
 {
     CLEANUP(buf_deinit) struct buf op = { 0 };
+    struct strv caps = { 0 };
     struct digest own;
-    struct llb_meta *meta;
     bool ignore = false, description = false, export_cache = false;
+    struct arena *mem = &c->def->mem;
 
     encode_input(&op, digest, index);
     own = digest_of(op.data, op.len);
@@ -435,41 +430,42 @@ static void add_terminal(struct collector *c, const struct digest *digest, int64
         description |= other->description.len > 0;
         export_cache |= other->has_export_cache;
     }
-    meta = def_meta_new(c->def, own.s);
-    strv_add(&meta->caps, "constraints");
-    strv_add(&meta->caps, "platform");
-    if (ignore)
-        strv_add(&meta->caps, "meta.ignorecache");
+    arena_strv_add(mem, &caps, "constraints");
     if (description)
-        strv_add(&meta->caps, "meta.description");
+        arena_strv_add(mem, &caps, "meta.description");
     if (export_cache)
-        strv_add(&meta->caps, "meta.exportcache");
+        arena_strv_add(mem, &caps, "meta.exportcache");
+    if (ignore)
+        arena_strv_add(mem, &caps, "meta.ignorecache");
+    arena_strv_add(mem, &caps, "platform");
+    def_add_caps(c->def, def_meta(c->def, arena_str(mem, own.s)), &caps);
 }
 
 static void add_infos(struct collector *c)
 {
     struct llb_source *source = c->def->source;
+    struct arena *mem = &c->def->mem;
 
-    source->infos = xcalloc(MAX(c->maps.len, (size_t)1), sizeof(source->infos[0]));
+    source->infos = arena_alloc(mem, c->maps.len * sizeof(source->infos[0]));
     source->info_count = c->maps.len;
     for (size_t i = 0; i < c->maps.len; i++) {
         const struct llb_source_map *map = c->maps.v[i];
         const struct llb_source_info *imported = import_source_info(c->m.builder, map);
         struct llb_source_info *info = &source->infos[i];
 
-        info->filename = xstrdup(map->filename);
-        info->language = xstrdup(map->language);
-        info->data = xmemdup(map->data, map->data_len);
+        info->filename = arena_str(mem, map->filename);
+        info->language = arena_str(mem, map->language);
+        info->data = arena_mem(mem, map->data, map->data_len);
         info->data_len = map->data_len;
         if (imported != NULL && imported->definition != NULL) {
-            info->definition = xmemdup(imported->definition, imported->definition_len);
+            info->definition = arena_mem(mem, imported->definition, imported->definition_len);
             info->definition_len = imported->definition_len;
         } else if (map->definition != NULL) {
-            struct buf encoded = { 0 };
+            CLEANUP(buf_deinit) struct buf encoded = { 0 };
 
             llb_def_encode(map->definition, &encoded);
             info->definition_len = encoded.len;
-            info->definition = buf_take(&encoded);
+            info->definition = arena_mem(mem, encoded.data, encoded.len);
         }
     }
 }
@@ -486,7 +482,7 @@ struct error *llb_marshal(struct llb_builder *b, struct llb_state s, const struc
         *ret = TAKE(def);
         return NULL;
     }
-    def->source = NEW(struct llb_source);
+    def_new_source(def);
     c.m.builder = b;
     c.m.generation = ++b->generation;
     c.m.platform = platform != NULL ? platform : platform_host();

@@ -8,6 +8,7 @@
 #ifndef MINKE_LLB_NODE_H
 #define MINKE_LLB_NODE_H
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "llb/state.h"
 
@@ -98,6 +99,52 @@ struct node_def {
     const struct llb_meta *meta; /* NULL: none */
 };
 
+/* Capabilities that nodes ask for, in the order of their names. */
+#define NODE_CAPS(X)                                                                                         \
+    X(CAP_DIFFOP, "diffop")                                                                                  \
+    X(CAP_EXEC_META_BASE, "exec.meta.base")                                                                  \
+    X(CAP_EXEC_META_CDI, "exec.meta.cdi")                                                                    \
+    X(CAP_EXEC_META_LINUX_RESOURCES, "exec.meta.linux.resources")                                            \
+    X(CAP_EXEC_META_NETWORK, "exec.meta.network")                                                            \
+    X(CAP_EXEC_META_PROXYENV, "exec.meta.proxyenv")                                                          \
+    X(CAP_EXEC_META_SECURITY, "exec.meta.security")                                                          \
+    X(CAP_EXEC_META_SETSDEFAULTPATH, "exec.meta.setsdefaultpath")                                            \
+    X(CAP_EXEC_META_ULIMIT, "exec.meta.ulimit")                                                              \
+    X(CAP_EXEC_MOUNT_BIND, "exec.mount.bind")                                                                \
+    X(CAP_EXEC_MOUNT_CACHE, "exec.mount.cache")                                                              \
+    X(CAP_EXEC_MOUNT_CACHE_SHARING, "exec.mount.cache.sharing")                                              \
+    X(CAP_EXEC_MOUNT_SECRET, "exec.mount.secret")                                                            \
+    X(CAP_EXEC_MOUNT_SELECTOR, "exec.mount.selector")                                                        \
+    X(CAP_EXEC_MOUNT_SSH, "exec.mount.ssh")                                                                  \
+    X(CAP_EXEC_MOUNT_TMPFS, "exec.mount.tmpfs")                                                              \
+    X(CAP_EXEC_MOUNT_TMPFS_SIZE, "exec.mount.tmpfs.size")                                                    \
+    X(CAP_EXEC_SECRETENV, "exec.secretenv")                                                                  \
+    X(CAP_FILE_BASE, "file.base")                                                                            \
+    X(CAP_MERGEOP, "mergeop")                                                                                \
+    X(CAP_SOURCE_GIT, "source.git")                                                                          \
+    X(CAP_SOURCE_GIT_CHECKSUM, "source.git.checksum")                                                        \
+    X(CAP_SOURCE_GIT_FETCHBYCOMMIT, "source.git.fetchbycommit")                                              \
+    X(CAP_SOURCE_GIT_FULLURL, "source.git.fullurl")                                                          \
+    X(CAP_SOURCE_GIT_KEEPGITDIR, "source.git.keepgitdir")                                                    \
+    X(CAP_SOURCE_GIT_KNOWNSSHHOSTS, "source.git.knownsshhosts")                                              \
+    X(CAP_SOURCE_GIT_MOUNTSSHSOCK, "source.git.mountsshsock")                                                \
+    X(CAP_SOURCE_GIT_MTIME, "source.git.mtime")                                                              \
+    X(CAP_SOURCE_GIT_SKIPSUBMODULES, "source.git.skipsubmodules")                                            \
+    X(CAP_SOURCE_HTTP, "source.http")                                                                        \
+    X(CAP_SOURCE_HTTP_CHECKSUM, "source.http.checksum")                                                      \
+    X(CAP_SOURCE_IMAGE, "source.image")                                                                      \
+    X(CAP_SOURCE_IMAGE_RESOLVEMODE, "source.image.resolvemode")                                              \
+    X(CAP_SOURCE_LOCAL, "source.local")                                                                      \
+    X(CAP_SOURCE_LOCAL_EXCLUDEPATTERNS, "source.local.excludepatterns")                                      \
+    X(CAP_SOURCE_LOCAL_FOLLOWPATHS, "source.local.followpaths")                                              \
+    X(CAP_SOURCE_LOCAL_INCLUDEPATTERNS, "source.local.includepatterns")                                      \
+    X(CAP_SOURCE_LOCAL_SESSIONID, "source.local.sessionid")                                                  \
+    X(CAP_SOURCE_LOCAL_SHAREDKEYHINT, "source.local.sharedkeyhint")                                          \
+    X(CAP_SOURCE_LOCAL_UNIQUE, "source.local.unique")                                                        \
+    X(CAP_SOURCE_OCILAYOUT, "source.ocilayout")
+#define NODE_CAP_ID(id, name) id,
+enum node_cap { NODE_CAPS(NODE_CAP_ID) NODE_CAP_COUNT, CAP_NONE = NODE_CAP_COUNT };
+
 struct llb_node {
     struct llb_node *next; /* the builder's list */
     struct llb_builder *builder;
@@ -106,8 +153,7 @@ struct llb_node {
     bool ignore_cache;
     struct llb_progress_group *progress_group; /* NULL: none */
     struct llb_resources *resources;           /* NULL: none */
-    const char *caps[20];                      /* more than any kind has; literals */
-    size_t cap_count;
+    uint64_t caps;                             /* a bit for each node_cap */
     const struct platform *platform;
     struct node_location *locations;
     size_t location_count;
@@ -124,7 +170,10 @@ struct llb_node {
 };
 
 struct llb_node *node_new(struct llb_builder *b, enum node_kind kind, const struct llb_options *o);
-void node_add_cap(struct llb_node *n, const char *cap); /* borrowed for good */
+static inline void node_add_cap(struct llb_node *n, enum node_cap cap)
+{
+    n->caps |= UINT64_C(1) << cap;
+}
 struct llb_output *node_output(struct llb_builder *b, struct llb_node *n, int64_t index,
                                const struct platform *p);
 /* The output behind late ones; NULL is scratch. */
@@ -190,8 +239,8 @@ void import_dependencies(struct llb_node *n, struct ptrv *ret);
 const struct llb_source_info *import_source_info(struct llb_builder *b, const struct llb_source_map *map);
 
 struct llb_builder {
-    pthread_mutex_t lock; /* chunks, nodes, imports */
-    struct llb_chunk *chunks;
+    pthread_mutex_t lock; /* of all below */
+    struct arena mem;
     struct llb_node *nodes;
     struct ptrv imports;
     struct ptrv platforms; /* deep copies to free */

@@ -15,10 +15,10 @@ static struct llb_node *source_new(struct llb_builder *b, const char *id, const 
     return n;
 }
 
-static void set_attr(struct llb_node *n, const char *name, const char *value, const char *cap)
+static void set_attr(struct llb_node *n, const char *name, const char *value, enum node_cap cap)
 {
     strmap_set(&n->source.attrs, name, value);
-    if (cap != NULL)
+    if (cap != CAP_NONE)
         node_add_cap(n, cap);
 }
 
@@ -63,10 +63,10 @@ static struct llb_node *image_new(struct llb_builder *b, const char *ref, enum l
     n = source_new(b, id, o);
     if (e != NULL)
         n->source.error = llb_strdup(b, e->message);
-    node_add_cap(n, "source.image");
+    node_add_cap(n, CAP_SOURCE_IMAGE);
     if (mode != LLB_RESOLVE_DEFAULT) {
         set_attr(n, "image.resolvemode", llb_resolve_mode_name(mode),
-                 mode == LLB_RESOLVE_PULL ? "source.image.resolvemode" : NULL);
+                 mode == LLB_RESOLVE_PULL ? CAP_SOURCE_IMAGE_RESOLVEMODE : CAP_NONE);
     }
     return n;
 }
@@ -82,12 +82,12 @@ struct llb_state llb_frontend_image(struct llb_builder *b, const char *ref, enum
 {
     struct llb_node *n = image_new(b, ref, mode, o);
 
-    set_attr(n, "image.recordtype", "frontend", NULL);
+    set_attr(n, "image.recordtype", "frontend", CAP_NONE);
     return source_state(b, n);
 }
 
 /* A list as Go's json.Marshal writes it; nothing when it is empty. */
-static void set_list_attr(struct llb_node *n, const char *name, const struct strv *list, const char *cap)
+static void set_list_attr(struct llb_node *n, const char *name, const struct strv *list, enum node_cap cap)
 {
     CLEANUP(buf_deinit) struct buf json = { 0 };
 
@@ -108,15 +108,15 @@ struct llb_state llb_local(struct llb_builder *b, const char *name, const struct
     struct llb_node *n = source_new(b, id, o);
 
     if (l->session_id != NULL && *l->session_id != '\0')
-        set_attr(n, "local.session", l->session_id, "source.local.sessionid");
-    set_list_attr(n, "local.includepattern", l->include_patterns, "source.local.includepatterns");
-    set_list_attr(n, "local.followpaths", l->follow_paths, "source.local.followpaths");
-    set_list_attr(n, "local.excludepatterns", l->exclude_patterns, "source.local.excludepatterns");
+        set_attr(n, "local.session", l->session_id, CAP_SOURCE_LOCAL_SESSIONID);
+    set_list_attr(n, "local.includepattern", l->include_patterns, CAP_SOURCE_LOCAL_INCLUDEPATTERNS);
+    set_list_attr(n, "local.followpaths", l->follow_paths, CAP_SOURCE_LOCAL_FOLLOWPATHS);
+    set_list_attr(n, "local.excludepatterns", l->exclude_patterns, CAP_SOURCE_LOCAL_EXCLUDEPATTERNS);
     if (l->shared_key_hint != NULL && *l->shared_key_hint != '\0')
-        set_attr(n, "local.sharedkeyhint", l->shared_key_hint, "source.local.sharedkeyhint");
+        set_attr(n, "local.sharedkeyhint", l->shared_key_hint, CAP_SOURCE_LOCAL_SHAREDKEYHINT);
     if (l->differ_none)
-        set_attr(n, "local.differ", "none", NULL);
-    node_add_cap(n, "source.local");
+        set_attr(n, "local.differ", "none", CAP_NONE);
+    node_add_cap(n, CAP_SOURCE_LOCAL);
     return source_state(b, n);
 }
 
@@ -126,10 +126,10 @@ struct llb_state llb_http(struct llb_builder *b, const char *url, const struct l
     struct llb_node *n = source_new(b, url, o);
 
     if (h->checksum != NULL && *h->checksum != '\0')
-        set_attr(n, "http.checksum", h->checksum, "source.http.checksum");
+        set_attr(n, "http.checksum", h->checksum, CAP_SOURCE_HTTP_CHECKSUM);
     if (h->filename != NULL && *h->filename != '\0')
-        set_attr(n, "http.filename", h->filename, NULL);
-    node_add_cap(n, "source.http");
+        set_attr(n, "http.filename", h->filename, CAP_NONE);
+    node_add_cap(n, CAP_SOURCE_HTTP);
     return source_state(b, n);
 }
 
@@ -154,26 +154,26 @@ struct llb_state llb_git(struct llb_builder *b, const struct llb_git_options *g,
     struct llb_node *n = source_new(b, id, o);
 
     if (g->keep_git_dir)
-        set_attr(n, "git.keepgitdir", "true", "source.git.keepgitdir");
-    set_attr(n, "git.fullurl", g->remote, "source.git.fullurl");
-    set_attr(n, "git.authtokensecret", "GIT_AUTH_TOKEN", NULL);
-    set_attr(n, "git.authheadersecret", "GIT_AUTH_HEADER", NULL);
+        set_attr(n, "git.keepgitdir", "true", CAP_SOURCE_GIT_KEEPGITDIR);
+    set_attr(n, "git.fullurl", g->remote, CAP_SOURCE_GIT_FULLURL);
+    set_attr(n, "git.authtokensecret", "GIT_AUTH_TOKEN", CAP_NONE);
+    set_attr(n, "git.authheadersecret", "GIT_AUTH_HEADER", CAP_NONE);
     if (streq(g->scheme, "ssh")) {
         /* Host keys are looked up by the source, from the client's known_hosts or by asking the host. */
-        node_add_cap(n, "source.git.knownsshhosts");
-        set_attr(n, "git.mountsshsock", "default", "source.git.mountsshsock");
+        node_add_cap(n, CAP_SOURCE_GIT_KNOWNSSHHOSTS);
+        set_attr(n, "git.mountsshsock", "default", CAP_SOURCE_GIT_MOUNTSSHSOCK);
     }
     if (g->checksum != NULL && *g->checksum != '\0')
-        set_attr(n, "git.checksum", g->checksum, "source.git.checksum");
+        set_attr(n, "git.checksum", g->checksum, CAP_SOURCE_GIT_CHECKSUM);
     if (g->skip_submodules)
-        set_attr(n, "git.skipsubmodules", "true", "source.git.skipsubmodules");
+        set_attr(n, "git.skipsubmodules", "true", CAP_SOURCE_GIT_SKIPSUBMODULES);
     if (g->mtime != NULL && *g->mtime != '\0')
-        set_attr(n, "git.mtime", g->mtime, "source.git.mtime");
+        set_attr(n, "git.mtime", g->mtime, CAP_SOURCE_GIT_MTIME);
     if (g->advice)
-        set_attr(n, "git.advice", "true", NULL);
+        set_attr(n, "git.advice", "true", CAP_NONE);
     if (g->fetch_by_commit)
-        set_attr(n, "git.fetchbycommit", "true", "source.git.fetchbycommit");
-    node_add_cap(n, "source.git");
+        set_attr(n, "git.fetchbycommit", "true", CAP_SOURCE_GIT_FETCHBYCOMMIT);
+    node_add_cap(n, CAP_SOURCE_GIT);
     return source_state(b, n);
 }
 
@@ -184,9 +184,9 @@ struct llb_state llb_oci_layout(struct llb_builder *b, const char *ref, const ch
     struct llb_node *n = source_new(b, id, o);
 
     if (session_id != NULL && *session_id != '\0')
-        set_attr(n, "oci.session", session_id, NULL);
+        set_attr(n, "oci.session", session_id, CAP_NONE);
     if (store_id != NULL && *store_id != '\0')
-        set_attr(n, "oci.store", store_id, NULL);
-    node_add_cap(n, "source.ocilayout");
+        set_attr(n, "oci.store", store_id, CAP_NONE);
+    node_add_cap(n, CAP_SOURCE_OCILAYOUT);
     return source_state(b, n);
 }

@@ -10,14 +10,6 @@
 /* ---- the builder's memory
  * ---------------------------------------------------------------------------------------------- */
 
-#define CHUNK_BYTES ((size_t)16 * 1024)
-
-struct llb_chunk {
-    struct llb_chunk *next;
-    size_t used, cap;
-    max_align_t data[];
-};
-
 struct llb_builder *llb_builder_new(void)
 {
     struct llb_builder *b = NEW(struct llb_builder);
@@ -28,8 +20,6 @@ struct llb_builder *llb_builder_new(void)
 
 void llb_builder_free(struct llb_builder *b)
 {
-    struct llb_chunk *next;
-
     if (b == NULL)
         return;
     for (struct llb_node *n = b->nodes; n != NULL; n = n->next) {
@@ -44,10 +34,7 @@ void llb_builder_free(struct llb_builder *b)
         free(b->platforms.v[i]);
     }
     ptrv_deinit(&b->platforms);
-    for (struct llb_chunk *c = b->chunks; c != NULL; c = next) {
-        next = c->next;
-        free(c);
-    }
+    arena_deinit(&b->mem);
     pthread_mutex_destroy(&b->lock);
     free(b);
 }
@@ -58,33 +45,27 @@ void llb_builder_freep(struct llb_builder **b)
     *b = NULL;
 }
 
-void *llb_alloc(struct llb_builder *b, size_t size)
+static void *take(struct llb_builder *b, size_t size, size_t align)
 {
-    size_t need = (size + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
-    struct llb_chunk *c;
     void *p;
 
     pthread_mutex_lock(&b->lock);
-    c = b->chunks;
-    if (c == NULL || c->cap - c->used < need) {
-        size_t cap = MAX(need, CHUNK_BYTES);
-
-        c = xcalloc(1, sizeof(*c) + cap);
-        c->cap = cap;
-        c->next = b->chunks;
-        b->chunks = c;
-    }
-    p = (char *)c->data + c->used;
-    c->used += need;
+    p = arena_take(&b->mem, size, align);
     pthread_mutex_unlock(&b->lock);
     return p;
 }
 
+void *llb_alloc(struct llb_builder *b, size_t size)
+{
+    return size > 0 ? memset(take(b, size, 16), 0, size) : NULL;
+}
+
 char *llb_strndup(struct llb_builder *b, const char *s, size_t len)
 {
-    char *copy = llb_alloc(b, len + 1);
+    char *copy = take(b, len + 1, 1);
 
     memcpy(copy, s, len);
+    copy[len] = '\0';
     return copy;
 }
 
@@ -485,14 +466,4 @@ struct llb_node *node_new(struct llb_builder *b, enum node_kind kind, const stru
     b->nodes = n;
     pthread_mutex_unlock(&b->lock);
     return n;
-}
-
-void node_add_cap(struct llb_node *n, const char *cap)
-{
-    for (size_t i = 0; i < n->cap_count; i++) {
-        if (streq(n->caps[i], cap))
-            return;
-    }
-    assert(n->cap_count < ARRAY_LEN(n->caps));
-    n->caps[n->cap_count++] = cap;
 }

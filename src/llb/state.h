@@ -31,7 +31,7 @@ struct llb_action; /* one action of a file operation; a chain, last one first */
 struct llb_builder *llb_builder_new(void);
 void llb_builder_free(struct llb_builder *b);
 void llb_builder_freep(struct llb_builder **b);
-/* Memory of the builder: zeroed, freed with it. */
+/* Memory of the builder: zeroed, freed with it; NULL for no bytes. */
 void *llb_alloc(struct llb_builder *b, size_t size);
 char *llb_strdup(struct llb_builder *b, const char *s); /* NULL gives NULL */
 char *llb_strndup(struct llb_builder *b, const char *s, size_t len);
