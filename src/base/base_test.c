@@ -141,6 +141,26 @@ static void times_round_trip(void **state)
     }
 }
 
+static void times_tell_their_zone(void **state)
+{
+    static const struct {
+        int offset;
+        const char *text;
+    } cases[] = {
+        { 0, "2023-11-14T22:13:20Z" },
+        { 3600, "2023-11-14T23:13:20+01:00" },
+        { 5 * 3600 + 1800, "2023-11-15T03:43:20+05:30" },
+        { -1800, "2023-11-14T21:43:20-00:30" },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[40];
+
+        format_rfc3339_at(text, 1700000000 * NS_PER_SEC, cases[i].offset);
+        assert_string_equal(text, cases[i].text);
+    }
+}
+
 static void json_strings_are_escaped_as_in_go(void **state)
 {
     static const struct {
@@ -438,13 +458,21 @@ static void trim_drops_code(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers_are_strict),      cmocka_unit_test(durations_are_those_of_go),
-        cmocka_unit_test(times_round_trip),        cmocka_unit_test(json_strings_are_escaped_as_in_go),
-        cmocka_unit_test(query_is_escaped),        cmocka_unit_test(hex_and_base64),
-        cmocka_unit_test(identifiers_look_right),  cmocka_unit_test(buffers_grow),
-        cmocka_unit_test(errors_carry_context),    cmocka_unit_test(string_vectors),
-        cmocka_unit_test(map_agrees_with_a_model), cmocka_unit_test(map_keeps_insertion_order),
-        cmocka_unit_test(records_are_one_line),    cmocka_unit_test(trim_drops_code),
+        cmocka_unit_test(numbers_are_strict),
+        cmocka_unit_test(durations_are_those_of_go),
+        cmocka_unit_test(times_round_trip),
+        cmocka_unit_test(times_tell_their_zone),
+        cmocka_unit_test(json_strings_are_escaped_as_in_go),
+        cmocka_unit_test(query_is_escaped),
+        cmocka_unit_test(hex_and_base64),
+        cmocka_unit_test(identifiers_look_right),
+        cmocka_unit_test(buffers_grow),
+        cmocka_unit_test(errors_carry_context),
+        cmocka_unit_test(string_vectors),
+        cmocka_unit_test(map_agrees_with_a_model),
+        cmocka_unit_test(map_keeps_insertion_order),
+        cmocka_unit_test(records_are_one_line),
+        cmocka_unit_test(trim_drops_code),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -177,6 +177,17 @@ int64_t monotonic_ns(void)
     return clock_ns(CLOCK_MONOTONIC);
 }
 
+void format_rfc3339_at(char dst[40], int64_t unix_ns, int offset)
+{
+    int minutes = abs(offset) / 60;
+    size_t n;
+
+    format_rfc3339(dst, unix_ns + offset * NS_PER_SEC);
+    n = strlen(dst) - 1; /* the Z */
+    if (offset != 0)
+        snprintf(dst + n, 40 - n, "%c%02d:%02d", offset < 0 ? '-' : '+', minutes / 60 % 100, minutes % 60);
+}
+
 void format_rfc3339(char dst[40], int64_t unix_ns)
 {
     int64_t ns = unix_ns % NS_PER_SEC;

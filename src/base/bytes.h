@@ -31,6 +31,8 @@ int64_t monotonic_ns(void);
 /* RFC 3339 in UTC with nanoseconds, trailing zeros cut as Go's RFC3339Nano does: "2026-01-02T03:04:05.5Z".
  * dst holds 40. */
 void format_rfc3339(char dst[40], int64_t unix_ns);
+/* The same as a clock `offset` seconds east of Greenwich shows it: "2023-11-14T23:13:21+01:00". */
+void format_rfc3339_at(char dst[40], int64_t unix_ns, int offset);
 /* RFC 3339 or seconds[.fraction] since the epoch. 0 or -EINVAL. */
 int parse_time(const char *s, int64_t *ret_ns);
 /* Go durations: "1h30m", "500ms", "10s", "1.5h"; days are refused as in Go. 0 or -EINVAL. */

@@ -35,7 +35,7 @@ struct error *attest_options_parse(const struct map *attrs, struct attest_option
         }
     }
     if (attrs != NULL) {
-        TRY(sbom_options_parse(attrs, &ret->sbom));
+        TRY(sbom_options_parse(attrs, "generator", &ret->sbom));
         const char *no_cache = strmap_get(attrs, "no-cache");
 
         ret->no_cache = no_cache != NULL && no_cache[0] == '\0';

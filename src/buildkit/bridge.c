@@ -208,8 +208,20 @@ static struct error *resolve_image(struct bridge *b, const char *ref, const stru
     return NULL;
 }
 
+/* "+0130" in seconds; 0 for what is no zone. */
+static int zone_offset(const char *zone)
+{
+    int64_t number;
+
+    if (strlen(zone) != 5 || (zone[0] != '+' && zone[0] != '-') || strspn(zone + 1, "0123456789") != 4 ||
+        parse_i64(zone + 1, &number) < 0)
+        return 0;
+    number = number / 100 * 3600 + number % 100 * 60;
+    return (int)(zone[0] == '-' ? -number : number);
+}
+
 /* "committer NAME <MAIL> SECONDS ZONE" among a commit's header lines. */
-static bool commit_seconds(const char *object, int64_t *ret)
+static bool commit_time(const char *object, struct source_time *ret)
 {
     const char *end = strstr(object, "\n\n"), *line = strstr(object, "\ncommitter "), *p;
     CLEANUP(freep) char *number = NULL;
@@ -222,11 +234,13 @@ static bool commit_seconds(const char *object, int64_t *ret)
     if (p == NULL || p[1] != ' ')
         return false;
     number = xstrndup(p + 2, strcspn(p + 2, " "));
-    return parse_i64(number, ret) == 0;
+    p += 2 + strlen(number);
+    ret->offset = *p == ' ' ? zone_offset(p + 1) : 0;
+    return parse_i64(number, &ret->seconds) == 0;
 }
 
 static struct error *source_time(struct bridge *b, const Pb__SourceOp *op, const char *log_name,
-                                 int64_t *ret_seconds, bool *ret_known)
+                                 struct source_time *ret)
 {
     CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
     Gw__ResolveSourceMetaRequest q = GW__RESOLVE_SOURCE_META_REQUEST__INIT;
@@ -239,17 +253,17 @@ static struct error *source_time(struct bridge *b, const Pb__SourceOp *op, const
     if (str_has_prefix(op->identifier, "git://"))
         q.git = &git;
     TRY(bridge_source_meta(b, &a, &q, &meta));
-    *ret_known = false;
+    *ret = (struct source_time){ 0 };
     if (meta->git != NULL) {
         const char *object = pb_strf(&a, "%.*s", (int)meta->git->commit_object.len,
                                      (const char *)meta->git->commit_object.data);
 
-        *ret_known = commit_seconds(object, ret_seconds);
-        if (!*ret_known)
+        ret->known = commit_time(object, ret);
+        if (!ret->known)
             return err_new(ERR_UNKNOWN, "invalid commit object: missing committer header");
     } else if (meta->http != NULL && meta->http->last_modified != NULL) {
-        *ret_seconds = meta->http->last_modified->seconds;
-        *ret_known = true;
+        ret->seconds = meta->http->last_modified->seconds;
+        ret->known = true;
     }
     return NULL;
 }

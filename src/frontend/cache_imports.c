@@ -31,6 +31,8 @@ static struct error *parse_entry(const json_t *j, struct cache_imports *l)
 
     if (!json_is_object(j))
         return err_new(ERR_INVALID, "an entry is not an object");
+    if (type == NULL && json_object_get(j, "Type") != NULL)
+        return err_new(ERR_INVALID, "Type is not a string");
     return strmap_from_json(attrs, "Attrs", cache_imports_add(l, type == NULL ? "" : type));
 }
 

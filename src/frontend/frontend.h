@@ -145,6 +145,12 @@ struct bridge {
     size_t worker_count;
 };
 
+struct source_time {
+    bool known;
+    int64_t seconds; /* since 1970 */
+    int offset;      /* of the committer's clock, in seconds east of Greenwich */
+};
+
 struct bridge_ops {
     /* A definition to a lazy ref (not run yet). `def` is taken on success. An empty definition gives *ret =
      * NULL (scratch). */
@@ -168,7 +174,7 @@ struct bridge_ops {
     /* When the source was made, where it tells: the commit of a git source, the Last-Modified of a download.
      */
     struct error *(*source_time)(struct bridge *b, const Pb__SourceOp *op, const char *log_name,
-                                 int64_t *ret_seconds, bool *ret_known);
+                                 struct source_time *ret);
     /* May this build run the frontend that `source` names?  NULL: any. */
     struct error *(*check_frontend)(struct bridge *b, const char *source);
     /* What is solved from now on is looked for in these caches too.  One that cannot be read is told to the

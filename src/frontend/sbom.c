@@ -29,7 +29,7 @@ struct error *attest_fields_parse(const char *type, const char *value, struct ma
     return NULL;
 }
 
-struct error *sbom_options_parse(const struct map *opts, struct sbom_options *ret)
+struct error *sbom_options_parse(const struct map *opts, const char *noun, struct sbom_options *ret)
 {
     const char *value = strmap_get(opts, "attest:sbom"), *generator;
     CLEANUP(reference_deinit) struct reference r = { 0 };
@@ -44,8 +44,8 @@ struct error *sbom_options_parse(const struct map *opts, struct sbom_options *re
     if (generator == NULL)
         generator = DEFAULT_GENERATOR;
     if (generator[0] == '\0')
-        return err_new(ERR_INVALID, "sbom generator cannot be empty");
-    TRY(err_wrap(reference_parse(generator, &r), "failed to parse sbom generator %s", generator));
+        return err_new(ERR_INVALID, "sbom %s cannot be empty", noun);
+    TRY(err_wrap(reference_parse(generator, &r), "failed to parse sbom %s %s", noun, generator));
     reference_add_default_tag(&r);
     ret->generator = reference_string(&r);
     map_remove(&ret->params, "generator");
@@ -97,7 +97,8 @@ struct error *sbom_scanner_open(struct bridge *b, const struct sbom_options *o,
     json_t *j;
 
     *ret = (struct sbom_scanner){ .bridge = b, .options = o, .platform = platform };
-    TRY(b->ops->resolve_image(b, o->generator, &how, &image));
+    TRY(err_wrap(b->ops->resolve_image(b, o->generator, &how, &image),
+                 "failed to resolve source metadata for %s", o->generator));
     TRY(json_parse(image.config.data, image.config.len, "image config", &j));
     read_config(json_object_get(j, "config"), ret);
     json_decref(j);

@@ -18,8 +18,10 @@ struct sbom_options {
 };
 /* The fields of one attestation attribute ("mode=max,version=v1"), appended. `type` begins the error text. */
 struct error *attest_fields_parse(const char *type, const char *value, struct map *ret) MUST_CHECK;
-/* From attest:sbom, or build-arg:BUILDKIT_ATTEST_SBOM. */
-struct error *sbom_options_parse(const struct map *opts, struct sbom_options *ret) MUST_CHECK;
+/* From attest:sbom, or build-arg:BUILDKIT_ATTEST_SBOM. `noun`: what errors call the image, "generator" or
+ * "scanner". */
+struct error *sbom_options_parse(const struct map *opts, const char *noun,
+                                 struct sbom_options *ret) MUST_CHECK;
 void sbom_options_deinit(struct sbom_options *o);
 
 /* A tree besides the result: another stage, the build context. */

@@ -241,22 +241,23 @@ static struct error *fake_solve_frontend(struct bridge *b, const char *frontend,
     return NULL;
 }
 
-static struct error *find_file(struct fake *f, struct ref *ref, const char *path, const char **ret,
-                               size_t *ret_len)
+static struct error *find_file(struct fake *f, struct ref *ref, const char *path, struct buf *ret)
 {
     CLEANUP(freep) char *local = local_name(ref->def);
     const json_t *file =
         json_object_get(json_object_get(json_object_get(f->tc->json, "locals"), local), path);
-    const char *base = strmap_get(&f->tc->opts, "filename");
+    const char *base = strmap_get(&f->tc->opts, "filename"), *encoded;
 
     if (file != NULL) {
-        *ret = json_string_value(file);
-        *ret_len = json_string_length(file);
+        encoded = str_skip_prefix(json_string_value(file), "base64:");
+        if (encoded != NULL)
+            base64_decode(ret, encoded, strlen(encoded));
+        else
+            buf_add(ret, json_string_value(file), json_string_length(file));
         return NULL;
     }
     if (streq(path, base != NULL && *base != '\0' ? base : "Dockerfile") && !streq(local, "context")) {
-        *ret = buf_str(&f->tc->file);
-        *ret_len = f->tc->file.len;
+        buf_add(ret, f->tc->file.data, f->tc->file.len);
         return NULL;
     }
     return err_new(ERR_NOT_FOUND, "open %s: file does not exist", path);
@@ -265,23 +266,17 @@ static struct error *find_file(struct fake *f, struct ref *ref, const char *path
 static struct error *fake_read_file(struct bridge *b, struct ref *ref, const char *path,
                                     const struct read_file_options *o, struct buf *out)
 {
-    const char *data;
-    size_t len;
-
-    TRY(find_file(CONTAINER_OF(b, struct fake, bridge), ref, path, &data, &len));
-    buf_add(out, data, len);
-    return NULL;
+    return find_file(CONTAINER_OF(b, struct fake, bridge), ref, path, out);
 }
 
 static struct error *fake_stat_file(struct bridge *b, struct ref *ref, const char *path,
                                     struct file_stat *ret)
 {
-    const char *data;
-    size_t len;
+    CLEANUP(buf_deinit) struct buf data = { 0 };
 
-    TRY(find_file(CONTAINER_OF(b, struct fake, bridge), ref, path, &data, &len));
+    TRY(find_file(CONTAINER_OF(b, struct fake, bridge), ref, path, &data));
     ret->path = xstrdup(path);
-    ret->size = (int64_t)len;
+    ret->size = (int64_t)data.len;
     return NULL;
 }
 
@@ -338,9 +333,41 @@ static struct error *fake_warn(struct bridge *b, const struct frontend_warning *
 }
 
 static struct error *fake_source_time(struct bridge *b, const Pb__SourceOp *op, const char *log_name,
-                                      int64_t *ret_seconds, bool *ret_known)
+                                      struct source_time *ret)
 {
+    struct fake *f = CONTAINER_OF(b, struct fake, bridge);
+    const json_t *seconds = json_object_get(json_object_get(f->tc->json, "times"), op->identifier);
+    CLEANUP(map_deinit) struct map attrs = { 0 };
+    struct buf entry = { 0 };
+
+    *ret = (struct source_time){ 0 };
+    if (str_has_prefix(op->identifier, "local://")) /* see main.go */
+        return NULL;
+    strmap_init(&attrs);
+    for (size_t i = 0; i < op->n_attrs; i++)
+        strmap_set(&attrs, op->attrs[i]->key, op->attrs[i]->value);
+    buf_addf(&entry, "metadata %s ", op->identifier);
+    add_map(&entry, &attrs);
+    buf_adds(&entry, " log=");
+    buf_add_quoted(&entry, log_name, strlen(log_name));
+    buf_addc(&entry, '\n');
+    note(f, &entry);
+    *ret = (struct source_time){ .known = seconds != NULL, .seconds = json_integer_value(seconds) };
+    if (str_has_prefix(op->identifier, "git://"))
+        ret->offset = 3600; /* as main.go writes the commit */
     return NULL;
+}
+
+static void fake_import_caches(struct bridge *b, const struct cache_imports *l)
+{
+    for (size_t i = 0; i < l->len; i++) {
+        struct buf entry = { 0 };
+
+        buf_addf(&entry, "cache %s ", l->v[i].type);
+        add_map(&entry, &l->v[i].attrs);
+        buf_addc(&entry, '\n');
+        note(CONTAINER_OF(b, struct fake, bridge), &entry);
+    }
 }
 
 static const struct bridge_ops fake_ops = {
@@ -353,6 +380,7 @@ static const struct bridge_ops fake_ops = {
     .ref_def = fake_ref_def,
     .warn = fake_warn,
     .source_time = fake_source_time,
+    .import_caches = fake_import_caches,
 };
 
 /* ---- results
@@ -378,6 +406,25 @@ static int compare_metadata(const void *a, const void *b)
     return strcmp(x->key, y->key);
 }
 
+static int compare_attestations(const void *a, const void *b)
+{
+    const struct frontend_attestation *x = a, *y = b;
+
+    return x->key == NULL || y->key == NULL ? 0 : strcmp(x->key, y->key);
+}
+
+static void add_attestation(struct buf *out, struct frontend_attestation *a)
+{
+    buf_addf(out, "  attestation[%s] kind=%d %s path=", a->key != NULL ? a->key : "", a->kind,
+             ref_text(a->ref));
+    buf_add_quoted(out, a->path != NULL ? a->path : "", a->path != NULL ? strlen(a->path) : 0);
+    buf_addf(out, " type=%s\n", a->predicate_type);
+    qsort(a->metadata, a->metadata_count, sizeof(a->metadata[0]), compare_metadata);
+    for (size_t i = 0; i < a->metadata_count; i++)
+        buf_addf(out, "    %s %.*s\n", a->metadata[i].key, (int)a->metadata[i].len,
+                 (const char *)a->metadata[i].value);
+}
+
 static void add_result(struct buf *out, struct frontend_result *r)
 {
     buf_adds(out, "result\n");
@@ -392,6 +439,10 @@ static void add_result(struct buf *out, struct frontend_result *r)
     for (size_t i = 0; i < r->metadata_count; i++)
         buf_addf(out, "  metadata %s %.*s\n", r->metadata[i].key, (int)r->metadata[i].len,
                  (const char *)r->metadata[i].value);
+    if (r->attestation_count > 0)
+        qsort(r->attestations, r->attestation_count, sizeof(r->attestations[0]), compare_attestations);
+    for (size_t i = 0; i < r->attestation_count; i++)
+        add_attestation(out, &r->attestations[i]);
 }
 
 static int int_member(const json_t *o, const char *name)

@@ -52,7 +52,10 @@ static void base_used_paths(void *ctx, struct strv *ret)
 
 static struct error *find_context(struct lookup *l)
 {
-    struct named_context_options o = { .platform = l->platform, .paths = base_used_paths, .paths_ctx = l->s };
+    struct named_context_options o = { .platform = l->platform,
+                                       .resolve_mode = llb_resolve_mode_name(l->c->ui->resolve_mode),
+                                       .paths = base_used_paths,
+                                       .paths_ctx = l->s };
 
     if (strcasecmp(l->s->base_name, "scratch") == 0 || strcasecmp(l->s->base_name, "context") == 0)
         return NULL;

@@ -372,18 +372,16 @@ static void make_result(struct dockerui *ui, const struct platform_build *v, siz
 }
 
 /* An SBOM of every platform's result. */
-static struct error *scan_all(struct dockerui *ui, const struct sbom_options *o,
-                              const struct platform_build *v, size_t count, struct frontend_result *ret)
+static struct error *scan_all(struct sbom_scanner *s, const struct platform_build *v, size_t count,
+                              struct frontend_result *ret)
 {
-    CLEANUP(sbom_scanner_deinit) struct sbom_scanner s = { 0 };
-    struct bridge *b = ui->bridge;
+    struct bridge *b = s->bridge;
 
-    TRY(sbom_scanner_open(b, o, &ui->build_platform, dockerui_opt(ui, "image-resolve-mode"), &s));
     for (size_t i = 0; i < count; i++) {
         const struct convert_result *r = &v[i].result;
         CLEANUP(freep) char *id = platform_id(&v[i]);
 
-        TRY(sbom_scan(&s, id, b->ops->ref_def(b, v[i].ref), r->extras, r->extra_count, r->ignore_cache, ret));
+        TRY(sbom_scan(s, id, b->ops->ref_def(b, v[i].ref), r->extras, r->extra_count, r->ignore_cache, ret));
     }
     return NULL;
 }
@@ -393,12 +391,16 @@ static struct error *convert_all(struct dockerui *ui, const struct dockerui_sour
 {
     size_t count = MAX(ui->target_count, (size_t)1);
     struct platform_build *v = xcalloc(count, sizeof(*v));
-    CLEANUP(sbom_options_deinit) struct sbom_options sbom = { 0 };
-    struct error *e = sbom_options_parse(&ui->opts, &sbom);
+    CLEANUP(sbom_scanner_deinit) struct sbom_scanner scanner = { 0 };
+    const struct sbom_options *sbom = &ui->sbom;
+    struct error *e = NULL;
 
+    if (sbom->wanted)
+        e = sbom_scanner_open(ui->bridge, sbom, &ui->build_platform, dockerui_opt(ui, "image-resolve-mode"),
+                              &scanner);
     for (size_t i = 0; i < count; i++) {
         v[i].ui = ui;
-        v[i].sbom = sbom.wanted;
+        v[i].sbom = sbom->wanted;
         v[i].source = src;
         v[i].target = ui->target_count > 0 ? &ui->targets[i] : NULL;
         v[i].warns = i == 0;
@@ -409,8 +411,8 @@ static struct error *convert_all(struct dockerui *ui, const struct dockerui_sour
         e = add_sources(build_platforms(v, count), src);
     if (e == NULL)
         make_result(ui, v, count, ret);
-    if (e == NULL && sbom.wanted)
-        e = scan_all(ui, &sbom, v, count, ret);
+    if (e == NULL && sbom->wanted)
+        e = scan_all(&scanner, v, count, ret);
     for (size_t i = 0; i < count; i++)
         convert_result_deinit(&v[i].result);
     free(v);

@@ -151,6 +151,7 @@ static struct error *find_replacement(struct convert *c, struct build_stage *s)
 {
     const char *name = s->parsed->name;
     struct named_context_options o = { .platform = s->platform != NULL ? s->platform : c->o->target,
+                                       .resolve_mode = llb_resolve_mode_name(c->ui->resolve_mode),
                                        .paths = stage_used_paths,
                                        .paths_ctx = s };
 

@@ -9,6 +9,7 @@
 #define MINKE_FRONTEND_DOCKERFILE_BUILD_STAGE_H
 
 #include "frontend/dockerfile/convert.h"
+#include "frontend/dockerfile/gitref.h"
 #include "frontend/dockerfile/instruction.h"
 #include "frontend/dockerfile/words.h"
 #include "io/pattern.h"
@@ -158,6 +159,10 @@ void used_paths(const struct map *set, struct strv *ret);
 
 /* Is this source of ADD a download? */
 bool copy_is_url(const char *src);
+/* Is the source of an ADD a git repository?  Errors: of the reference's query. */
+struct error *copy_git_source(const char *src, struct git_ref *ret, bool *ret_yes) MUST_CHECK;
+/* A --checksum for a download.  ERR_INVALID "unsupported digest algorithm" and the like. */
+struct error *copy_check_digest(const char *s) MUST_CHECK;
 
 /* ---- checks (checks.c)
  * ------------------------------------------------------------------------------------------------- */

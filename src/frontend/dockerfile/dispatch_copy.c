@@ -108,7 +108,7 @@ static struct error *set_owner(struct copy *x)
     return NULL;
 }
 
-static struct error *is_git(const char *src, struct git_ref *ret, bool *ret_yes)
+struct error *copy_git_source(const char *src, struct git_ref *ret, bool *ret_yes)
 {
     TRY(git_ref_parse(src, ret, ret_yes));
     if (ret->local_looking)
@@ -200,7 +200,7 @@ static struct error *add_git(struct copy *x, const struct git_ref *g)
     return NULL;
 }
 
-static struct error *check_digest(const char *s)
+struct error *copy_check_digest(const char *s)
 {
     const char *colon = strchr(s, ':');
 
@@ -224,7 +224,7 @@ static struct error *add_url(struct copy *x, const char *src)
     if (!x->add)
         return err_new(ERR_INVALID, "source can't be a URL for COPY");
     if (*x->args->checksum != '\0')
-        TRY(check_digest(x->args->checksum));
+        TRY(copy_check_digest(x->args->checksum));
     info.create_dest_path = true;
     info.attempt_unpack = x->args->unpack_set && x->args->unpack;
     add_copy(x, llb_http(x->c->b, src, &h, &(struct llb_options){ .custom_name = x->name, .command = "" }),
@@ -234,23 +234,18 @@ static struct error *add_url(struct copy *x, const char *src)
 
 /* --parents: "a/./b/c" copies b/c from a; without the pivot everything from the root. */
 static struct error *split_parents(const struct copy *x, const char *src, char **ret_src,
-                                   struct strv *include, struct strv *required)
+                                   struct strv *include, char **ret_required)
 {
     const char *os = x->s->platform->os, *pivot = strstr(src, "/./");
     CLEANUP(freep) char *dir = pivot != NULL ? xstrndup(src, (size_t)(pivot - src)) : xstrdup("/");
-    CLEANUP(freep) char *pattern = NULL, *path = NULL;
+    CLEANUP(freep) char *pattern = NULL;
 
     TRY(err_wrap(ospath_normalize("/", pivot != NULL ? pivot + 3 : src, os, false, &pattern),
                  "removing drive letter"));
     strv_add(include, *pattern == '/' ? pattern + 1 : pattern);
     /* A plain path must exist; a pattern may match nothing. */
-    if (!path_has_wildcard(dir, strlen(dir)) && !path_has_wildcard(pattern, strlen(pattern))) {
-        char *normal;
-
-        path = gopath_join(dir, pattern);
-        TRY(err_wrap(ospath_normalize("/", path, os, false, &normal), "removing drive letter"));
-        strv_take(required, normal);
-    }
+    if (!path_has_wildcard(dir, strlen(dir)) && !path_has_wildcard(pattern, strlen(pattern)))
+        *ret_required = gopath_join(dir, pattern);
     *ret_src = TAKE(dir);
     return NULL;
 }
@@ -258,15 +253,22 @@ static struct error *split_parents(const struct copy *x, const char *src, char *
 static struct error *add_path(struct copy *x, const char *src)
 {
     CLEANUP(strv_deinit) struct strv include = { 0 }, required = { 0 };
-    CLEANUP(freep) char *dir = NULL, *normal = NULL;
+    CLEANUP(freep) char *dir = NULL, *normal = NULL, *must_exist = NULL;
     struct llb_copy_info info = x->mode;
 
     if (x->add || *x->args->from == '\0')
         check_copy_source(x->c, x->lint, x->add, src, x->ins->lines);
     if (x->args->parents)
-        TRY(split_parents(x, src, &dir, &include, &required));
+        TRY(split_parents(x, src, &dir, &include, &must_exist));
     TRY(err_wrap(ospath_normalize("/", dir != NULL ? dir : src, x->s->platform->os, false, &normal),
                  "removing drive letter"));
+    if (must_exist != NULL) {
+        char *path;
+
+        TRY(err_wrap(ospath_normalize("/", must_exist, x->s->platform->os, false, &path),
+                     "removing drive letter"));
+        strv_take(&required, path);
+    }
     info.follow_symlinks = true;
     info.dir_contents_only = true;
     info.include_patterns = &include;
@@ -279,15 +281,25 @@ static struct error *add_path(struct copy *x, const char *src)
     return NULL;
 }
 
+/* Everybody who has the image can read its history.  A user of ssh is no secret. */
+static char *shown_source(const char *src)
+{
+    const char *user = str_skip_prefix(src, "ssh://");
+
+    if (user != NULL && user[strcspn(user, ":@/")] == '@')
+        return xstrdup(src);
+    return url_redact(src);
+}
+
 static struct error *add_source(struct copy *x, const char *src)
 {
     CLEANUP(git_ref_deinit) struct git_ref git = { 0 };
-    CLEANUP(freep) char *shown = url_redact(src); /* everybody who has the image can read its history */
+    CLEANUP(freep) char *shown = shown_source(src);
     bool yes = false;
 
     buf_addc(&x->history, ' ');
     buf_adds(&x->history, shown);
-    TRY(is_git(src, &git, &yes));
+    TRY(copy_git_source(src, &git, &yes));
     if (yes)
         return add_git(x, &git);
     return copy_is_url(src) ? add_url(x, src) : add_path(x, src);

@@ -97,8 +97,8 @@ static struct error *check_ip(struct port_spec *p)
 
     if (*p->ip == '[') {
         if (p->ip[len - 1] != ']')
-            return err_new(ERR_INVALID, "invalid IP address %s: address %s:: missing ']' in address", p->ip,
-                           p->ip);
+            return err_new(ERR_INVALID, "invalid IP address %s: address %s:: missing %s in address", p->ip,
+                           p->ip, strchr(p->ip, ']') != NULL ? "port" : "']'");
         memmove(p->ip, p->ip + 1, len - 2);
         p->ip[len - 2] = '\0';
     }

@@ -390,6 +390,8 @@ struct error *dockerui_init(struct dockerui *ui, struct bridge *b, const struct 
     e = parse_all(ui);
     if (e == NULL)
         e = cache_imports_parse(opts, &ui->caches);
+    if (e == NULL)
+        e = sbom_options_parse(opts, "scanner", &ui->sbom);
     if (e != NULL)
         dockerui_deinit(ui);
     return e;
@@ -400,6 +402,7 @@ void dockerui_deinit(struct dockerui *ui)
     if (ui->bridge == NULL)
         return;
     cache_imports_deinit(&ui->caches);
+    sbom_options_deinit(&ui->sbom);
     map_deinit(&ui->opts);
     map_deinit(&ui->build_args);
     map_deinit(&ui->labels);

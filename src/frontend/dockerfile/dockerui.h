@@ -16,6 +16,7 @@
 #include "frontend/dockerfile/gitref.h"
 #include "frontend/dockerfile/image.h"
 #include "frontend/frontend.h"
+#include "frontend/sbom.h"
 #include "llb/state.h"
 #include "task/task.h"
 
@@ -31,6 +32,7 @@ struct resolve_entry {
 struct dockerui {
     struct bridge *bridge;
     struct cache_imports caches;
+    struct sbom_options sbom;
     struct map opts;          /* string map; a copy, with arguments that stand for options folded in */
     const struct map *inputs; /* name -> struct llb_def; borrowed */
 
@@ -119,11 +121,13 @@ struct named_context {
     char *name, *key;                /* key: name, maybe with "::platform" */
     char *input;                     /* "docker-image://..." */
     const struct platform *platform; /* borrowed; may be NULL */
+    const char *resolve_mode;        /* borrowed; may be NULL */
     used_paths_fn paths;
     void *paths_ctx;
 };
 struct named_context_options {
     const struct platform *platform; /* NULL: not asked for one */
+    const char *resolve_mode;        /* of images; NULL: the builder's own */
     used_paths_fn paths;
     void *paths_ctx;
 };

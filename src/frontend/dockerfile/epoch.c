@@ -16,6 +16,8 @@
 #include "oci/tar.h"
 
 #define EPOCH "SOURCE_DATE_EPOCH"
+/* More than any clock is off: what is left to the ends of the range of times. */
+#define SECONDS_PER_WEEK (7 * 24 * 3600)
 
 /* What is known so far. */
 struct epoch_source {
@@ -77,20 +79,25 @@ static struct error *add_state(struct epoch_source *x, const struct copy_args *a
 {
     CLEANUP(git_ref_deinit) struct git_ref git = { 0 };
     CLEANUP(freep) char *src = NULL, *checksum = NULL, *file = NULL;
+    CLEANUP(err_freep) struct error *e = NULL;
     bool is_git = false;
 
     if (add->content_count > 0 || add->paths.len != 1)
         return err_new(ERR_INVALID, EPOCH " stage must contain exactly one remote ADD source");
     TRY(expand(x->c, add->paths.v[0], env, &src));
     TRY(expand(x->c, add->checksum, env, &checksum));
-    if (copy_is_url(src) && !str_has_suffix(src, ".git")) {
+    e = copy_git_source(src, &git, &is_git);
+    if (copy_is_url(src) && (e != NULL || !is_git)) {
+        if (*checksum != '\0')
+            TRY(copy_check_digest(checksum));
         file = remote_filename(src);
         *ret =
             llb_http(x->b, src, &(struct llb_http_options){ .filename = file, .checksum = checksum }, NULL);
         return NULL;
     }
-    TRY(git_ref_parse(src, &git, &is_git));
-    if (is_git && !git.local_looking)
+    if (e != NULL && is_git)
+        return TAKE(e);
+    if (e == NULL && is_git)
         return git_state(x, add, &git, checksum, ret);
     return err_new(ERR_INVALID, EPOCH " stage source must be a single HTTP(S) or Git ADD");
 }
@@ -195,7 +202,7 @@ static struct error *only_source(const struct llb_def *def, struct pb_arena *a, 
 }
 
 /* The newest regular file; what is no archive has none. */
-static void archive_time(const struct buf *data, int64_t *ret, bool *ret_known)
+static void archive_time(const struct buf *data, struct source_time *ret)
 {
     CLEANUP(stream_closep) struct stream *plain = NULL;
     struct error *e = decompress_stream(stream_from_memory(data->data, data->len), &plain);
@@ -208,18 +215,17 @@ static void archive_time(const struct buf *data, int64_t *ret, bool *ret_known)
     CLEANUP(tar_reader_freep) struct tar_reader *r = tar_reader_new(plain);
 
     while ((e = tar_reader_next(r, &entry)) == NULL && entry != NULL) {
-        if (entry->type != TAR_FILE || (*ret_known && entry->mtime <= *ret))
+        if (entry->type != TAR_FILE || (ret->known && entry->mtime <= ret->seconds))
             continue;
-        *ret = entry->mtime;
-        *ret_known = true;
+        ret->seconds = entry->mtime;
+        ret->known = true;
     }
     if (e != NULL)
-        *ret_known = false; /* as BuildKit: a damaged archive is none */
+        ret->known = false; /* as BuildKit: a damaged archive is none */
     err_free(e);
 }
 
-static struct error *download_time(struct epoch_source *x, const Pb__SourceOp *op, int64_t *ret,
-                                   bool *ret_known)
+static struct error *download_time(struct epoch_source *x, const Pb__SourceOp *op, struct source_time *ret)
 {
     CLEANUP(llb_def_unrefp) struct llb_def *def = NULL;
     CLEANUP(buf_deinit) struct buf data = { 0 };
@@ -236,11 +242,11 @@ static struct error *download_time(struct epoch_source *x, const Pb__SourceOp *o
     TRY(bridge->ops->solve(bridge, def, &ref));
     def = NULL; /* taken */
     TRY(dockerui_read_file(x->c->ui, ref, file, &data));
-    archive_time(&data, ret, ret_known);
+    archive_time(&data, ret);
     return NULL;
 }
 
-static struct error *source_epoch(struct epoch_source *x, const char *name, int64_t *ret, bool *ret_known)
+static struct error *source_epoch(struct epoch_source *x, const char *name, struct source_time *ret)
 {
     CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
     CLEANUP(llb_def_unrefp) struct llb_def *def = NULL;
@@ -256,17 +262,17 @@ static struct error *source_epoch(struct epoch_source *x, const char *name, int6
     TRY(only_source(def, &a, &op));
     if (op == NULL)
         return NULL;
-    TRY(bridge->ops->source_time(bridge, op, x->log_name, ret, ret_known));
-    if (*ret_known || !copy_is_url(op->identifier))
+    TRY(bridge->ops->source_time(bridge, op, x->log_name, ret));
+    if (ret->known || !copy_is_url(op->identifier))
         return NULL;
-    return download_time(x, op, ret, ret_known);
+    return download_time(x, op, ret);
 }
 
-static struct error *epoch_from_source(struct convert *c, const char *name)
+static struct error *epoch_from_source(struct convert *c, const char *name, struct source_time *ret)
 {
     CLEANUP(llb_builder_freep) struct llb_builder *b = llb_builder_new();
     struct epoch_source x = { .c = c, .b = b };
-    struct error *e = source_epoch(&x, name, &c->epoch, &c->has_epoch);
+    struct error *e = source_epoch(&x, name, ret);
 
     free(x.log_name);
     return e;
@@ -295,6 +301,7 @@ static void replace_epoch(struct convert *c)
 struct error *resolve_epoch(struct convert *c)
 {
     const char *value = strmap_get(&c->build_args, EPOCH);
+    struct source_time at = { 0 };
 
     if (value == NULL) {
         value = llb_env_get(c->global_args, EPOCH);
@@ -302,15 +309,18 @@ struct error *resolve_epoch(struct convert *c)
             return NULL;
     }
     if (*value != '\0') {
-        if (parse_i64(value, &c->epoch) == 0)
-            c->has_epoch = true;
+        if (parse_i64(value, &at.seconds) == 0)
+            at.known = true;
         else
-            TRY(epoch_from_source(c, value));
+            TRY(epoch_from_source(c, value, &at));
     }
+    c->has_epoch = at.known;
+    c->epoch = at.seconds;
     if (c->has_epoch) {
-        if (c->epoch > INT64_MAX / NS_PER_SEC || c->epoch < INT64_MIN / NS_PER_SEC)
+        if (c->epoch > INT64_MAX / NS_PER_SEC - SECONDS_PER_WEEK ||
+            c->epoch < INT64_MIN / NS_PER_SEC + SECONDS_PER_WEEK)
             return err_new(ERR_INVALID, "invalid " EPOCH ": %s", value);
-        format_rfc3339(c->created, c->epoch * NS_PER_SEC);
+        format_rfc3339_at(c->created, c->epoch * NS_PER_SEC, at.offset);
     }
     replace_epoch(c);
     return NULL;

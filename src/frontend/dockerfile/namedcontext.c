@@ -29,6 +29,7 @@ static struct named_context *lookup(struct dockerui *ui, const char *name, const
     nc->key = xstrdup(key);
     nc->input = xstrdup(input);
     nc->platform = o->platform;
+    nc->resolve_mode = o->resolve_mode;
     nc->paths = o->paths;
     nc->paths_ctx = o->paths_ctx;
     return nc;
@@ -122,8 +123,7 @@ static struct error *load_image(const struct load *l, const char *ref)
     CLEANUP(reference_deinit) struct reference r = { 0 };
     CLEANUP(resolved_image_deinit) struct resolved_image image = { 0 };
     CLEANUP(freep) char *full = NULL, *log = NULL, *name = NULL;
-    struct resolve_image_options o = { .platform = l->nc->platform,
-                                       .resolve_mode = llb_resolve_mode_name(l->ui->resolve_mode) };
+    struct resolve_image_options o = { .platform = l->nc->platform, .resolve_mode = l->nc->resolve_mode };
 
     ref = str_has_prefix(ref, "//") ? ref + 2 : ref;
     if (streq(ref, "scratch")) {

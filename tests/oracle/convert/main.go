@@ -22,6 +22,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb"
@@ -44,6 +45,7 @@ type testCase struct {
 	Locals  map[string]map[string]string `json:"locals"` // files of local sources, by name and path
 	Skip    []string                     `json:"skip"`   // subrequests that are answered in random order
 	Inputs  []string                     `json:"inputs"` // names of frontend inputs: each is a local source of that name
+	Times   map[string]int64             `json:"times"`  // when sources were made, by identifier
 }
 
 // image is one entry of images.json, by "ref" or "ref platform"; "*" is all others.
@@ -102,6 +104,9 @@ func (c *fakeClient) Solve(ctx context.Context, req gwclient.SolveRequest) (*gwc
 		c.log(fmt.Sprintf("frontend %s %s\n", req.Frontend, mapText(req.FrontendOpt)))
 		return res, nil
 	}
+	for _, im := range req.CacheImports {
+		c.log(fmt.Sprintf("cache %s %s\n", im.Type, mapText(im.Attrs)))
+	}
 	c.log("solve\n" + c.defText(req.Definition))
 	if req.Definition == nil || len(req.Definition.Def) == 0 {
 		return res, nil
@@ -140,8 +145,33 @@ func (c *fakeClient) ResolveImageConfig(ctx context.Context, ref string, opt sou
 }
 
 func (c *fakeClient) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
-	c.log(fmt.Sprintf("metadata %s %s\n", op.Identifier, mapText(op.Attrs)))
-	return &sourceresolver.MetaResponse{Op: op}, nil
+	if ref, ok := strings.CutPrefix(op.Identifier, "docker-image://"); ok && opt.ImageOpt != nil {
+		if opt.LogName == "" {
+			opt.LogName = "resolve image config for " + op.Identifier // as the bridge below a real frontend has it
+		}
+		_, dgst, config, err := c.ResolveImageConfig(ctx, ref, opt)
+		if err != nil {
+			return nil, fmt.Errorf("%s: not found", ref)
+		}
+		return &sourceresolver.MetaResponse{Op: op, Image: &sourceresolver.ResolveImageResponse{Digest: dgst, Config: config}}, nil
+	}
+	if strings.HasPrefix(op.Identifier, "local://") {
+		return &sourceresolver.MetaResponse{Op: op}, nil // it has no time: minke does not ask
+	}
+	c.log(fmt.Sprintf("metadata %s %s log=%q\n", op.Identifier, mapText(op.Attrs), opt.LogName))
+	md := &sourceresolver.MetaResponse{Op: op}
+	seconds, ok := c.tc.Times[op.Identifier]
+	if !ok {
+		return md, nil
+	}
+	if strings.HasPrefix(op.Identifier, "git://") {
+		text := fmt.Sprintf("tree 0\nauthor a <a@b> 1 +0000\ncommitter c <c@d> %d +0100\n\nx\n", seconds)
+		md.Git = &sourceresolver.ResolveGitResponse{CommitObject: []byte(text)}
+	} else {
+		when := time.Unix(seconds, 0)
+		md.HTTP = &sourceresolver.ResolveHTTPResponse{LastModified: &when}
+	}
+	return md, nil
 }
 
 func (c *fakeClient) BuildOpts() gwclient.BuildOpts {
@@ -195,6 +225,9 @@ func (r *fakeRef) files() map[string]string {
 
 func (r *fakeRef) content(name string) ([]byte, error) {
 	if dt, ok := r.files()[name]; ok {
+		if rest, ok := strings.CutPrefix(dt, "base64:"); ok {
+			return base64.StdEncoding.DecodeString(rest)
+		}
 		return []byte(dt), nil
 	}
 	base := r.c.tc.Opts["filename"]
@@ -336,6 +369,14 @@ func resultText(res *gwclient.Result) string {
 	}
 	for _, k := range slices.Sorted(maps.Keys(res.Metadata)) {
 		fmt.Fprintf(&b, "  metadata %s %s\n", k, res.Metadata[k])
+	}
+	for _, k := range slices.Sorted(maps.Keys(res.Attestations)) {
+		for _, a := range res.Attestations[k] {
+			fmt.Fprintf(&b, "  attestation[%s] kind=%d %s path=%q type=%s\n", k, a.Kind, refText(a.Ref), a.Path, a.InToto.PredicateType)
+			for _, key := range slices.Sorted(maps.Keys(a.Metadata)) {
+				fmt.Fprintf(&b, "    %s %s\n", key, a.Metadata[key])
+			}
+		}
 	}
 	return b.String()
 }

@@ -1,0 +1,2 @@
+FROM busybox
+ADD --checksum=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa https://github.com/o/r.git#main /a

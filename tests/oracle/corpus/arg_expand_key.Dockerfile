@@ -1,0 +1,3 @@
+ARG K=V
+FROM busybox
+ARG ${K}=1

@@ -1,0 +1,3 @@
+FROM busybox
+ARG "A=b c" D='e' F="$A"
+RUN $A $D $F

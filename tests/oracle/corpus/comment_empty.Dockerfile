@@ -1,0 +1,5 @@
+# a one
+#
+# b two
+ARG b
+FROM busybox

@@ -1,0 +1,3 @@
+FROM busybox
+COPY --parents c:/./d /x/
+ADD c:x /y

@@ -1,0 +1,4 @@
+FROM busybox
+COPY <<d:f /x
+y
+d:f

@@ -1,0 +1,2 @@
+FROM src
+RUN a

@@ -1,0 +1,5 @@
+#   ESCAPE  =  `  
+#syntax=docker/dockerfile:1
+FROM busybox
+RUN a `
+ b

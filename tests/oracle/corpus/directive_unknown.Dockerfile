@@ -1,0 +1,4 @@
+# nothing=1
+# escape=`
+FROM busybox
+RUN a `b

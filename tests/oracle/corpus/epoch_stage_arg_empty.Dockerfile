@@ -1,0 +1,3 @@
+ARG SOURCE_DATE_EPOCH=
+FROM busybox
+RUN b

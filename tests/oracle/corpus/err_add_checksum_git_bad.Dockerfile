@@ -1,0 +1,2 @@
+FROM busybox
+ADD --checksum=xyz https://github.com/o/r.git#main /a

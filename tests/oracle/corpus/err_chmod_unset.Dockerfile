@@ -1,0 +1,2 @@
+FROM busybox
+COPY --chmod=${M?mode} a b

@@ -1,0 +1,3 @@
+FROM busybox
+ARG M=9
+COPY --chmod=$M a b

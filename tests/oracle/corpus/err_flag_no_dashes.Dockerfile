@@ -1,0 +1,3 @@
+FROM busybox
+RUN -network=none x
+RUN --=x y

@@ -1,0 +1,2 @@
+FROM onbuildbad
+RUN x

@@ -1,0 +1,3 @@
+FROM busybox
+COPY --exclude="a\"b" a b
+COPY --exclude=x\

@@ -1,0 +1,2 @@
+FROM as a
+FROM busybox AS

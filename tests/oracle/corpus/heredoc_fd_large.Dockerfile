@@ -1,0 +1,4 @@
+FROM busybox
+RUN cat 99999999999999999999<<A
+a
+A

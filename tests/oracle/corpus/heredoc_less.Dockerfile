@@ -1,0 +1,3 @@
+FROM busybox
+RUN cat < a
+COPY a<b c<<d e

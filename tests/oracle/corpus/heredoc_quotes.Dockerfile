@@ -1,0 +1,7 @@
+FROM busybox
+COPY <<"E F" /x
+a
+E F
+COPY <<"" /y
+
+RUN x

@@ -1,0 +1,6 @@
+FROM busybox
+COPY << EOF /x
+EOF
+RUN <<	EOF
+y
+EOF

@@ -1,0 +1,6 @@
+FROM busybox
+RUN cat <<A"B"C <<\D
+a
+ABC
+b
+D

@@ -1,0 +1,2 @@
+FROM badwd
+RUN a

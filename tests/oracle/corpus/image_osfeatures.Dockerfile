@@ -1,0 +1,2 @@
+FROM osfeatures
+RUN a

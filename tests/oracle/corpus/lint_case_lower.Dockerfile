@@ -1,0 +1,5 @@
+from busybox AS b
+Run x
+run y
+copy a b
+from b as C

@@ -1,0 +1,2 @@
+From busybox as b
+RUN x

@@ -1,0 +1,4 @@
+FROM busybox as b
+copy x y
+RUN x
+RUN y

@@ -1,0 +1,10 @@
+FROM busybox
+RUN a \
+
+  b \
+
+  c
+RUN d \
+# x
+
+ e

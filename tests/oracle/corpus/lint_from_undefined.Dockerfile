@@ -1,0 +1,4 @@
+ARG IMAGE=busybox
+FROM ${IMAG} AS a
+FROM busybox:$TARGETARC
+FROM busybox:${NOTHING}

@@ -1,0 +1,6 @@
+FROM scratch
+WORKDIR a
+FROM busybox
+WORKDIR b
+WORKDIR /c
+WORKDIR d

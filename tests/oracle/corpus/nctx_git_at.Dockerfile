@@ -1,0 +1,2 @@
+FROM src
+COPY --from=src a b

@@ -1,0 +1,2 @@
+FROM onbuildtwo
+RUN x

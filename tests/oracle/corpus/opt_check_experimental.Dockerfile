@@ -1,0 +1,4 @@
+# bar this is
+ARG foo=bar
+FROM busybox as B
+run a

@@ -1,0 +1,6 @@
+# check=skip=FromAsCasing
+
+# bar this is
+ARG foo=bar
+FROM busybox as B
+RUN a

@@ -1,0 +1,5 @@
+FROM busybox
+ENV TARGETPLATFORM=linux/arm/v6
+RUN a
+ENV TARGETPLATFORM=windows/amd64
+RUN b

@@ -1,0 +1,2 @@
+FROM busybox as B
+RUN --mount=type=nothing x

@@ -1,0 +1,5 @@
+FROM busybox
+RUN --network=none -- echo a
+COPY --link -- a b
+FROM busybox
+RUN -- x

@@ -1,0 +1,3 @@
+FROM busybox
+ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
+COPY a b

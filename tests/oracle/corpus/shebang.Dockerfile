@@ -1,0 +1,4 @@
+#!/usr/bin/env docker
+# syntax=docker/dockerfile:1
+FROM busybox
+RUN x

@@ -1,0 +1,3 @@
+#!/x
+# syntax=other/frontend:2 a b
+FROM busybox

@@ -1,0 +1,2 @@
+#!/x
+{"syntax": "other/frontend"}

@@ -1,0 +1,3 @@
+// escape=`
+// syntax=other/frontend
+FROM busybox

@@ -1,0 +1,5 @@
+FROM busybox
+ARG X=a*b/c.[d]
+ENV E=${
+WORKDIR /${
+COPY ${ /x

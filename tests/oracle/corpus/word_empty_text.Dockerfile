@@ -1,0 +1,3 @@
+FROM busybox
+ARG X=
+ENV E=${X:?must be $PATH}

@@ -1,0 +1,5 @@
+FROM busybox
+COPY <<${NO%%a} /x
+y
+${NO%%a}
+RUN x

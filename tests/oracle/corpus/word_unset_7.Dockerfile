@@ -1,0 +1,5 @@
+FROM busybox
+COPY <<$NO /x
+y
+$NO
+RUN x
