@@ -23,6 +23,8 @@ struct ahead {
     struct digest key; /* "" = not known yet */
     struct ahead_image asked[LIMIT_AHEAD_IMAGES], noted[LIMIT_AHEAD_IMAGES];
     size_t asked_count, noted_count;
+    struct strv needed_before, needed;
+    bool recalled; /* what there is to know of the last request is here */
 };
 
 static const char *or_empty(const char *s)
@@ -86,6 +88,7 @@ static void forget(struct ahead_images *e)
     for (size_t i = 0; i < e->count; i++)
         image_deinit(&e->v[i]);
     free(e->v);
+    strv_deinit(&e->needs);
     *e = (struct ahead_images){ 0 };
 }
 
@@ -108,10 +111,13 @@ static struct ahead_images *find_locked(struct ahead_memory *m, const struct dig
 static void recall(struct ahead *a)
 {
     struct ahead_memory *m = &a->request->build->builder->ahead;
-    CLEANUP(mutex_unlockp) struct mutex *l = mutex_guard(&m->lock);
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&m->lock);
     const struct ahead_images *e = find_locked(m, &a->key);
 
-    for (size_t i = 0; e != NULL && i < e->count; i++) {
+    if (e == NULL)
+        return;
+    strv_copy(&a->needed_before, &e->needs);
+    for (size_t i = 0; i < e->count; i++) {
         struct image_resolve_options o = image_options(&e->v[i]);
 
         image_set(&a->asked[a->asked_count], e->v[i].ref, &o);
@@ -123,21 +129,18 @@ static void recall(struct ahead *a)
 static void remember(struct ahead *a)
 {
     struct ahead_memory *m = &a->request->build->builder->ahead;
-    CLEANUP(mutex_unlockp) struct mutex *l = mutex_guard(&m->lock);
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&m->lock);
     struct ahead_images *e = find_locked(m, &a->key);
 
-    if (e == NULL && a->noted_count == 0)
-        return;
     if (e == NULL)
         e = &m->entries[m->next++ % ARRAY_LEN(m->entries)];
     forget(e);
-    if (a->noted_count == 0)
-        return;
     e->key = a->key;
-    e->v = xcalloc(a->noted_count, sizeof(*e->v));
+    e->v = xcalloc(a->noted_count + 1, sizeof(*e->v));
     memcpy(e->v, a->noted, a->noted_count * sizeof(*e->v));
     e->count = a->noted_count;
     a->noted_count = 0; /* moved */
+    strv_copy(&e->needs, &a->needed);
 }
 
 /* ---- a request ---- */
@@ -200,11 +203,13 @@ static struct error *begin(void *arg)
     struct error *e = session_get(r->build->builder->config->ops->sessions, r->bridge.session_id, &s);
 
     err_free(e); /* who needs it tells */
-    if (s == NULL)
-        return NULL;
     mutex_lock(&a->lock);
-    a->key = request_key(r, s);
-    recall(a);
+    if (s != NULL) {
+        a->key = request_key(r, s);
+        recall(a);
+    }
+    a->recalled = true;
+    cond_broadcast(&a->changed);
     mutex_unlock(&a->lock);
     session_unrefp(&s); /* is not held while registries take their time */
     ask_all(a);
@@ -226,7 +231,10 @@ struct ahead *ahead_begin(struct request *r)
     mutex_init(&a->lock);
     cond_init(&a->changed);
     group_open(&a->group, 0);
-    err_free(group_spawn(&a->group, "ask-ahead", begin, a)); /* no task to spare: nothing is asked ahead */
+    struct error *e = group_spawn(&a->group, "ask-ahead", begin, a);
+
+    a->recalled |= e != NULL; /* no task to spare: nothing is asked ahead */
+    err_free(e);
     return a;
 }
 
@@ -237,7 +245,7 @@ bool ahead_take(struct ahead *a, const char *ref, const struct image_resolve_opt
 
     if (a == NULL || *or_empty(o->checksum) != '\0')
         return false;
-    CLEANUP(mutex_unlockp) struct mutex *l = mutex_guard(&a->lock);
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&a->lock);
     size_t at = find(a->asked, a->asked_count, ref, o);
 
     if (at == a->asked_count)
@@ -256,10 +264,33 @@ void ahead_note(struct ahead *a, const char *ref, const struct image_resolve_opt
 {
     if (a == NULL || strchr(ref, '@') != NULL) /* what is known by its digest mostly needs no registry */
         return;
-    CLEANUP(mutex_unlockp) struct mutex *l = mutex_guard(&a->lock);
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&a->lock);
 
     if (a->noted_count < ARRAY_LEN(a->noted) && find(a->noted, a->noted_count, ref, o) == a->noted_count)
         image_set(&a->noted[a->noted_count++], ref, o);
+}
+
+bool ahead_needed_before(struct ahead *a, const char *what)
+{
+    int r = 0;
+
+    if (a == NULL)
+        return false;
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&a->lock);
+
+    while (r == 0 && !a->recalled)
+        r = cond_wait(&a->changed, &a->lock);
+    return r == 0 && strv_has(&a->needed_before, what);
+}
+
+void ahead_note_needed(struct ahead *a, const char *what)
+{
+    if (a == NULL)
+        return;
+    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&a->lock);
+
+    if (!strv_has(&a->needed, what))
+        strv_add(&a->needed, what);
 }
 
 void ahead_end(struct ahead *a, bool keep)
@@ -273,6 +304,8 @@ void ahead_end(struct ahead *a, bool keep)
         image_deinit(&a->asked[i]);
     for (size_t i = 0; i < a->noted_count; i++)
         image_deinit(&a->noted[i]);
+    strv_deinit(&a->needed_before);
+    strv_deinit(&a->needed);
     cond_deinit(&a->changed);
     mutex_deinit(&a->lock);
     free(a);

@@ -24,6 +24,7 @@ struct ahead_images {
     struct digest key; /* of the requests like that; "" = none */
     struct ahead_image *v;
     size_t count;
+    struct strv needs; /* other things, by names of the frontend's */
 };
 struct ahead_memory {
     struct mutex lock;
@@ -44,6 +45,9 @@ bool ahead_take(struct ahead *a, const char *ref, const struct image_resolve_opt
                 struct resolved_manifest *ret);
 /* The question was asked, and answered. */
 void ahead_note(struct ahead *a, const char *ref, const struct image_resolve_options *o);
+/* Did the last request like this one need that?  Waits until that is known.  And: this one does. */
+bool ahead_needed_before(struct ahead *a, const char *what);
+void ahead_note_needed(struct ahead *a, const char *what);
 /* The frontend ended: nothing is asked any more.  `keep`: what was noted is for the next one. */
 void ahead_end(struct ahead *a, bool keep);
 

@@ -307,6 +307,16 @@ static void import_caches(struct bridge *b, const struct cache_imports *l)
     build_import_caches(of(b), l);
 }
 
+static bool needed_before(struct bridge *b, const char *what)
+{
+    return ahead_needed_before(request_of(b)->ahead, what);
+}
+
+static void note_needed(struct bridge *b, const char *what)
+{
+    ahead_note_needed(request_of(b)->ahead, what);
+}
+
 static const struct bridge_ops bridge_ops = {
     .solve = solve,
     .solve_frontend = solve_frontend,
@@ -320,6 +330,8 @@ static const struct bridge_ops bridge_ops = {
     .warn = warn,
     .check_frontend = check_frontend,
     .import_caches = import_caches,
+    .needed_before = needed_before,
+    .note_needed = note_needed,
 };
 
 void bridge_init(struct request *r)

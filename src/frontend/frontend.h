@@ -180,6 +180,10 @@ struct bridge_ops {
     /* What is solved from now on is looked for in these caches too.  One that cannot be read is told to the
      * user and is no error; each is read once for a build. */
     void (*import_caches)(struct bridge *b, const struct cache_imports *l);
+    /* Did the last frontend like this one (same client, same options) need what is called that?  Waits.  And:
+     * this one needs it.  NULL, both: nobody remembers. */
+    bool (*needed_before)(struct bridge *b, const char *what);
+    void (*note_needed)(struct bridge *b, const char *what);
 };
 
 /* A frontend: opts map string -> char * (FrontendAttrs / FrontendOpt), inputs map string -> struct llb_def *.

@@ -193,18 +193,28 @@ static struct error *read_dockerfile(struct dockerui *ui, struct ref *ref, struc
     return err_wrap(e, "failed to read dockerfile");
 }
 
+/* Stands before the context's, which may be on its way. */
 static struct error *read_own_ignore(struct dockerui *ui, struct ref *ref)
 {
-    CLEANUP(freep) char *name = xasprintf("%s.dockerignore", ui->filename);
+    CLEANUP(freep) char *name = xasprintf("%s" DOCKERIGNORE, ui->filename);
+    CLEANUP(buf_deinit) struct buf text = { 0 };
     bool found;
 
-    TRY(read_optional(ui, ref, name, &ui->ignore, &found));
-    if (found) {
-        ui->ignore_name = TAKE(name);
-        ui->ignore_state = IGNORE_LOADED;
-    }
+    TRY(read_optional(ui, ref, name, &text, &found));
+    if (!found)
+        return NULL;
+    mutex_lock(&ui->lock);
+    buf_deinit(&ui->ignore);
+    ui->ignore = text;
+    text = (struct buf){ 0 };
+    str_replace(&ui->ignore_name, name);
+    ui->ignore_state = IGNORE_LOADED;
+    cond_broadcast(&ui->changed);
+    mutex_unlock(&ui->lock);
     return NULL;
 }
+
+static void load_ahead(struct dockerui *ui);
 
 struct error *dockerui_read_entrypoint(struct dockerui *ui, struct dockerui_source *ret)
 {
@@ -215,6 +225,7 @@ struct error *dockerui_read_entrypoint(struct dockerui *ui, struct dockerui_sour
     int64_t index;
 
     TRY(locate(ui));
+    load_ahead(ui);
     TRY(dockerfile_state(ui, b, &state));
     TRY(err_wrap(llb_marshal(b, state, NULL, &def), "failed to marshal local source"));
     TRY(llb_def_head(def, &ret->head, &index));
@@ -268,7 +279,7 @@ static struct error *load_ignore(struct dockerui *ui, struct buf *ret)
 /* Loaded by the first who asks; the others wait. */
 static struct error *ensure_ignore(struct dockerui *ui)
 {
-    struct buf text = { 0 };
+    CLEANUP(buf_deinit) struct buf text = { 0 };
     struct error *e = NULL;
     int r = 0;
 
@@ -283,22 +294,34 @@ static struct error *ensure_ignore(struct dockerui *ui)
     mutex_unlock(&ui->lock);
     e = load_ignore(ui, &text);
     mutex_lock(&ui->lock);
-    ui->ignore_state = e == NULL ? IGNORE_LOADED : IGNORE_UNKNOWN;
-    if (e == NULL) {
-        ui->ignore = text;
-        ui->ignore_name = xstrdup(DOCKERIGNORE);
-    } else {
-        buf_deinit(&text);
+    if (ui->ignore_state == IGNORE_LOADING) { /* the Dockerfile has none of its own */
+        ui->ignore_state = e == NULL ? IGNORE_LOADED : IGNORE_UNKNOWN;
+        if (e == NULL) {
+            ui->ignore = text;
+            text = (struct buf){ 0 };
+            ui->ignore_name = xstrdup(DOCKERIGNORE);
+        }
     }
     cond_broadcast(&ui->changed);
     mutex_unlock(&ui->lock);
     return e;
 }
 
+/* For somebody who needs it: so will the next build. */
+static struct error *need_ignore(struct dockerui *ui)
+{
+    const struct bridge_ops *ops = ui->bridge->ops;
+
+    TRY(ensure_ignore(ui));
+    if (ops->note_needed != NULL && streq(ui->ignore_name, DOCKERIGNORE))
+        ops->note_needed(ui->bridge, DOCKERIGNORE);
+    return NULL;
+}
+
 /* Loaded text does not change any more: it may be read without the lock. */
 static struct error *ignore_patterns(struct dockerui *ui, struct strv *ret)
 {
-    TRY(ensure_ignore(ui));
+    TRY(need_ignore(ui));
     if (ui->ignore.len == 0)
         return NULL;
     return err_wrap(ignore_parse(ui->ignore.data, ui->ignore.len, ret), "failed parsing %s", ui->ignore_name);
@@ -307,7 +330,25 @@ static struct error *ignore_patterns(struct dockerui *ui, struct strv *ret)
 void dockerui_preload_ignore(struct dockerui *ui)
 {
     if (ui->context_kind == CONTEXT_LOCAL)
-        err_free(ensure_ignore(ui));
+        err_free(need_ignore(ui));
+}
+
+static struct error *load_expected(void *arg)
+{
+    struct dockerui *ui = arg;
+
+    if (ui->bridge->ops->needed_before(ui->bridge, DOCKERIGNORE))
+        err_free(ensure_ignore(ui)); /* who needs it tries again, and tells */
+    return NULL;
+}
+
+/* What the last build like this one needed travels beside the Dockerfile. */
+static void load_ahead(struct dockerui *ui)
+{
+    if (ui->context_kind != CONTEXT_LOCAL || ui->bridge->ops->needed_before == NULL)
+        return;
+    group_open(&ui->ahead, 0);
+    err_free(group_spawn(&ui->ahead, "load-ahead", load_expected, ui)); /* no task to spare: later, then */
 }
 
 struct error *dockerui_ignore_patterns(struct dockerui *ui, struct strv *ret)

@@ -401,6 +401,7 @@ void dockerui_deinit(struct dockerui *ui)
 {
     if (ui->bridge == NULL)
         return;
+    group_deinit(&ui->ahead);
     cache_imports_deinit(&ui->caches);
     sbom_options_deinit(&ui->sbom);
     map_deinit(&ui->opts);

@@ -66,6 +66,7 @@ struct dockerui {
         *dockerfile_input; /* frontend inputs instead of local sources; references */
     char *context_subdir;  /* of a context that is no local source, or NULL */
 
+    struct group ahead; /* loads what will probably be needed */
     struct mutex lock;
     struct cond changed;
     enum { IGNORE_UNKNOWN, IGNORE_LOADING, IGNORE_LOADED } ignore_state; /* all below: under lock */

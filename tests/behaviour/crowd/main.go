@@ -151,19 +151,33 @@ func graph(n int) llb.State {
 	return st
 }
 
-// held is a folder that nobody can read before it is open.
+// held is a folder that nobody can read before all is open.
 type held struct {
 	fsutil.FS
-	open <-chan struct{}
+	open []<-chan struct{}
 }
 
 func (h held) Walk(ctx context.Context, target string, fn iofs.WalkDirFunc) error {
-	select {
-	case <-h.open:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	for _, c := range h.open {
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	return h.FS.Walk(ctx, target, fn)
+}
+
+// walked is a folder that tells when it is read.
+type walked struct {
+	fsutil.FS
+	news chan struct{}
+	once *sync.Once
+}
+
+func (w walked) Walk(ctx context.Context, target string, fn iofs.WalkDirFunc) error {
+	w.once.Do(func() { close(w.news) })
+	return w.FS.Walk(ctx, target, fn)
 }
 
 // asked stands before a registry and tells when a tag is asked for.
@@ -195,8 +209,8 @@ func (a *asked) expect() <-chan struct{} {
 	return a.news
 }
 
-// ahead builds from one base image, the same again, then from another: whatever was asked for ahead, the build is the
-// Dockerfile's.  Prints the tags that each build asked for.
+// ahead builds from one base image, the same again, then from another, then with a .dockerignore of the Dockerfile's own:
+// whatever was asked for ahead, the build is the Dockerfile's.  Prints the tags that each build asked for.
 func ahead(ctx context.Context, c *client.Client, registry string) error {
 	a := &asked{next: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: registry})}
 	server := httptest.NewServer(a)
@@ -210,31 +224,43 @@ func ahead(ctx context.Context, c *client.Client, registry string) error {
 	if err != nil {
 		return err
 	}
-	var out [][]string
-	for i, base := range []string{"busybox", "busybox", "other"} {
-		text := fmt.Sprintf("FROM %s/library/%s\n", strings.TrimPrefix(server.URL, "http://"), base)
-		if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(text), 0o644); err != nil {
-			return err
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			panic(err)
 		}
-		open := a.expect()
+	}
+	write(".dockerignore", "good\n")
+	write("good", "good")
+	write("bad", "bad")
+	var out [][]string
+	for i, base := range []string{"busybox", "busybox", "other", "other"} {
+		image := strings.TrimPrefix(server.URL, "http://") + "/library/" + base
+		steps := "COPY . /c/\nRUN test -e /c/bad && ! test -e /c/good\n"
+		if i == 3 {
+			write("Dockerfile.dockerignore", "bad\n")
+			steps = "COPY . /c/\nRUN test -e /c/good && ! test -e /c/bad\n"
+		}
+		write("Dockerfile", "FROM "+image+"\n"+steps)
+		seen := walked{fs, make(chan struct{}), &sync.Once{}}
+		open := []<-chan struct{}{a.expect(), seen.news}
 		if i == 0 {
-			open = now()
+			open = nil
 		}
 		ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, fmt.Errorf("build %d: nobody asked ahead", i))
 		v, _, err := solve(ctx, c, nil, client.SolveOpt{
 			Frontend:    "dockerfile.v0",
-			LocalMounts: map[string]fsutil.FS{"context": fs, "dockerfile": held{fs, open}},
+			LocalMounts: map[string]fsutil.FS{"context": seen, "dockerfile": held{fs, open}},
 			SharedKey:   dir,
 			Session:     []session.Attachable{},
 		}, now())
 		cancel()
 		if err != nil {
-			return err
+			return fmt.Errorf("build %d: %w", i, err)
 		}
 		a.mu.Lock()
 		out = append(out, append([]string{}, a.tags...))
 		a.mu.Unlock()
-		if want := "[internal] load metadata for " + strings.Fields(text)[1] + ":latest"; !named(v, want) {
+		if want := "[internal] load metadata for " + image + ":latest"; !named(v, want) {
 			return fmt.Errorf("build %d has no step %q: %v", i, want, v.names)
 		}
 	}
