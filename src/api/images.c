@@ -339,13 +339,14 @@ static struct error *df_collect(struct api_request *r, struct df *d)
                                     .shared_size = true,
                                     .version = r->version };
     TRY(images_list(r->engine, &none, &o, &d->images));
+    TRY(images_disk_size(r->engine, &d->images_size));
     json_array_foreach(d->images, i, image)
     {
-        int64_t size = json_integer_value(json_object_get(image, "Size"));
+        int64_t own = json_integer_value(json_object_get(image, "Size")) -
+                      json_integer_value(json_object_get(image, "SharedSize"));
         bool used = json_integer_value(json_object_get(image, "Containers")) > 0;
-        d->images_size += size;
         d->images_active += used ? 1 : 0;
-        d->images_reclaimable += used ? 0 : size;
+        d->images_reclaimable += used ? 0 : own;
     }
     d->containers = engine_containers_usage(r->engine, r->version);
     d->cache = json_array();

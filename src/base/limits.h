@@ -75,6 +75,10 @@
 #define LIMIT_BUILD_SOLVES 1000                  /* definitions that the steps of one build solve */
 #define LIMIT_VERTEX_NAME (32 * KIB)             /* name of one step as progress shows it */
 
+/* images */
+#define LIMIT_LOAD_ENTRIES 100000       /* members of one archive that is loaded */
+#define LIMIT_LOAD_DOCUMENTS (64 * MIB) /* all its documents together */
+
 /* devices */
 #define LIMIT_CDI_SPEC MIB  /* one CDI specification */
 #define LIMIT_YAML_DEPTH 64 /* nesting of a YAML document */

@@ -62,6 +62,8 @@ struct image_list_options {
 };
 struct error *images_list(struct engine *e, const struct image_filters *f, const struct image_list_options *o,
                           json_t **ret) MUST_CHECK;
+/* What all images take, each layer once. */
+struct error *images_disk_size(struct engine *e, int64_t *ret) MUST_CHECK;
 struct error *images_inspect(struct engine *e, const char *what, const struct platform *platform,
                              bool manifests, int version, json_t **ret) MUST_CHECK;
 struct error *images_history(struct engine *e, const char *what, const struct platform *platform,

@@ -14,9 +14,9 @@
 #include "oci/compress.h"
 #include "oci/reference.h"
 #include "oci/tar.h"
+#include "task/task.h"
 
-#define LIMIT_LOAD_ENTRIES 100000       /* members of one archive */
-#define LIMIT_LOAD_DOCUMENTS (64 * MIB) /* all documents together */
+#include <errno.h>
 
 struct stored_blob {
     struct digest digest;
@@ -60,6 +60,14 @@ static const char *layer_type(const uint8_t *head, size_t len)
     return MT_OCI_LAYER;
 }
 
+static struct error *read_failed(ssize_t n)
+{
+    if (n == -EPIPE)
+        return err_new(ERR_INVALID, "the archive ends early");
+    return n == -EBADMSG ? err_new(ERR_INVALID, "the archive is corrupt")
+                         : task_error((int)n, "read the archive");
+}
+
 static struct error *copy_entry(struct tar_reader *t, struct ingest *in, struct stored_blob *b)
 {
     CLEANUP(freep) char *chunk = xmalloc(65536);
@@ -69,7 +77,7 @@ static struct error *copy_entry(struct tar_reader *t, struct ingest *in, struct 
         if (n == 0)
             return NULL;
         if (n < 0)
-            return err_new(ERR_INVALID, "the archive ends early");
+            return read_failed(n);
         if (b->size == 0)
             b->media_type = layer_type((const uint8_t *)chunk, (size_t)n);
         b->size += n;
@@ -110,7 +118,7 @@ static struct error *keep_document(struct load *l, struct tar_reader *t, const c
             return err_new(ERR_INVALID, "load %s: the document is too large", path);
         buf_add(b, chunk, (size_t)n);
     }
-    return n < 0 ? err_new(ERR_INVALID, "the archive ends early") : NULL;
+    return n < 0 ? read_failed(n) : NULL;
 }
 
 static struct error *read_file(struct load *l, struct tar_reader *t, const struct tar_entry *entry,

@@ -1,65 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* images_pull.c - docker pull and docker import */
-#include "engine/images.h"
+#include "engine/images_rows.h"
 
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "oci/compress.h"
+#include "oci/gojson.h"
 #include "oci/reference.h"
 #include "op/unpack.h"
 #include "task/task.h"
 
-/* ---- rows: a private progress log, translated to docker's lines
- * ---------------------------------------------------------------- */
+/* ---- rows ---- */
 
-struct rows {
-    struct progress *progress;
-    const struct image_progress *out;
-    struct map seen; /* row id -> last status said */
-};
-
-static struct error *say_row(struct rows *w, const char *id, const char *status, json_t *detail)
+static struct error *say_status(struct image_rows *w, const char *id, const struct progress_event *e)
 {
-    return w->out->line(w->out->ctx,
-                        json_pack("{s:s, s:o, s:s}", "status", status, "progressDetail", detail, "id", id));
-}
-
-static struct error *say_status(struct rows *w, const struct progress_event *e)
-{
-    const char *hex = str_skip_prefix(e->status.id, "sha256:");
-    CLEANUP(freep) char *id = xstrndup(hex == NULL ? e->status.id : hex, 12);
     bool done = e->status.completed_ns != 0,
          download = e->status.name == NULL || !streq(e->status.name, "extracting");
 
-    if (hex == NULL)
-        return NULL;
     if (!map_has(&w->seen, id)) {
         map_set(&w->seen, id, w);
-        TRY(say_row(w, id, "Pulling fs layer", json_object()));
+        TRY(image_row(w->out, id, "Pulling fs layer", json_object()));
     }
     if (done)
-        return say_row(w, id, download ? "Download complete" : "Pull complete", json_object());
-    return say_row(w, id, download ? "Downloading" : "Extracting",
-                   json_pack("{s:I, s:I}", "current", (json_int_t)e->status.current, "total",
-                             (json_int_t)e->status.total));
-}
-
-static struct error *rows_task(void *arg)
-{
-    struct rows *w = arg;
-    struct progress_reader *r = progress_read_open(w->progress);
-    const struct progress_event *events[64];
-    struct error *e = NULL;
-    ssize_t n = 0;
-
-    while (e == NULL && (n = progress_read(r, events, ARRAY_LEN(events))) > 0) {
-        for (ssize_t i = 0; e == NULL && i < n; i++) {
-            if (events[i]->kind == PROGRESS_STATUS)
-                e = say_status(w, events[i]);
-        }
-    }
-    progress_read_close(r);
-    return e != NULL || n >= 0 ? e : task_error((int)n, "follow the pull");
+        return image_row(w->out, id, download ? "Download complete" : "Pull complete", json_object());
+    return image_row(w->out, id, download ? "Downloading" : "Extracting",
+                     json_pack("{s:I, s:I}", "current", (json_int_t)e->status.current, "total",
+                               (json_int_t)e->status.total));
 }
 
 /* ---- pull
@@ -75,41 +41,12 @@ struct pull {
     struct resolved_manifest manifest;
 };
 
-static struct error *say(const struct image_progress *p, const char *id, char *status)
+static struct error *pull_layers(void *ctx, struct vertex_reporter *r)
 {
-    json_t *j = json_pack("{s:s}", "status", status);
+    CLEANUP(snapshot_unrefp) struct snapshot *s = NULL;
+    struct pull *u = ctx;
 
-    if (id != NULL)
-        json_object_set_new(j, "id", json_string(id));
-    free(status);
-    return p->line(p->ctx, j);
-}
-
-static struct error *pull_layers(struct pull *u, const struct image_progress *p)
-{
-    struct rows w = { .progress = progress_new(), .out = p };
-    struct vertex_reporter *reporter = reporter_new(w.progress, NULL, u->name);
-    struct snapshot *s = NULL;
-    struct error *e, *shown;
-    struct group g;
-
-    group_open(&g, GROUP_KEEP_GOING);
-    reporter_start(reporter);
-    e = group_spawn(&g, "pull rows", rows_task, &w);
-    if (e == NULL)
-        e = op_image_pull(&u->engine->ops, u->name, &u->manifest, &u->access, u->lease, reporter, &s);
-    reporter_complete(reporter, e);
-    reporter_free(reporter);
-    progress_close(w.progress);
-    shown = group_join(&g);
-    if (e == NULL)
-        e = shown;
-    else
-        err_free(shown);
-    snapshot_unref(s);
-    progress_unref(w.progress);
-    map_deinit(&w.seen);
-    return e;
+    return op_image_pull(&u->engine->ops, u->name, &u->manifest, &u->access, u->lease, r, &s);
 }
 
 static bool is_current(struct pull *u)
@@ -143,17 +80,19 @@ static struct error *explain_resolve(const struct pull *u, const struct platform
 static struct error *pull_run(struct pull *u, const struct platform *platform, const struct image_progress *p)
 {
     struct image_resolve_options o = { .mode = "pull", .platform = platform };
+    struct image_rows rows = { .out = p, .say = say_status };
     bool current;
 
     TRY(explain_resolve(u, platform,
                         op_image_resolve(&u->engine->ops, u->name, &o, &u->access, u->lease, &u->manifest)));
-    TRY(say(p, u->ref.tag != NULL ? u->ref.tag : u->ref.digest, xasprintf("Pulling from %s", u->ref.path)));
+    TRY(image_line(p, u->ref.tag != NULL ? u->ref.tag : u->ref.digest,
+                   xasprintf("Pulling from %s", u->ref.path)));
     current = is_current(u);
-    TRY(pull_layers(u, p));
+    TRY(image_rows_run(&rows, u->name, pull_layers, u));
     TRY(image_put(u->engine->store, u->name, &u->manifest.target));
     images_event(u->engine, "pull", u->shown, NULL);
-    TRY(say(p, NULL, xasprintf("Digest: %s", u->manifest.target.digest.s)));
-    return say(
+    TRY(image_line(p, NULL, xasprintf("Digest: %s", u->manifest.target.digest.s)));
+    return image_line(
         p, NULL,
         xasprintf(current ? "Status: Image is up to date for %s" : "Status: Downloaded newer image for %s",
                   u->shown));
@@ -212,7 +151,8 @@ static json_t *import_config(const struct platform *p, json_t *config, const cha
     json_object_set_new(j, "created", json_string(now));
     json_object_set(j, "config", config);
     json_object_set_new(j, "rootfs", json_pack("{s:s, s:[s]}", "type", "layers", "diff_ids", diff_id->s));
-    json_object_set_new(j, "history", json_pack("[{s:s, s:s}]", "created", now, "comment", message));
+    json_object_set_new(j, "history",
+                        json_pack("[{s:s, s:o}]", "created", now, "comment", go_json_text(message)));
     return j;
 }
 

@@ -6,7 +6,7 @@
  * manifest is another one.  Facts "pushed/REPOSITORY@DIGEST" = digest of the image here keep the two
  * together: RepoDigests shows what others can pull, and that name finds the image.
  */
-#include "engine/images.h"
+#include "engine/images_rows.h"
 
 #include "export/compress.h"
 #include "oci/reference.h"
@@ -50,20 +50,13 @@ struct error *images_pushed_list(struct engine *e, const struct reference *r, co
     return err;
 }
 
-/* ---- progress: a private log, told to the client by one task ---- */
-
-struct rows {
-    struct progress *progress;
-    struct vertex_reporter *reporter;
-    const struct image_progress *out;
-};
+/* ---- rows ---- */
 
 static void on_blob(void *ctx, const struct descriptor *d, const char *action, int64_t current, int64_t total)
 {
-    struct rows *w = ctx;
     bool done = streq(action, "pushed") || streq(action, "exists") || str_has_prefix(action, "mounted from ");
 
-    reporter_status(w->reporter, d->digest.s, action, current, total, done);
+    reporter_status(ctx, d->digest.s, action, current, total, done);
 }
 
 static const char *status_text(const char *action)
@@ -79,45 +72,24 @@ static const char *status_text(const char *action)
     return "Preparing";
 }
 
-static struct error *say_row(struct rows *w, const struct progress_event *ev)
+static struct error *say_status(struct image_rows *w, const char *id, const struct progress_event *e)
 {
-    const char *hex = str_skip_prefix(ev->status.id, "sha256:"), *action = ev->status.name;
-    CLEANUP(freep) char *id = xstrndup(hex == NULL ? ev->status.id : hex, 12);
-    CLEANUP(buf_deinit) struct buf text = { 0 };
+    const char *action = e->status.name;
     json_t *detail = json_object();
 
-    if (hex == NULL || action == NULL) {
+    if (action == NULL) {
         json_decref(detail);
         return NULL;
     }
     const char *from = str_skip_prefix(action, "mounted from ");
+    CLEANUP(freep)
+    char *text = from != NULL ? xasprintf("Mounted from %s", from) : xstrdup(status_text(action));
 
-    buf_adds(&text, from != NULL ? "Mounted from " : status_text(action));
-    buf_adds(&text, from != NULL ? from : "");
-    if (streq(action, "pushing") && ev->status.completed_ns == 0) {
-        json_object_set_new(detail, "current", json_integer(ev->status.current));
-        json_object_set_new(detail, "total", json_integer(ev->status.total));
+    if (streq(action, "pushing") && e->status.completed_ns == 0) {
+        json_object_set_new(detail, "current", json_integer(e->status.current));
+        json_object_set_new(detail, "total", json_integer(e->status.total));
     }
-    return w->out->line(w->out->ctx, json_pack("{s:s, s:o, s:s}", "status", buf_str(&text), "progressDetail",
-                                               detail, "id", id));
-}
-
-static struct error *rows_task(void *arg)
-{
-    struct rows *w = arg;
-    struct progress_reader *r = progress_read_open(w->progress);
-    const struct progress_event *events[64];
-    struct error *e = NULL;
-    ssize_t n = 0;
-
-    while (e == NULL && (n = progress_read(r, events, ARRAY_LEN(events))) > 0) {
-        for (ssize_t i = 0; e == NULL && i < n; i++) {
-            if (events[i]->kind == PROGRESS_STATUS)
-                e = say_row(w, events[i]);
-        }
-    }
-    progress_read_close(r);
-    return e != NULL || n >= 0 ? e : task_error((int)n, "follow the push");
+    return image_row(w->out, id, text, detail);
 }
 
 /* ---- one name ---- */
@@ -130,17 +102,16 @@ struct push {
     const struct image_progress *out;
 };
 
-static struct error *say(const struct image_progress *p, char *status)
-{
-    json_t *j = json_pack("{s:s}", "status", status);
+/* From `target` to `pushed`: what is not compressed is, and that is sent. */
+struct transfer {
+    struct push *push;
+    const struct descriptor *target;
+    struct descriptor *pushed; /* what the registry has then */
+};
 
-    free(status);
-    return p->line(p->ctx, j);
-}
-
-static struct error *transfer(struct push *u, struct rows *w, const struct descriptor *target)
+static struct error *send(struct push *u, struct vertex_reporter *reporter, const struct descriptor *target)
 {
-    struct registry_progress progress = { .ctx = w, .blob = on_blob };
+    struct registry_progress progress = { .ctx = reporter, .blob = on_blob };
     struct registry_push_options o = { .ref = u->ref, .auth = u->auth, .progress = &progress };
     struct registry_push *p = NULL;
     struct error *e = registry_push_begin(u->engine->registry, &o, u->engine->store, target, &p);
@@ -153,30 +124,22 @@ static struct error *transfer(struct push *u, struct rows *w, const struct descr
     return e;
 }
 
-/* Compress what is not, and send it; *ret is what the registry has then. */
-static struct error *push_target(struct push *u, const struct descriptor *target, struct descriptor *ret)
+static struct error *compress_and_send(void *ctx, struct vertex_reporter *reporter)
 {
     static const struct layer_format format = { .kind = COMPRESSION_GZIP, .level = -1 };
-    struct rows w = { .progress = progress_new(), .out = u->out };
-    struct error *e, *shown;
-    struct group g;
+    struct transfer *t = ctx;
+    struct push *u = t->push;
 
-    w.reporter = reporter_new(w.progress, NULL, "push");
-    group_open(&g, GROUP_KEEP_GOING);
-    reporter_start(w.reporter);
-    e = group_spawn(&g, "push rows", rows_task, &w);
-    if (e == NULL)
-        e = image_compress(u->engine->store, u->lease, target, &format, ret);
-    if (e == NULL)
-        e = transfer(u, &w, ret);
-    reporter_complete(w.reporter, e);
-    reporter_free(w.reporter);
-    progress_close(w.progress);
-    shown = group_join(&g);
-    progress_unref(w.progress);
-    if (e != NULL)
-        err_free(shown);
-    return e != NULL ? e : shown;
+    TRY(image_compress(u->engine->store, u->lease, t->target, &format, t->pushed));
+    return send(u, reporter, t->pushed);
+}
+
+static struct error *push_target(struct push *u, const struct descriptor *target, struct descriptor *ret)
+{
+    struct image_rows rows = { .out = u->out, .say = say_status };
+    struct transfer t = { u, target, ret };
+
+    return image_rows_run(&rows, "push", compress_and_send, &t);
 }
 
 static struct error *note_pushed(struct push *u, const struct descriptor *local,
@@ -250,8 +213,9 @@ static struct error *push_image(struct push *u, const struct image_record *image
     TRY(note_pushed(u, &image->target, &pushed));
     images_event(u->engine, "push", shown, NULL);
     return u->ref->tag == NULL ? NULL
-                               : say(u->out, xasprintf("%s: digest: %s size: %lld", u->ref->tag,
-                                                       pushed.digest.s, (long long)pushed.size));
+                               : image_line(u->out, NULL,
+                                            xasprintf("%s: digest: %s size: %lld", u->ref->tag,
+                                                      pushed.digest.s, (long long)pushed.size));
 }
 
 static struct error *push_name(struct engine *e, const struct reference *ref,
@@ -324,7 +288,7 @@ struct error *images_push(struct engine *e, const char *image, const char *tag,
         ref.tag = xstrdup(tag);
     }
     repo = reference_name(&ref);
-    TRY(say(p, xasprintf("The push refers to repository [%s]", repo)));
+    TRY(image_line(p, NULL, xasprintf("The push refers to repository [%s]", repo)));
     if (ref.tag == NULL && ref.digest == NULL)
         return push_all_tags(e, &ref, use, platform, p);
     return push_name(e, &ref, use, platform, p);

@@ -127,7 +127,7 @@ static void add_docker(struct save *s, const struct image_variant *v, json_t *ta
 
 static struct error *add_name(struct save *s, const struct descriptor *target, const char *name, json_t *tags)
 {
-    struct descriptor d = { 0 };
+    CLEANUP(descriptor_deinit) struct descriptor d = { 0 };
     CLEANUP(reference_deinit) struct reference r = { 0 };
     CLEANUP(freep) char *familiar = NULL;
 
@@ -135,14 +135,12 @@ static struct error *add_name(struct save *s, const struct descriptor *target, c
     if (name != NULL) {
         TRY(reference_parse(name, &r));
         familiar = reference_familiar(&r);
-        strmap_init(&d.annotations);
-        strmap_set(&d.annotations, "io.containerd.image.name", name);
+        descriptor_annotate(&d, "io.containerd.image.name", name);
         if (r.tag != NULL)
-            strmap_set(&d.annotations, "org.opencontainers.image.ref.name", r.tag);
+            descriptor_annotate(&d, "org.opencontainers.image.ref.name", r.tag);
         json_array_append_new(tags, json_string(familiar));
     }
     json_array_append_new(s->index, descriptor_to_json(&d));
-    descriptor_deinit(&d);
     return NULL;
 }
 
@@ -152,16 +150,13 @@ static struct error *save_one(struct save *s, const char *what)
     CLEANUP(image_variant_deinit) struct image_variant v = { 0 };
     const struct descriptor *target;
     json_t *tags;
-    struct error *e = NULL;
 
     TRY(images_find(s->engine, what, &m));
     TRY(save_target(s, &m.target, &v));
     target = s->platform == NULL ? &m.target : &v.descriptor;
     tags = json_array();
-    if (m.name != NULL)
-        e = add_name(s, target, m.name, tags);
-    else
-        e = add_name(s, target, NULL, tags);
+    struct error *e = add_name(s, target, m.name, tags);
+
     add_docker(s, &v, tags);
     return e;
 }

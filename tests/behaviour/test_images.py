@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images in the store: names, removal rules, save and load, import, history, disk usage; equal layers in one image."""
+import gzip
 import json
 import tarfile
 
@@ -166,3 +167,34 @@ assert [i for i in c.images.list() if i.id == im.id]
 '''
     from harness import run
     run([w.clients / "venv/bin/python", "-c", script], env=d.env()).ok()
+
+
+def test_shared_size(w):
+    d = w.daemon()
+    d.docker("build", "-t", "one", w.context("FROM busybox\nRUN head -c 3000000 /dev/urandom > /big\n")).ok()
+    d.docker("build", "-t", "two", w.context("FROM busybox\nRUN head -c 5000000 /dev/urandom > /big\n")).ok()
+    d.docker("tag", "one", "again").ok()
+
+    def sizes():
+        return {i["RepoTags"][0]: (i["Size"], i["SharedSize"]) for i in d.json("GET", "/v1.50/images/json?shared-size=1")}
+    one, two = sizes()["again:latest"], sizes()["two:latest"]
+    check(one[1] == two[1] > 0, f"what both have: {one}, {two}")
+    check(3e6 <= one[0] - one[1] < 4.3e6 and 5e6 <= two[0] - two[1] < 6.3e6, f"what each has alone: {one}, {two}")
+    equal(d.json("GET", "/v1.50/images/json")[0]["SharedSize"], -1, "when nobody asks")
+    usage = d.json("GET", "/v1.52/system/df?type=image")["ImageUsage"]
+    equal(usage["TotalSize"], one[0] + two[0] - one[1], "all together")
+    equal(usage["Reclaimable"], one[0] + two[0] - 2 * one[1], "what can go")
+    d.docker("rmi", "two").ok()
+    equal(sizes()["again:latest"][1], 0, "alone")
+
+
+def test_load_says_why(w):
+    d = w.shared()
+    d.docker("pull", "-q", "busybox").ok()
+    saved = d.http("GET", "/images/busybox/get")[2]
+    status, _, body = d.http("POST", "/images/load", saved[:len(saved) // 2])
+    contains(body.decode(), "the archive ends early")
+    broken = bytearray(gzip.compress(saved, 1))
+    broken[len(broken) // 2] ^= 0xff
+    status, _, body = d.http("POST", "/images/load", bytes(broken))
+    check("ends early" not in body.decode() and status >= 400 or b"error" in body, body)
