@@ -243,6 +243,18 @@ char *str_quote(const char *s)
     return buf_take(&b);
 }
 
+bool utf8_is_valid(const char *s, size_t len)
+{
+    size_t width;
+
+    for (size_t i = 0; i < len; i += width) {
+        width = 1;
+        if ((s[i] & 0x80) != 0 && rune_decode(s + i, len - i, &width) == RUNE_ERROR && width == 1)
+            return false;
+    }
+    return true;
+}
+
 char *str_valid_utf8(const char *s, size_t len)
 {
     struct buf b = { 0 };

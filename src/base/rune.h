@@ -36,6 +36,7 @@ char *str_lower_valid(const char *s);
 /* Go's %q: a double-quoted string with escapes. */
 void buf_add_quoted(struct buf *b, const char *s, size_t len);
 char *str_quote(const char *s); /* new string */
+bool utf8_is_valid(const char *s, size_t len);
 /* Every invalid byte replaced by U+FFFD. New string. */
 char *str_valid_utf8(const char *s, size_t len);
 

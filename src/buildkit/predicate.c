@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* predicate.c - provenance as a document; members in the order of BuildKit's Go structs */
+#include "buildkit/build_config.h"
 #include "buildkit/internal.h"
-#include "buildkit/provenance.h"
-#include "export/layers.h"
-#include "llb/steps.h"
-#include "oci/gojson.h"
 #include "oci/purl.h"
 
 #define BUILD_TYPE1 "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md"
@@ -14,7 +11,9 @@
 struct document {
     const struct provenance *p;
     const struct provenance_options *o;
-    json_t *materials, *source, *request, *config, *metadata; /* `config` NULL: mode=min */
+    const struct map *layers; /* as they were exported, or NULL */
+    json_t *materials, *source, *request, *vcs;
+    struct build_config config;
     bool complete_request, complete_materials;
     int64_t finished_ns;
 };
@@ -24,16 +23,8 @@ static void document_deinit(struct document *d)
     json_decref(d->materials);
     json_decref(d->source);
     json_decref(d->request);
-    json_decref(d->config);
-    json_decref(d->metadata);
-}
-
-static json_t *time_json(int64_t ns)
-{
-    char text[40];
-
-    format_rfc3339(text, ns);
-    return json_string(text);
+    json_decref(d->vcs);
+    build_config_deinit(&d->config);
 }
 
 /* ---- materials ---- */
@@ -152,13 +143,10 @@ static void add_request(struct document *d)
     const struct request *r = d->p->request;
     const struct capture *c = &d->p->capture;
     bool asked = r->parent != NULL;
-    json_t *args = asked ? request_args_json(r) : json_object(), *vcs, *locals = json_array();
+    json_t *args = asked ? request_args_json(r) : json_object(), *locals = json_array();
 
     d->source = request_config_source(args, c);
-    vcs = take_vcs(args);
-    if (json_object_size(vcs) > 0)
-        json_object_set(d->metadata, "vcs", vcs);
-    json_decref(vcs);
+    d->vcs = take_vcs(args);
     d->request = json_object();
     if (asked && r->frontend[0] != '\0')
         json_object_set_new_nocheck(d->request, "frontend", json_string_nocheck(r->frontend));
@@ -207,190 +195,6 @@ static bool scrub(json_t *request)
     return v != NULL && scrub(v) ? true : scrubbed;
 }
 
-/* ---- mode=max: steps, source, layers ---- */
-
-static struct error *add_steps(const struct llb_def *def, json_t *to, struct map *names)
-{
-    json_t *steps, *digests;
-
-    TRY(llb_def_steps(def, &steps, names));
-    if (steps == NULL)
-        return NULL;
-    digests = strmap_to_json(names);
-    json_object_set_new(to, "llbDefinition", steps);
-    json_object_set_new(to, "digestMapping", digests);
-    return NULL;
-}
-
-static struct error *info_json(const struct llb_source_info *info, json_t **ret)
-{
-    CLEANUP(llb_def_unrefp) struct llb_def *def = NULL;
-    CLEANUP(map_deinit) struct map names = { 0 };
-    CLEANUP(buf_deinit) struct buf data = { 0 };
-    json_t *j = *ret = json_object();
-
-    strmap_init(&names);
-    if (info->filename[0] != '\0')
-        json_object_set_new_nocheck(j, "filename", json_string_nocheck(info->filename));
-    if (info->language[0] != '\0')
-        json_object_set_new_nocheck(j, "language", json_string_nocheck(info->language));
-    base64_encode(&data, info->data, info->data_len);
-    if (data.len > 0)
-        json_object_set_new(j, "data", json_string(data.data));
-    if (info->definition == NULL)
-        return NULL;
-    TRY(llb_def_decode(info->definition, info->definition_len, &def));
-    return add_steps(def, j, &names);
-}
-
-static struct error *add_source(struct document *d, const struct llb_def *def, const struct map *names)
-{
-    const struct llb_source *s = def->source;
-    json_t *source, *infos, *locations;
-    CLEANUP(map_deinit) struct map sorted = { 0 };
-
-    if (s == NULL || s->info_count == 0)
-        return NULL;
-    source = json_object();
-    json_object_set_new(d->metadata, "source", source);
-    locations = json_object();
-    for (size_t i = 0; i < s->locations.len; i++) {
-        const char *step = strmap_get(names, s->locations.entries[i].key);
-
-        if (step != NULL)
-            map_set(&sorted, step, s->locations.entries[i].value);
-    }
-    map_sort(&sorted);
-    for (size_t i = 0; i < sorted.len; i++)
-        json_object_set_new(locations, sorted.entries[i].key, llb_locations_json(sorted.entries[i].value));
-    if (sorted.len > 0)
-        json_object_set(source, "locations", locations);
-    json_decref(locations);
-    infos = json_array();
-    json_object_set_new(source, "infos", infos);
-    for (size_t i = 0; i < s->info_count; i++) {
-        json_t *one = NULL;
-        struct error *e = info_json(&s->infos[i], &one);
-
-        json_array_append_new(infos, one);
-        TRY(e);
-    }
-    return NULL;
-}
-
-/* Layers as they are known to others, by id; NULL value: none. */
-struct known_layers {
-    const struct map *exported;
-    struct store *store;
-    struct map seen; /* id -> struct descriptor */
-};
-
-static void free_descriptor(void *d)
-{
-    if (d != NULL)
-        descriptor_deinit(d);
-    free(d);
-}
-
-static struct error *known_layer(struct known_layers *k, const char *id, const struct descriptor **ret)
-{
-    struct descriptor *d = k->exported == NULL ? NULL : map_get(k->exported, id);
-    bool found;
-
-    *ret = d;
-    if (d != NULL || map_has(&k->seen, id)) {
-        *ret = d != NULL ? d : map_get(&k->seen, id);
-        return NULL;
-    }
-    d = NEW(struct descriptor);
-    struct error *e = layer_known(k->store, id, d, &found);
-
-    if (e != NULL || !found)
-        free(TAKE(d));
-    TRY(e);
-    map_set(&k->seen, id, d);
-    *ret = d;
-    return NULL;
-}
-
-/* The layers of one output; NULL when one is not known as a blob. */
-static struct error *chain_json(struct known_layers *k, const struct output_layers *o, json_t **ret)
-{
-    json_t *chain = json_array();
-
-    *ret = NULL;
-    for (size_t i = 0; i < o->len; i++) {
-        const struct descriptor *d = NULL;
-        struct error *e = known_layer(k, o->ids[i], &d);
-
-        if (e != NULL || d == NULL) {
-            json_decref(chain);
-            return e;
-        }
-        json_array_append_new(chain, json_pack("{s:s, s:s, s:I}", "mediaType", d->media_type, "digest",
-                                               d->digest.s, "size", (json_int_t)d->size));
-    }
-    *ret = chain;
-    return NULL;
-}
-
-static struct error *add_output(struct known_layers *k, const struct output_layers *o, const char *step,
-                                struct map *layers)
-{
-    CLEANUP(freep) char *key = xasprintf("%s:%zu", step, o->index);
-    json_t *chain;
-
-    TRY(chain_json(k, o, &chain));
-    if (chain != NULL)
-        map_set(layers, key, json_pack("[o]", chain));
-    return NULL;
-}
-
-static void free_json(void *j)
-{
-    json_decref(j);
-}
-
-static struct error *add_layers(struct document *d, const struct map *exported, const struct map *names)
-{
-    CLEANUP(map_deinit) struct map layers = { .free_value = free_json };
-    struct known_layers k = { .exported = exported,
-                              .store = d->p->build->builder->config->store,
-                              .seen = { .free_value = free_descriptor } };
-    struct error *e = NULL;
-
-    for (size_t i = 0; e == NULL && i < d->p->output_count; i++) {
-        const struct output_layers *o = &d->p->outputs[i];
-        const char *step = strmap_get(names, o->vertex.s);
-
-        if (step != NULL)
-            e = add_output(&k, o, step, &layers);
-    }
-    map_deinit(&k.seen);
-    TRY(e);
-    if (layers.len == 0)
-        return NULL;
-    map_sort(&layers);
-    json_t *j = json_object();
-
-    for (size_t i = 0; i < layers.len; i++)
-        json_object_set(j, layers.entries[i].key, layers.entries[i].value);
-    json_object_set_new(d->metadata, "layers", j);
-    return NULL;
-}
-
-static struct error *add_build_config(struct document *d, const struct map *layers)
-{
-    const struct llb_def *def = d->p->def;
-    CLEANUP(map_deinit) struct map names = { 0 };
-
-    strmap_init(&names);
-    d->config = json_object();
-    TRY(add_steps(def, d->config, &names));
-    TRY(add_source(d, def, &names));
-    return add_layers(d, layers, &names);
-}
-
 /* ---- the two versions ---- */
 
 static void add_environment(const struct document *d, json_t *to)
@@ -404,10 +208,28 @@ static void add_environment(const struct document *d, json_t *to)
         json_object_update(to, (json_t *)env);
 }
 
-static void set_if(json_t *to, const char *key, bool value)
+static void write_bool(struct go_writer *w, const char *name, bool value)
+{
+    go_write_name(w, name);
+    go_write_bool(w, value);
+}
+
+static void write_if(struct go_writer *w, const char *name, bool value)
 {
     if (value)
-        json_object_set_new(to, key, json_true());
+        write_bool(w, name, true);
+}
+
+static void write_value(struct go_writer *w, const char *name, const json_t *j)
+{
+    go_write_name(w, name);
+    go_write_json(w, j);
+}
+
+static void write_time(struct go_writer *w, const char *name, int64_t ns)
+{
+    go_write_name(w, name);
+    go_write_time(w, ns);
 }
 
 static bool hermetic(const struct document *d)
@@ -424,41 +246,117 @@ static char *host_platform(void)
     return platform_format(&p);
 }
 
-static json_t *definition1(const struct document *d)
+/* What minke itself knows of a build beside its definition. */
+static struct error *write_metadata(const struct document *d, struct go_writer *w)
 {
-    json_t *internal = json_object(), *generic, *j = json_pack("{s:s}", "buildType", BUILD_TYPE1);
-    CLEANUP(freep) char *platform = host_platform();
-
-    if (d->config != NULL)
-        json_object_set(internal, "buildConfig", d->config);
-    json_object_set_new(internal, "builderPlatform", json_string(platform));
-    add_environment(d, internal);
-    if (d->p->target != NULL)
-        json_object_set_new(internal, "targetPlatform", json_string(d->p->target));
-    generic = go_json_generic(internal); /* Go writes these by way of a map */
-    json_decref(internal);
-    if (json_array_size(d->materials) > 0)
-        json_object_set(j, "resolvedDependencies", d->materials);
-    json_object_set_new(j, "externalParameters",
-                        json_pack("{s:O, s:O}", "configSource", d->source, "request", d->request));
-    json_object_set_new(j, "internalParameters", generic);
-    return j;
+    go_write_open(w, '{');
+    if (json_object_size(d->vcs) > 0)
+        write_value(w, "vcs", d->vcs);
+    if (d->o->max)
+        TRY(build_config_write_metadata(&d->config, d->layers, w));
+    go_write_close(w, '}');
+    return NULL;
 }
 
-static json_t *predicate1(const struct document *d)
+/* Members by name, for Go writes these by way of a map; the build's configuration is written in its place. */
+static json_t *internal_parameters(const struct document *d)
+{
+    json_t *j = json_object(), *generic;
+    CLEANUP(freep) char *platform = host_platform();
+
+    if (d->o->max)
+        json_object_set_new(j, "buildConfig", json_null());
+    json_object_set_new(j, "builderPlatform", json_string(platform));
+    add_environment(d, j);
+    if (d->p->target != NULL)
+        json_object_set_new(j, "targetPlatform", json_string(d->p->target));
+    generic = go_json_generic(j);
+    json_decref(j);
+    return generic;
+}
+
+static struct error *write_internal(const struct document *d, struct go_writer *w)
+{
+    json_t *internal = internal_parameters(d), *v;
+    struct error *e = NULL;
+    const char *key;
+
+    go_write_open(w, '{');
+    json_object_foreach(internal, key, v)
+    {
+        go_write_name(w, key);
+        if (streq(key, "buildConfig"))
+            e = build_config_write(&d->config, LLB_JSON_GO_MAP, w);
+        else
+            go_write_json(w, v);
+        if (e != NULL)
+            break;
+    }
+    json_decref(internal);
+    TRY(e);
+    go_write_close(w, '}');
+    return NULL;
+}
+
+static struct error *write_definition1(const struct document *d, struct go_writer *w)
+{
+    go_write_open(w, '{');
+    go_write_member(w, "buildType", BUILD_TYPE1);
+    if (json_array_size(d->materials) > 0)
+        write_value(w, "resolvedDependencies", d->materials);
+    go_write_name(w, "externalParameters");
+    go_write_open(w, '{');
+    write_value(w, "configSource", d->source);
+    write_value(w, "request", d->request);
+    go_write_close(w, '}');
+    go_write_name(w, "internalParameters");
+    TRY(write_internal(d, w));
+    go_write_close(w, '}');
+    return NULL;
+}
+
+static void write_builder(const struct document *d, struct go_writer *w)
+{
+    go_write_name(w, "builder");
+    go_write_open(w, '{');
+    go_write_member(w, "id", d->o->builder_id);
+    go_write_close(w, '}');
+}
+
+static struct error *write_metadata1(const struct document *d, struct go_writer *w)
 {
     const struct build *u = d->p->build;
-    json_t *m =
-        json_pack("{s:s, s:o, s:o, s:O}", "invocationId", u->id, "startedOn", time_json(u->started_ns),
-                  "finishedOn", time_json(d->finished_ns), "buildkit_metadata", d->metadata);
 
-    set_if(m, "buildkit_hermetic", hermetic(d));
-    json_object_set_new(m, "buildkit_completeness",
-                        json_pack("{s:b, s:b}", "request", d->complete_request, "resolvedDependencies",
-                                  d->complete_materials));
-    set_if(m, "buildkit_reproducible", d->o->reproducible);
-    return json_pack("{s:o, s:{s:{s:o}, s:o}}", "buildDefinition", definition1(d), "runDetails", "builder",
-                     "id", go_json_text(d->o->builder_id), "metadata", m);
+    go_write_open(w, '{');
+    go_write_member(w, "invocationId", u->id);
+    write_time(w, "startedOn", u->started_ns);
+    write_time(w, "finishedOn", d->finished_ns);
+    go_write_name(w, "buildkit_metadata");
+    TRY(write_metadata(d, w));
+    write_if(w, "buildkit_hermetic", hermetic(d));
+    go_write_name(w, "buildkit_completeness");
+    go_write_open(w, '{');
+    write_bool(w, "request", d->complete_request);
+    write_bool(w, "resolvedDependencies", d->complete_materials);
+    go_write_close(w, '}');
+    write_if(w, "buildkit_reproducible", d->o->reproducible);
+    go_write_close(w, '}');
+    return NULL;
+}
+
+static struct error *write_predicate1(const struct document *d, struct go_writer *w)
+{
+    go_write_open(w, '{');
+    go_write_name(w, "buildDefinition");
+    TRY(write_definition1(d, w));
+    go_write_name(w, "runDetails");
+    go_write_open(w, '{');
+    write_builder(d, w);
+    go_write_name(w, "metadata");
+    TRY(write_metadata1(d, w));
+    go_write_close(w, '}');
+    go_write_close(w, '}');
+    return NULL;
 }
 
 static json_t *invocation02(const struct document *d)
@@ -482,25 +380,52 @@ static json_t *invocation02(const struct document *d)
                      generic);
 }
 
-static json_t *predicate02(const struct document *d)
+static void write_invocation02(const struct document *d, struct go_writer *w)
+{
+    json_t *j = invocation02(d);
+
+    write_value(w, "invocation", j);
+    json_decref(j);
+}
+
+static struct error *write_metadata02(const struct document *d, struct go_writer *w)
 {
     const struct build *u = d->p->build;
-    json_t *m = json_pack("{s:s, s:o, s:o, s:{s:b, s:b, s:b}, s:b, s:O}", "buildInvocationID", u->id,
-                          "buildStartedOn", time_json(u->started_ns), "buildFinishedOn",
-                          time_json(d->finished_ns), "completeness", "parameters", d->complete_request,
-                          "environment", true, "materials", d->complete_materials, "reproducible",
-                          d->o->reproducible, BUILD_TYPE02 "#metadata", d->metadata);
-    json_t *j = json_pack("{s:{s:o}, s:s}", "builder", "id", go_json_text(d->o->builder_id), "buildType",
-                          BUILD_TYPE02);
 
-    set_if(m, BUILD_TYPE02 "#hermetic", hermetic(d));
+    go_write_open(w, '{');
+    go_write_member(w, "buildInvocationID", u->id);
+    write_time(w, "buildStartedOn", u->started_ns);
+    write_time(w, "buildFinishedOn", d->finished_ns);
+    go_write_name(w, "completeness");
+    go_write_open(w, '{');
+    write_bool(w, "parameters", d->complete_request);
+    write_bool(w, "environment", true);
+    write_bool(w, "materials", d->complete_materials);
+    go_write_close(w, '}');
+    write_bool(w, "reproducible", d->o->reproducible);
+    go_write_name(w, BUILD_TYPE02 "#metadata");
+    TRY(write_metadata(d, w));
+    write_if(w, BUILD_TYPE02 "#hermetic", hermetic(d));
+    go_write_close(w, '}');
+    return NULL;
+}
+
+static struct error *write_predicate02(const struct document *d, struct go_writer *w)
+{
+    go_write_open(w, '{');
+    write_builder(d, w);
+    go_write_member(w, "buildType", BUILD_TYPE02);
     if (json_array_size(d->materials) > 0)
-        json_object_set(j, "materials", d->materials);
-    json_object_set_new(j, "invocation", invocation02(d));
-    if (d->config != NULL)
-        json_object_set(j, "buildConfig", d->config);
-    json_object_set_new(j, "metadata", m);
-    return j;
+        write_value(w, "materials", d->materials);
+    write_invocation02(d, w);
+    if (d->o->max) {
+        go_write_name(w, "buildConfig");
+        TRY(build_config_write(&d->config, LLB_JSON_GO, w));
+    }
+    go_write_name(w, "metadata");
+    TRY(write_metadata02(d, w));
+    go_write_close(w, '}');
+    return NULL;
 }
 
 /* ---- the whole ---- */
@@ -522,19 +447,16 @@ struct error *provenance_write(const struct provenance *p, const struct provenan
                                const struct map *layers, struct buf *out)
 {
     CLEANUP(document_deinit)
-    struct document d = { .p = p, .o = o, .metadata = json_object(), .finished_ns = finish_time(p->build) };
-    json_t *j;
+    struct document d = { .p = p, .o = o, .layers = layers, .finished_ns = finish_time(p->build) };
+    struct go_writer w = { .out = out, .indent = "  " };
 
     d.complete_materials = !p->capture.incomplete && p->capture.locals.len == 0;
     TRY(add_materials(&d));
     add_request(&d);
     if (o->max)
-        TRY(add_build_config(&d, layers));
+        TRY(build_config_open(p, &d.config));
     else if (scrub(d.request))
         d.complete_request = false;
     json_object_set_new(d.request, "compatibilityVersion", json_integer(p->build->compatibility));
-    j = o->slsa02 ? predicate02(&d) : predicate1(&d);
-    go_json(out, j, "  ", false);
-    json_decref(j);
-    return NULL;
+    return o->slsa02 ? write_predicate02(&d, &w) : write_predicate1(&d, &w);
 }

@@ -9,7 +9,7 @@ void provenance_deinit(struct provenance *p)
 {
     capture_deinit(&p->capture);
     for (size_t i = 0; i < p->output_count; i++)
-        free(p->outputs[i].ids);
+        free(p->outputs[i].layers);
     free(p->outputs);
     map_deinit(&p->layer_ids);
     llb_def_unref(p->def);
@@ -284,44 +284,53 @@ static const struct result_platform *find_platform(const struct result_platforms
     return NULL;
 }
 
-static const char *layer_id(struct provenance *p, const char *id)
+static uint32_t layer_index(struct provenance *p, const char *id)
 {
-    char *known = map_get(&p->layer_ids, id);
+    size_t known = (size_t)map_get(&p->layer_ids, id);
 
-    if (known == NULL) {
-        known = xstrdup(id);
-        map_set(&p->layer_ids, id, known);
+    if (known == 0) {
+        known = p->layer_ids.len + 1;
+        map_set(&p->layer_ids, id, (void *)known);
     }
-    return known;
+    return (uint32_t)(known - 1);
 }
 
+/* `below`: an output that was captured before; what it shares of its layers, most often all but one, is not
+ * looked up. */
 static void capture_output(struct provenance *p, const struct digest *vertex, size_t index,
-                           const struct snapshot *s)
+                           const struct snapshot *s, const struct snapshot *below)
 {
+    const struct output_layers *before = below == NULL ? NULL : &p->outputs[p->output_count - 1];
     struct output_layers *o = &p->outputs[p->output_count++];
 
     *o = (struct output_layers){ .vertex = *vertex, .index = index, .len = snapshot_layer_count(s) };
-    o->ids = xcalloc(o->len, sizeof(*o->ids));
-    for (size_t i = 0; i < o->len; i++)
-        o->ids[i] = layer_id(p, snapshot_layer_id(s, i));
+    o->layers = xcalloc(o->len, sizeof(*o->layers));
+    for (size_t i = 0; i < o->len; i++) {
+        bool shared =
+            before != NULL && i < before->len && snapshot_layer_id(s, i) == snapshot_layer_id(below, i);
+
+        o->layers[i] = shared ? before->layers[i] : layer_index(p, snapshot_layer_id(s, i));
+    }
 }
 
 /* What the steps left behind; layers only: a tree of the client is none. */
 static void capture_outputs(struct provenance *p)
 {
     CLEANUP(ref_vertices_deinit) struct ref_vertices l = ref_vertices(p->ref);
+    const struct snapshot *below = NULL;
     size_t most = 0;
 
     for (size_t i = 0; i < l.len; i++)
         most += l.v[i].output_count;
     p->outputs = xcalloc(most + 1, sizeof(*p->outputs));
-    p->layer_ids.free_value = free;
     for (size_t i = 0; i < l.len; i++) {
         for (size_t k = 0; k < l.v[i].output_count; k++) {
             const struct snapshot *s = l.v[i].outputs[k];
 
-            if (s != NULL && !snapshot_is_tree(s) && snapshot_layer_count(s) > 0)
-                capture_output(p, &l.v[i].vertex->digest, k, s);
+            if (s == NULL || snapshot_is_tree(s) || snapshot_layer_count(s) == 0)
+                continue;
+            capture_output(p, &l.v[i].vertex->digest, k, s, below);
+            below = s;
         }
     }
 }

@@ -32,7 +32,7 @@ void provenance_options_deinit(struct provenance_options *o);
 struct output_layers {
     struct digest vertex;
     size_t index;
-    const char **ids; /* strings of provenance.layer_ids */
+    uint32_t *layers; /* indexes into provenance.layer_ids */
     size_t len;
 };
 
@@ -43,7 +43,7 @@ struct provenance {
     struct llb_def *def; /* of the result; a reference */
     struct output_layers *outputs;
     size_t output_count;
-    struct map layer_ids;          /* each once: id -> the same string */
+    struct map layer_ids;          /* each once, id -> its index + 1 */
     const struct request *request; /* whose result it is */
     struct capture capture;
     json_t *root; /* the build's own request, where it differs; NULL: none */

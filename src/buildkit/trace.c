@@ -6,156 +6,218 @@
 #include "oci/gojson.h"
 #include "task/task.h"
 
-#define NO_TRACE "00000000000000000000000000000000"
-#define NO_SPAN "0000000000000000"
 #define KIND_INTERNAL 1
 #define KIND_SERVER 2
+#define SPAN_ID_BYTES ((size_t)8)
+#define SPAN_ID_HEX (2 * SPAN_ID_BYTES + 1)
 
-struct spans {
-    char trace_id[33], root_id[17];
-    struct buf *out;
+struct trace {
+    char id[33], root_id[SPAN_ID_HEX];
+    struct go_writer out;
 };
-
-/* The last word on a vertex. */
-struct vertex_span {
-    char *name, *error;
-    int64_t started_ns, completed_ns;
-    bool cached;
-};
-
-static void vertex_span_free(void *arg)
-{
-    struct vertex_span *s = arg;
-
-    free(s->name);
-    free(s->error);
-    free(s);
-}
-
-static json_t *context_json(const char *trace, const char *span, const char *flags)
-{
-    return json_pack("{s:s, s:s, s:s, s:s, s:b}", "TraceID", trace, "SpanID", span, "TraceFlags", flags,
-                     "TraceState", "", "Remote", false);
-}
-
-static json_t *attribute(const char *key, json_t *value)
-{
-    const char *type = json_is_boolean(value) ? "BOOL" : "STRING";
-
-    return json_pack("{s:s, s:{s:s, s:o}}", "Key", key, "Value", "Type", type, "Value", value);
-}
-
-static json_t *time_json(int64_t ns)
-{
-    char text[40];
-
-    format_rfc3339(text, ns);
-    return json_string(text);
-}
-
-static json_t *status_json(const char *error)
-{
-    json_t *j = json_pack("{s:s}", "Code", error == NULL ? "Unset" : "Error");
-
-    json_object_set_new_nocheck(j, "Description", json_string_nocheck(error == NULL ? "" : error));
-    return j;
-}
 
 struct span {
-    const char *name, *id, *error;
-    bool root;
+    const char *name, *id, *error; /* `error` NULL: none */
     int64_t started_ns, ended_ns;
-    json_t *attributes;
-    size_t children;
 };
 
-static void add_span(struct spans *s, const struct span *v)
-{
-    json_t *j = json_object();
+/* ---- the last word on each vertex that was started ---- */
 
-    json_object_set_new_nocheck(j, "Name", json_string_nocheck(v->name));
-    json_object_set_new(j, "SpanContext", context_json(s->trace_id, v->id, "01"));
-    json_object_set_new(j, "Parent",
-                        v->root ? context_json(NO_TRACE, NO_SPAN, "00")
-                                : context_json(s->trace_id, s->root_id, "01"));
-    json_object_set_new(j, "SpanKind", json_integer(v->root ? KIND_SERVER : KIND_INTERNAL));
-    json_object_set_new(j, "StartTime", time_json(v->started_ns));
-    json_object_set_new(j, "EndTime", time_json(v->ended_ns));
-    json_object_set_new(j, "Attributes", v->attributes);
-    json_object_set_new(j, "Events", json_null());
-    json_object_set_new(j, "Links", json_null());
-    json_object_set_new(j, "Status", status_json(v->error));
-    json_object_set_new(j, "DroppedAttributes", json_integer(0));
-    json_object_set_new(j, "DroppedEvents", json_integer(0));
-    json_object_set_new(j, "DroppedLinks", json_integer(0));
-    json_object_set_new(j, "ChildSpanCount", json_integer((json_int_t)v->children));
-    json_object_set_new(j, "Resource", json_pack("[o]", attribute("service.name", json_string("buildkitd"))));
-    json_object_set_new(j, "InstrumentationLibrary",
-                        json_pack("{s:s, s:s, s:s}", "Name", "minke", "Version", "", "SchemaURL", ""));
-    go_json(s->out, j, "  ", false);
-    buf_addc(s->out, '\n');
-    json_decref(j);
+static void note(struct map *vertices, const struct progress_event *e)
+{
+    if (e->kind == PROGRESS_VERTEX && e->v.started_ns != 0)
+        map_set(vertices, e->vertex, (void *)e);
 }
 
-static void note(struct map *spans, const struct progress_event *e)
-{
-    struct vertex_span *s;
-
-    if (e->kind != PROGRESS_VERTEX || e->v.started_ns == 0)
-        return;
-    s = NEW(struct vertex_span);
-    *s = (struct vertex_span){ .name = xstrdup(e->v.name),
-                               .error = xstrdup(e->v.error),
-                               .started_ns = e->v.started_ns,
-                               .completed_ns = e->v.completed_ns,
-                               .cached = e->v.cached };
-    map_set(spans, e->vertex, s);
-}
-
-static struct error *collect(struct progress *p, struct map *ret)
+/* The events live as long as the reader. */
+static struct error *collect(struct progress_reader *r, struct map *ret)
 {
     const struct progress_event *events[64];
-    struct progress_reader *r = progress_read_open(p);
     ssize_t n;
 
     while ((n = progress_read(r, events, ARRAY_LEN(events))) > 0) {
         for (ssize_t i = 0; i < n; i++)
             note(ret, events[i]);
     }
-    progress_read_close(r);
     return n < 0 ? task_error((int)n, "read the build's progress") : NULL;
+}
+
+/* ---- writing ---- */
+
+static void write_int(struct go_writer *w, const char *name, int64_t v)
+{
+    go_write_name(w, name);
+    go_write_int(w, v);
+}
+
+static void write_bool(struct go_writer *w, const char *name, bool v)
+{
+    go_write_name(w, name);
+    go_write_bool(w, v);
+}
+
+static void write_null(struct go_writer *w, const char *name)
+{
+    go_write_name(w, name);
+    go_write_null(w);
+}
+
+static void write_time(struct go_writer *w, const char *name, int64_t ns)
+{
+    go_write_name(w, name);
+    go_write_time(w, ns);
+}
+
+static void write_escaped(struct go_writer *w, const char *name, const char *text)
+{
+    go_write_name(w, name);
+    go_write_escaped(w, text);
+}
+
+static void write_context(struct go_writer *w, const char *name, const char *trace, const char *span,
+                          const char *flags)
+{
+    go_write_name(w, name);
+    go_write_open(w, '{');
+    go_write_member(w, "TraceID", trace);
+    go_write_member(w, "SpanID", span);
+    go_write_member(w, "TraceFlags", flags);
+    go_write_member(w, "TraceState", "");
+    write_bool(w, "Remote", false);
+    go_write_close(w, '}');
+}
+
+/* Up to its value. */
+static void open_attribute(struct go_writer *w, const char *key, const char *type)
+{
+    go_write_open(w, '{');
+    go_write_member(w, "Key", key);
+    go_write_name(w, "Value");
+    go_write_open(w, '{');
+    go_write_member(w, "Type", type);
+}
+
+static void close_attribute(struct go_writer *w)
+{
+    go_write_close(w, '}');
+    go_write_close(w, '}');
+}
+
+static void write_attribute(struct go_writer *w, const char *key, const char *text)
+{
+    open_attribute(w, key, "STRING");
+    go_write_member(w, "Value", text);
+    close_attribute(w);
+}
+
+static void write_status(struct go_writer *w, const char *error)
+{
+    go_write_name(w, "Status");
+    go_write_open(w, '{');
+    go_write_member(w, "Code", error == NULL ? "Unset" : "Error");
+    write_escaped(w, "Description", error == NULL ? "" : error);
+    go_write_close(w, '}');
+}
+
+/* The members before the attributes, and those behind. */
+static void open_span(struct trace *t, const struct span *s, bool root)
+{
+    struct go_writer *w = &t->out;
+
+    go_write_open(w, '{');
+    write_escaped(w, "Name", s->name);
+    write_context(w, "SpanContext", t->id, s->id, "01");
+    if (root)
+        write_context(w, "Parent", "00000000000000000000000000000000", "0000000000000000", "00");
+    else
+        write_context(w, "Parent", t->id, t->root_id, "01");
+    write_int(w, "SpanKind", root ? KIND_SERVER : KIND_INTERNAL);
+    write_time(w, "StartTime", s->started_ns);
+    write_time(w, "EndTime", s->ended_ns);
+    go_write_name(w, "Attributes");
+    go_write_open(w, '[');
+}
+
+static void close_span(struct trace *t, const struct span *s, size_t children)
+{
+    struct go_writer *w = &t->out;
+
+    go_write_close(w, ']');
+    write_null(w, "Events");
+    write_null(w, "Links");
+    write_status(w, s->error);
+    write_int(w, "DroppedAttributes", 0);
+    write_int(w, "DroppedEvents", 0);
+    write_int(w, "DroppedLinks", 0);
+    write_int(w, "ChildSpanCount", (int64_t)children);
+    go_write_name(w, "Resource");
+    go_write_open(w, '[');
+    write_attribute(w, "service.name", "buildkitd");
+    go_write_close(w, ']');
+    go_write_name(w, "InstrumentationLibrary");
+    go_write_open(w, '{');
+    go_write_member(w, "Name", "minke");
+    go_write_member(w, "Version", "");
+    go_write_member(w, "SchemaURL", "");
+    go_write_close(w, '}');
+    go_write_close(w, '}');
+    buf_addc(w->out, '\n');
+}
+
+static void write_vertex(struct trace *t, const struct progress_event *e, const uint8_t id[SPAN_ID_BYTES],
+                         int64_t ended_ns)
+{
+    char hex[SPAN_ID_HEX];
+    const struct span s = { .name = e->v.name,
+                            .id = hex,
+                            .error = e->v.error,
+                            .started_ns = e->v.started_ns,
+                            .ended_ns = e->v.completed_ns == 0 ? ended_ns : e->v.completed_ns };
+
+    hex_encode(hex, id, SPAN_ID_BYTES);
+    open_span(t, &s, false);
+    write_attribute(&t->out, "vertex", e->vertex);
+    open_attribute(&t->out, "cached", "BOOL");
+    write_bool(&t->out, "Value", e->v.cached);
+    close_attribute(&t->out);
+    close_span(t, &s, 0);
+}
+
+static void write_vertices(struct trace *t, const struct map *vertices, int64_t ended_ns)
+{
+    CLEANUP(freep) uint8_t *ids = xcalloc(vertices->len + 1, SPAN_ID_BYTES);
+
+    random_bytes(ids, vertices->len * SPAN_ID_BYTES);
+    for (size_t i = 0; i < vertices->len; i++)
+        write_vertex(t, vertices->entries[i].value, ids + i * SPAN_ID_BYTES, ended_ns);
+}
+
+static void write_build(struct trace *t, const char *ref, const struct span *s, size_t children)
+{
+    open_span(t, s, true);
+    write_attribute(&t->out, "build.ref", ref);
+    close_span(t, s, children);
 }
 
 struct error *trace_write(struct progress *p, const char *ref, int64_t started_ns, int64_t ended_ns,
                           const struct error *failure, struct buf *out)
 {
-    CLEANUP(map_deinit) struct map vertices = { .free_value = vertex_span_free };
-    struct spans s = { .out = out };
+    struct trace t = { .out = { .out = out, .indent = "  " } };
+    const struct span root = { .name = "moby.buildkit.v1.Control/Solve",
+                               .id = t.root_id,
+                               .error = failure == NULL ? NULL : failure->message,
+                               .started_ns = started_ns,
+                               .ended_ns = ended_ns };
+    struct progress_reader *r = progress_read_open(p);
+    CLEANUP(map_deinit) struct map vertices = { 0 };
+    struct error *e = collect(r, &vertices);
 
-    random_hex(s.trace_id, 16);
-    random_hex(s.root_id, 8);
-    TRY(collect(p, &vertices));
-    add_span(&s, &(struct span){ .name = "moby.buildkit.v1.Control/Solve",
-                                 .id = s.root_id,
-                                 .error = failure == NULL ? NULL : failure->message,
-                                 .root = true,
-                                 .started_ns = started_ns,
-                                 .ended_ns = ended_ns,
-                                 .attributes = json_pack("[o]", attribute("build.ref", json_string(ref))),
-                                 .children = vertices.len });
-    for (size_t i = 0; i < vertices.len; i++) {
-        const struct vertex_span *v = vertices.entries[i].value;
-        char id[17];
-
-        random_hex(id, 8);
-        add_span(&s, &(struct span){ .name = v->name,
-                                     .id = id,
-                                     .error = v->error,
-                                     .started_ns = v->started_ns,
-                                     .ended_ns = v->completed_ns == 0 ? ended_ns : v->completed_ns,
-                                     .attributes = json_pack(
-                                         "[o, o]", attribute("vertex", json_string(vertices.entries[i].key)),
-                                         attribute("cached", json_boolean(v->cached))) });
+    random_hex(t.id, 16);
+    random_hex(t.root_id, SPAN_ID_BYTES);
+    if (e == NULL) {
+        write_build(&t, ref, &root, vertices.len);
+        write_vertices(&t, &vertices, ended_ns);
     }
-    return NULL;
+    progress_read_close(r);
+    return e;
 }

@@ -2,62 +2,97 @@
 /* errdefs.Source as JSON (protocol.md 3.7): what clients draw a code frame from. */
 #include "llb/def.h"
 #include "llb/json.h"
-#include "oci/gojson.h"
+
+static struct error *write_info(const struct llb_source_info *info, struct go_writer *out)
+{
+    CLEANUP(buf_deinit) struct buf encoded = { 0 };
+    CLEANUP(pb_arena_deinit) struct pb_arena arena = { 0 };
+    CLEANUP(llb_json_deinit) struct llb_json j;
+    Pb__SourceInfo *m;
+
+    llb_json_init(&j, LLB_JSON_GO, out);
+    source_info_encode(&encoded, info);
+    TRY(pb_unpack(&pb__source_info__descriptor, encoded.data, encoded.len, &arena, &m));
+    return llb_json_write(&j, &m->base);
+}
 
 /* pb.SourceInfo in JSON; without its definition when that does not decode: the frame is drawn all the same.
  */
-json_t *llb_info_to_json(const struct llb_source_info *from)
+static void add_info(const struct llb_source_info *from, struct buf *out)
 {
     struct llb_source_info info = *from;
-    json_t *j = NULL;
+    size_t start = out->len;
 
-    for (int i = 0; j == NULL && i < 2; i++) {
-        CLEANUP(buf_deinit) struct buf encoded = { 0 };
-        CLEANUP(pb_arena_deinit) struct pb_arena arena = { 0 };
-        Pb__SourceInfo *m;
-        struct error *e;
+    for (int i = 0; i < 2; i++) {
+        struct go_writer w = { .out = out };
+        struct error *e = write_info(&info, &w);
 
-        source_info_encode(&encoded, &info);
-        e = pb_unpack(&pb__source_info__descriptor, encoded.data, encoded.len, &arena, &m);
         if (e == NULL)
-            e = llb_message_to_json(&m->base, LLB_JSON_GO, &j);
+            return;
         err_free(e);
+        buf_truncate(out, start);
         info.definition = NULL;
         info.definition_len = 0;
     }
+    buf_adds(out, "{}");
+}
+
+json_t *llb_info_to_json(const struct llb_source_info *info)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    json_t *j;
+
+    add_info(info, &text);
+    j = json_loadb(text.data, text.len, 0, NULL);
     return j != NULL ? j : json_object();
 }
 
-static json_t *position_json(int32_t line, int32_t character)
+static void write_position(struct go_writer *w, const char *name, int32_t line, int32_t character)
 {
-    json_t *j = json_object();
+    go_write_name(w, name);
+    go_write_open(w, '{');
+    if (line != 0) {
+        go_write_name(w, "line");
+        go_write_int(w, line);
+    }
+    if (character != 0) {
+        go_write_name(w, "character");
+        go_write_int(w, character);
+    }
+    go_write_close(w, '}');
+}
 
-    if (line != 0)
-        json_object_set_new(j, "line", json_integer(line));
-    if (character != 0)
-        json_object_set_new(j, "character", json_integer(character));
-    return j;
+void llb_range_write_json(const struct llb_range *r, struct go_writer *w)
+{
+    go_write_open(w, '{');
+    write_position(w, "start", r->start_line, r->start_char);
+    write_position(w, "end", r->end_line, r->end_char);
+    go_write_close(w, '}');
+}
+
+static void add_ranges(const struct llb_range *ranges, size_t count, struct buf *out)
+{
+    struct go_writer w = { .out = out };
+
+    buf_adds(out, ",\"ranges\":");
+    go_write_open(&w, '[');
+    for (size_t i = 0; i < count; i++)
+        llb_range_write_json(&ranges[i], &w);
+    go_write_close(&w, ']');
 }
 
 void llb_add_info_detail(struct error *e, const struct llb_source_info *info, const struct llb_range *ranges,
                          size_t range_count)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
-    json_t *j, *list;
 
     if (e == NULL)
         return;
-    j = json_pack("{s:o}", "info", llb_info_to_json(info));
-    list = json_array();
-    for (size_t i = 0; i < range_count; i++)
-        json_array_append_new(list, json_pack("{s:o, s:o}", "start",
-                                              position_json(ranges[i].start_line, ranges[i].start_char),
-                                              "end", position_json(ranges[i].end_line, ranges[i].end_char)));
+    buf_adds(&text, "{\"info\":");
+    add_info(info, &text);
     if (range_count > 0)
-        json_object_set(j, "ranges", list);
-    json_decref(list);
-    go_json(&text, j, NULL, false);
-    json_decref(j);
+        add_ranges(ranges, range_count, &text);
+    buf_addc(&text, '}');
     err_add_detail(e, "github.com/moby/buildkit/errdefs.Source+json", text.data, text.len);
 }
 

@@ -3,7 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
-#include "oci/gojson.h"
+#include "base/rune.h"
 
 #include <inttypes.h>
 
@@ -44,127 +44,228 @@ static bool is_plain_in_go(const ProtobufCMessageDescriptor *d, const char *fiel
            streq(field, "proxy_env") || str_has_suffix(field, "_patterns") || streq(field, "required_paths");
 }
 
-static char *field_name(enum llb_json_style style, const ProtobufCMessageDescriptor *d,
-                        const ProtobufCFieldDescriptor *f)
+static const char *field_name(struct llb_json *j, const ProtobufCMessageDescriptor *d,
+                              const ProtobufCFieldDescriptor *f)
 {
-    struct buf out = { 0 };
+    char *name, *to;
 
-    if (style == LLB_JSON_GO && is_plain_in_go(d, f->name))
-        return xstrdup(f->name);
-    if (style == LLB_JSON_GO && d == &pb__user_opt__descriptor && streq(f->name, "by_id"))
-        return xstrdup("byId");
-
+    if (j->style != LLB_JSON_PROTO && is_plain_in_go(d, f->name))
+        return f->name;
+    if (j->style != LLB_JSON_PROTO && d == &pb__user_opt__descriptor && streq(f->name, "by_id"))
+        return "byId";
     for (size_t i = 0; i < ARRAY_LEN(odd_names); i++) {
         if (streq(odd_names[i].message, d->name) && streq(odd_names[i].field, f->name))
-            return xstrdup(odd_names[i].json);
+            return odd_names[i].json;
     }
-    for (const char *p = f->name; *p != '\0'; p++) {
-        if (*p == '_' && p[1] >= 'a' && p[1] <= 'z')
-            buf_addc(&out, (char)(*++p - 'a' + 'A'));
-        else
-            buf_addc(&out, *p);
+    name = to = pb_str(&j->arena, f->name);
+    for (const char *p = f->name; *p != '\0'; p++)
+        *to++ = *p == '_' && p[1] >= 'a' && p[1] <= 'z' ? (char)(*++p - 'a' + 'A') : *p;
+    *to = '\0';
+    return name;
+}
+
+/* ---- shapes: the members of a message's object, in order
+ * ------------------------------------------------------------------------------------------------- */
+
+struct member {
+    const char *name;
+    const ProtobufCFieldDescriptor *field; /* NULL: an object of its own, which holds the message's oneof */
+    bool map, kept_zero;
+};
+
+struct message_shape {
+    struct message_shape *next;
+    const ProtobufCMessageDescriptor *message;
+    struct member *members, *group; /* `group`: what goes to the oneof's object */
+    size_t member_count, group_count;
+};
+
+/* Types with a marshaller of their own in BuildKit's Go put the member of their oneof into an object. */
+static const char *oneof_name(const struct llb_json *j, const ProtobufCMessageDescriptor *d)
+{
+    if (j->style == LLB_JSON_PROTO)
+        return NULL;
+    return d == &pb__op__descriptor            ? "Op"
+           : d == &pb__file_action__descriptor ? "Action"
+           : d == &pb__user_opt__descriptor    ? "User"
+                                               : NULL;
+}
+
+/* What that marshaller writes though it is zero, or does not know. */
+static bool is_kept_zero(const ProtobufCMessageDescriptor *d, const ProtobufCFieldDescriptor *f)
+{
+    return d == &pb__file_action__descriptor && f->type == PROTOBUF_C_TYPE_INT64;
+}
+
+static bool is_unknown(const ProtobufCMessageDescriptor *d, const ProtobufCFieldDescriptor *f)
+{
+    return d == &pb__file_action__descriptor && streq(f->name, "symlink");
+}
+
+/* protobuf-c knows no maps: they are lists of entries. */
+static bool is_map(const ProtobufCFieldDescriptor *f)
+{
+    const ProtobufCMessageDescriptor *d = f->descriptor;
+
+    return f->label == PROTOBUF_C_LABEL_REPEATED && f->type == PROTOBUF_C_TYPE_MESSAGE && d->n_fields == 2 &&
+           streq(d->fields[0].name, "key") && streq(d->fields[1].name, "value");
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct member *)a)->name, ((const struct member *)b)->name);
+}
+
+static void add_member(struct llb_json *j, struct message_shape *s, const char *group,
+                       const ProtobufCFieldDescriptor *f)
+{
+    struct member m = { .name = field_name(j, s->message, f), .field = f, .map = is_map(f) };
+
+    if (group != NULL && is_unknown(s->message, f))
+        return;
+    if (group == NULL || (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0) {
+        m.kept_zero = group != NULL && is_kept_zero(s->message, f);
+        s->members[s->member_count++] = m;
+        return;
     }
-    return buf_take(&out);
+    if (s->group_count == 0) /* the object stands in the place of its first member */
+        s->members[s->member_count++] = (struct member){ .name = group };
+    s->group[s->group_count++] = m;
+}
+
+static const struct message_shape *shape_of(struct llb_json *j, const ProtobufCMessageDescriptor *d)
+{
+    const char *group = oneof_name(j, d);
+    struct message_shape *s;
+
+    for (s = j->shapes; s != NULL; s = s->next) {
+        if (s->message == d)
+            return s;
+    }
+    s = pb_alloc(&j->arena, sizeof(*s));
+    s->message = d;
+    s->members = pb_alloc(&j->arena, d->n_fields * sizeof(*s->members));
+    s->group = pb_alloc(&j->arena, d->n_fields * sizeof(*s->group));
+    for (unsigned i = 0; i < d->n_fields; i++)
+        add_member(j, s, group, &d->fields[i]);
+    if (j->style == LLB_JSON_GO_MAP)
+        qsort(s->members, s->member_count, sizeof(*s->members), by_name);
+    s->next = j->shapes;
+    j->shapes = s;
+    return s;
 }
 
 /* ---- values
  * ----------------------------------------------------------------------------------------------------------
  */
 
-struct writer {
-    enum llb_json_style style;
-    unsigned depth; /* definitions within definitions */
-};
-
-static struct error *message_json(const struct writer *w, const ProtobufCMessage *m, json_t **ret);
-
-static struct error *nested_definition(const struct writer *w, const ProtobufCBinaryData *b, json_t **ret)
+static struct error *nested_definition(struct llb_json *j, const ProtobufCBinaryData *b)
 {
     CLEANUP(pb_arena_deinit) struct pb_arena arena = { 0 };
-    struct writer inner = { w->style, w->depth + 1 };
     Pb__Definition *def;
+    struct error *e;
 
-    if (inner.depth > LIMIT_LLB_NESTING)
+    if (j->depth == LIMIT_LLB_NESTING)
         return err_new(ERR_INVALID, "definition is nested too deep");
     TRY(pb_unpack(&pb__definition__descriptor, b->data, b->len, &arena, &def));
-    return message_json(&inner, &def->base, ret);
+    j->depth++;
+    e = llb_json_write(j, &def->base);
+    j->depth--;
+    return e;
 }
 
-static json_t *number(const struct writer *w, const ProtobufCFieldDescriptor *f, const void *p)
+/* Whatever is no 64-bit number in the mapping of protobuf. */
+static void number(const struct llb_json *j, int64_t v)
+{
+    if (j->style == LLB_JSON_GO_MAP)
+        go_write_float(j->out, (double)v);
+    else
+        go_write_int(j->out, v);
+}
+
+static void wide_number(const struct llb_json *j, const ProtobufCFieldDescriptor *f, const void *p)
 {
     CLEANUP(freep) char *text = NULL;
 
-    if (w->style == LLB_JSON_GO)
-        return json_integer(*(const int64_t *)p);
+    if (j->style != LLB_JSON_PROTO) {
+        number(j, *(const int64_t *)p);
+        return;
+    }
     if (f->type == PROTOBUF_C_TYPE_INT64)
         text = xasprintf("%" PRId64, *(const int64_t *)p);
     else
         text = xasprintf("%" PRIu64, *(const uint64_t *)p);
-    return json_string(text);
+    go_write_text(j->out, text);
 }
 
-static json_t *bytes(const ProtobufCBinaryData *b)
+static void bytes(const struct llb_json *j, const ProtobufCBinaryData *b)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
 
     base64_encode(&text, b->data, b->len);
-    return json_string(buf_str(&text));
+    go_write_text(j->out, buf_str(&text));
 }
 
-static struct error *string(const struct writer *w, const ProtobufCMessageDescriptor *d,
-                            const ProtobufCFieldDescriptor *f, const char *s, json_t **ret)
+static struct error *string(struct llb_json *j, const ProtobufCMessageDescriptor *d,
+                            const ProtobufCFieldDescriptor *f, const char *s)
 {
     s = s != NULL ? s : "";
-    *ret = w->style == LLB_JSON_GO ? go_json_text(s) : json_string(s);
-    if (*ret == NULL) {
-        CLEANUP(freep) char *name = field_name(w->style, d, f);
-
-        return err_new(ERR_INVALID, "proto: field %s.%s contains invalid UTF-8", d->name, name);
-    }
+    if (j->style == LLB_JSON_PROTO && !utf8_is_valid(s, strlen(s)))
+        return err_new(ERR_INVALID, "proto: field %s.%s contains invalid UTF-8", d->name,
+                       field_name(j, d, f));
+    go_write_text(j->out, s);
     return NULL;
 }
 
-static json_t *enum_name(const struct writer *w, const ProtobufCFieldDescriptor *f, int v)
+static void enum_value(const struct llb_json *j, const ProtobufCFieldDescriptor *f, int v)
 {
     const ProtobufCEnumValue *e = protobuf_c_enum_descriptor_get_value(f->descriptor, v);
 
-    return e != NULL && w->style == LLB_JSON_PROTO ? json_string(e->name) : json_integer(v);
+    if (e != NULL && j->style == LLB_JSON_PROTO)
+        go_write_text(j->out, e->name);
+    else
+        number(j, v);
+}
+
+static struct error *message(struct llb_json *j, const ProtobufCMessage *m)
+{
+    if (m != NULL)
+        return llb_json_write(j, m);
+    go_write_open(j->out, '{');
+    go_write_close(j->out, '}');
+    return NULL;
 }
 
 /* The value at `p`, whatever it is. */
-static struct error *value_json(const struct writer *w, const ProtobufCMessageDescriptor *d,
-                                const ProtobufCFieldDescriptor *f, const void *p, json_t **ret)
+static struct error *value(struct llb_json *j, const ProtobufCMessageDescriptor *d,
+                           const ProtobufCFieldDescriptor *f, const void *p)
 {
     switch (f->type) {
     case PROTOBUF_C_TYPE_INT32:
-        *ret = json_integer(*(const int32_t *)p);
+        number(j, *(const int32_t *)p);
         break;
     case PROTOBUF_C_TYPE_UINT32:
-        *ret = json_integer(*(const uint32_t *)p);
+        number(j, *(const uint32_t *)p);
         break;
     case PROTOBUF_C_TYPE_INT64:
     case PROTOBUF_C_TYPE_UINT64:
-        *ret = number(w, f, p);
+        wide_number(j, f, p);
         break;
     case PROTOBUF_C_TYPE_BOOL:
-        *ret = json_boolean(*(const protobuf_c_boolean *)p);
+        go_write_bool(j->out, *(const protobuf_c_boolean *)p);
         break;
     case PROTOBUF_C_TYPE_ENUM:
-        *ret = enum_name(w, f, *(const int *)p);
+        enum_value(j, f, *(const int *)p);
         break;
     case PROTOBUF_C_TYPE_BYTES:
-        if (streq(d->name, "pb.SourceInfo") && streq(f->name, "definition"))
-            return nested_definition(w, p, ret);
-        *ret = bytes(p);
+        if (d == &pb__source_info__descriptor && streq(f->name, "definition"))
+            return nested_definition(j, p);
+        bytes(j, p);
         break;
     case PROTOBUF_C_TYPE_STRING:
-        return string(w, d, f, *(const char *const *)p, ret);
+        return string(j, d, f, *(const char *const *)p);
     case PROTOBUF_C_TYPE_MESSAGE:
-        if (*(const ProtobufCMessage *const *)p == NULL)
-            *ret = json_object();
-        else
-            return message_json(w, *(const ProtobufCMessage *const *)p, ret);
-        break;
+        return message(j, *(const ProtobufCMessage *const *)p);
     default:
         return err_new(ERR_INTERNAL, "field %s.%s is of no known type", d->name, f->name);
     }
@@ -190,30 +291,31 @@ static size_t value_size(ProtobufCType type)
 /* Defaults are left out. */
 static bool is_default(const ProtobufCFieldDescriptor *f, const void *p)
 {
-    if (f->type == PROTOBUF_C_TYPE_STRING) {
+    static const char zero[sizeof(int64_t)];
+
+    switch (f->type) {
+    case PROTOBUF_C_TYPE_STRING: {
         const char *s = *(const char *const *)p;
 
         return s == NULL || *s == '\0';
     }
-    if (f->type == PROTOBUF_C_TYPE_BYTES)
+    case PROTOBUF_C_TYPE_BYTES:
         return ((const ProtobufCBinaryData *)p)->len == 0;
-    if (f->type == PROTOBUF_C_TYPE_MESSAGE)
+    case PROTOBUF_C_TYPE_MESSAGE:
         return *(const ProtobufCMessage *const *)p == NULL;
-    static const char zero[sizeof(int64_t)];
-    return memcmp(p, zero, value_size(f->type)) == 0;
+    default:
+        return memcmp(p, zero, value_size(f->type)) == 0;
+    }
 }
 
 /* ---- maps and lists
  * -------------------------------------------------------------------------------------------------- */
 
-/* protobuf-c knows no maps: they are lists of entries. */
-static bool is_map(const ProtobufCFieldDescriptor *f)
-{
-    const ProtobufCMessageDescriptor *d = f->descriptor;
-
-    return f->type == PROTOBUF_C_TYPE_MESSAGE && d->n_fields == 2 && streq(d->fields[0].name, "key") &&
-           streq(d->fields[1].name, "value");
-}
+struct map_item {
+    const ProtobufCMessage *entry;
+    const char *key;
+    size_t place;
+};
 
 static const char *entry_key(const ProtobufCMessage *entry)
 {
@@ -224,148 +326,114 @@ static const char *entry_key(const ProtobufCMessage *entry)
 
 static int by_key(const void *a, const void *b)
 {
-    return strcmp(entry_key(*(const ProtobufCMessage *const *)a),
-                  entry_key(*(const ProtobufCMessage *const *)b));
+    const struct map_item *x = a, *y = b;
+    int order = strcmp(x->key, y->key);
+
+    return order != 0 ? order : x->place < y->place ? -1 : x->place > y->place;
 }
 
-static struct error *map_json(const struct writer *w, const ProtobufCFieldDescriptor *f,
-                              ProtobufCMessage *const *entries, size_t count, json_t **ret)
+/* Of entries with one key the last counts. */
+static struct error *map_value(struct llb_json *j, const ProtobufCFieldDescriptor *f,
+                               ProtobufCMessage *const *entries, size_t count)
 {
-    CLEANUP(freep) ProtobufCMessage **sorted = xcalloc(count, sizeof(*sorted));
-    json_t *map = json_object();
-    struct error *e = NULL;
+    const ProtobufCFieldDescriptor *v = &((const ProtobufCMessageDescriptor *)f->descriptor)->fields[1];
+    CLEANUP(freep) struct map_item *items = xcalloc(count, sizeof(*items));
 
-    memcpy(sorted, entries, count * sizeof(*sorted));
-    qsort(sorted, count, sizeof(*sorted), by_key);
-    for (size_t i = 0; e == NULL && i < count; i++) {
-        const ProtobufCFieldDescriptor *value =
-            &((const ProtobufCMessageDescriptor *)f->descriptor)->fields[1];
-        json_t *v = NULL;
-
-        e = value_json(w, f->descriptor, value, (const char *)sorted[i] + value->offset, &v);
-        if (e == NULL && json_object_set_new(map, entry_key(sorted[i]), v) < 0)
-            e = err_new(ERR_INVALID, "proto: a map key contains invalid UTF-8");
+    for (size_t i = 0; i < count; i++)
+        items[i] = (struct map_item){ entries[i], entry_key(entries[i]), i };
+    if (count > 1)
+        qsort(items, count, sizeof(*items), by_key);
+    go_write_open(j->out, '{');
+    for (size_t i = 0; i < count; i++) {
+        if (i + 1 < count && streq(items[i].key, items[i + 1].key))
+            continue;
+        if (!utf8_is_valid(items[i].key, strlen(items[i].key)))
+            return err_new(ERR_INVALID, "proto: a map key contains invalid UTF-8");
+        go_write_name(j->out, items[i].key);
+        TRY(value(j, f->descriptor, v, (const char *)items[i].entry + v->offset));
     }
-    if (e != NULL)
-        json_decref(map);
-    else
-        *ret = map;
-    return e;
+    go_write_close(j->out, '}');
+    return NULL;
 }
 
-static struct error *list_json(const struct writer *w, const ProtobufCMessageDescriptor *d,
-                               const ProtobufCFieldDescriptor *f, const char *items, size_t count,
-                               json_t **ret)
+static struct error *list_value(struct llb_json *j, const ProtobufCMessageDescriptor *d,
+                                const ProtobufCFieldDescriptor *f, const char *items, size_t count)
 {
-    json_t *list = json_array();
-    struct error *e = NULL;
-
-    for (size_t i = 0; e == NULL && i < count; i++) {
-        json_t *v = NULL;
-
-        e = value_json(w, d, f, items + i * value_size(f->type), &v);
-        if (e == NULL)
-            json_array_append_new(list, v);
-    }
-    if (e != NULL)
-        json_decref(list);
-    else
-        *ret = list;
-    return e;
+    go_write_open(j->out, '[');
+    for (size_t i = 0; i < count; i++)
+        TRY(value(j, d, f, items + i * value_size(f->type)));
+    go_write_close(j->out, ']');
+    return NULL;
 }
 
 /* ---- messages
  * -------------------------------------------------------------------------------------------------------- */
 
-/* *ret stays NULL for a field that is not there. */
-static struct error *field_json(const struct writer *w, const ProtobufCMessage *m,
-                                const ProtobufCFieldDescriptor *f, json_t **ret)
+/* Is there anything to be written of it? */
+static bool is_there(const struct llb_json *j, const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
 {
     const char *base = (const char *)m;
-    const void *p = base + f->offset;
 
-    if (f->label == PROTOBUF_C_LABEL_REPEATED) {
-        size_t count = *(const size_t *)(base + f->quantifier_offset);
-        const void *items = *(void *const *)p;
-
-        if (count == 0)
-            return NULL;
-        return is_map(f) ? map_json(w, f, items, count, ret)
-                         : list_json(w, m->descriptor, f, items, count, ret);
-    }
+    if (f->label == PROTOBUF_C_LABEL_REPEATED)
+        return *(const size_t *)(base + f->quantifier_offset) > 0;
     if ((f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0) {
         if (*(const uint32_t *)(base + f->quantifier_offset) != f->id)
-            return NULL;
-        if (w->style == LLB_JSON_GO && is_default(f, p))
-            return NULL;
-    } else if (is_default(f, p)) {
-        return NULL;
+            return false;
+        if (j->style == LLB_JSON_PROTO)
+            return true;
     }
-    return value_json(w, m->descriptor, f, p, ret);
+    return !is_default(f, base + f->offset);
 }
 
-/* Types with a marshaller of their own in BuildKit's Go put the member of their oneof into an object. */
-static const char *oneof_name(const struct writer *w, const ProtobufCMessageDescriptor *d)
+static struct error *member(struct llb_json *j, const ProtobufCMessage *m, const struct member *i)
 {
-    if (w->style != LLB_JSON_GO)
+    const ProtobufCFieldDescriptor *f = i->field;
+    const char *base = (const char *)m;
+
+    if (!i->kept_zero && !is_there(j, m, f))
         return NULL;
-    return d == &pb__op__descriptor            ? "Op"
-           : d == &pb__file_action__descriptor ? "Action"
-           : d == &pb__user_opt__descriptor    ? "User"
-                                               : NULL;
+    go_write_name(j->out, i->name);
+    if (f->label != PROTOBUF_C_LABEL_REPEATED)
+        return value(j, m->descriptor, f, base + f->offset);
+    const void *items = *(void *const *)(base + f->offset);
+    size_t count = *(const size_t *)(base + f->quantifier_offset);
+
+    return i->map ? map_value(j, f, items, count) : list_value(j, m->descriptor, f, items, count);
 }
 
-/* What that marshaller writes though it is zero, or does not know. */
-static bool is_kept_zero(const ProtobufCMessageDescriptor *d, const ProtobufCFieldDescriptor *f)
+static struct error *group_value(struct llb_json *j, const ProtobufCMessage *m, const struct message_shape *s,
+                                 const char *name)
 {
-    return d == &pb__file_action__descriptor && f->type == PROTOBUF_C_TYPE_INT64;
-}
-
-static bool is_unknown(const ProtobufCMessageDescriptor *d, const ProtobufCFieldDescriptor *f)
-{
-    return d == &pb__file_action__descriptor && streq(f->name, "symlink");
-}
-
-/* The object that field `f` goes to: the message's, or that of its oneof, made at the place of its first
- * member. */
-static json_t *object_of(json_t *object, const char *group, const ProtobufCFieldDescriptor *f)
-{
-    if (group == NULL || (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0)
-        return object;
-    if (json_object_get(object, group) == NULL)
-        json_object_set_new(object, group, json_object());
-    return json_object_get(object, group);
-}
-
-static struct error *message_json(const struct writer *w, const ProtobufCMessage *m, json_t **ret)
-{
-    const char *group = oneof_name(w, m->descriptor);
-    json_t *object = json_object();
-
-    for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
-        const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
-        CLEANUP(freep) char *name = field_name(w->style, m->descriptor, f);
-        json_t *to = object_of(object, group, f), *v = NULL;
-        struct error *e = group != NULL && is_unknown(m->descriptor, f) ? NULL : field_json(w, m, f, &v);
-
-        if (e != NULL) {
-            json_decref(object);
-            return e;
-        }
-        if (v == NULL && group != NULL && is_kept_zero(m->descriptor, f))
-            v = json_integer(0);
-        if (v != NULL)
-            json_object_set_new(to, name, v);
-    }
-    *ret = object;
+    go_write_name(j->out, name);
+    go_write_open(j->out, '{');
+    for (size_t i = 0; i < s->group_count; i++)
+        TRY(member(j, m, &s->group[i]));
+    go_write_close(j->out, '}');
     return NULL;
 }
 
-struct error *llb_message_to_json(const ProtobufCMessage *m, enum llb_json_style style, json_t **ret)
+struct error *llb_json_write(struct llb_json *j, const ProtobufCMessage *m)
 {
-    struct writer w = { .style = style };
+    const struct message_shape *s = shape_of(j, m->descriptor);
 
-    return message_json(&w, m, ret);
+    go_write_open(j->out, '{');
+    for (size_t i = 0; i < s->member_count; i++) {
+        const struct member *at = &s->members[i];
+
+        TRY(at->field == NULL ? group_value(j, m, s, at->name) : member(j, m, at));
+    }
+    go_write_close(j->out, '}');
+    return NULL;
+}
+
+void llb_json_init(struct llb_json *j, enum llb_json_style style, struct go_writer *out)
+{
+    *j = (struct llb_json){ .style = style, .out = out };
+}
+
+void llb_json_deinit(struct llb_json *j)
+{
+    pb_arena_deinit(&j->arena);
 }
 
 /* ---- definition
@@ -376,16 +444,17 @@ static int by_digest(const void *a, const void *b)
     return strcmp((*(const struct llb_op *const *)a)->digest.s, (*(const struct llb_op *const *)b)->digest.s);
 }
 
-static struct error *op_json(const struct llb_op *op, json_t **ret)
+static struct error *write_op(struct llb_json *j, const struct llb_op *op)
 {
     CLEANUP(pb_arena_deinit) struct pb_arena arena = { 0 };
     Pb__Op *unpacked;
 
     TRY(pb_unpack(&pb__op__descriptor, op->bytes, op->len, &arena, &unpacked));
-    return llb_message_to_json(&unpacked->base, LLB_JSON_PROTO, ret);
+    go_write_name(j->out, op->digest.s);
+    return llb_json_write(j, &unpacked->base);
 }
 
-static struct error *ops_json(const struct llb_def *def, json_t *ret)
+static struct error *write_ops(struct llb_json *j, const struct llb_def *def)
 {
     CLEANUP(freep) const struct llb_op **ops = xcalloc(def->op_count + 1, sizeof(struct llb_op *));
 
@@ -393,49 +462,52 @@ static struct error *ops_json(const struct llb_def *def, json_t *ret)
         ops[i] = &def->ops[i];
     if (def->op_count > 0)
         qsort(ops, def->op_count, sizeof(struct llb_op *), by_digest);
+    go_write_open(j->out, '{');
     for (size_t i = 0; i < def->op_count; i++) {
-        json_t *op = NULL;
-
-        TRY(op_json(ops[i], &op));
-        json_object_set_new(ret, ops[i]->digest.s, op);
+        if (i + 1 < def->op_count && digest_eq(&ops[i]->digest, &ops[i + 1]->digest))
+            continue;
+        TRY(write_op(j, ops[i]));
     }
+    go_write_close(j->out, '}');
     return NULL;
 }
 
 /* The encoded form has its maps sorted. */
-static struct error *metadata_json(const Pb__Definition *def, json_t *ret)
+static struct error *write_metadata(struct llb_json *j, const Pb__Definition *def)
 {
+    go_write_open(j->out, '{');
     for (size_t i = 0; i < def->n_metadata; i++) {
-        json_t *j = NULL;
-
-        TRY(llb_message_to_json(&def->metadata[i]->value->base, LLB_JSON_GO, &j));
-        json_object_set_new(ret, def->metadata[i]->key, j);
+        go_write_name(j->out, def->metadata[i]->key);
+        TRY(llb_json_write(j, &def->metadata[i]->value->base));
     }
+    go_write_close(j->out, '}');
     return NULL;
 }
 
-struct error *llb_def_to_json(const struct llb_def *def, json_t **ret)
+static struct error *write_definition(const struct llb_def *def, const Pb__Definition *unpacked,
+                                      struct llb_json *proto, struct llb_json *go)
+{
+    go_write_open(proto->out, '{');
+    go_write_name(proto->out, "def");
+    TRY(write_ops(proto, def));
+    go_write_name(proto->out, "metadata");
+    TRY(write_metadata(go, unpacked));
+    go_write_name(proto->out, "source");
+    TRY(message(proto, unpacked->source == NULL ? NULL : &unpacked->source->base));
+    go_write_close(proto->out, '}');
+    return NULL;
+}
+
+struct error *llb_def_write_json(const struct llb_def *def, struct go_writer *out)
 {
     CLEANUP(buf_deinit) struct buf encoded = { 0 };
     CLEANUP(pb_arena_deinit) struct pb_arena arena = { 0 };
-    json_t *ops = json_object(), *metadata = json_object(), *source = NULL;
+    CLEANUP(llb_json_deinit) struct llb_json proto, go;
     Pb__Definition *unpacked;
-    struct error *e;
 
+    llb_json_init(&proto, LLB_JSON_PROTO, out);
+    llb_json_init(&go, LLB_JSON_GO, out);
     llb_def_encode(def, &encoded);
-    e = pb_unpack(&pb__definition__descriptor, encoded.data, encoded.len, &arena, &unpacked);
-    if (e == NULL)
-        e = ops_json(def, ops);
-    if (e == NULL)
-        e = metadata_json(unpacked, metadata);
-    if (e == NULL && unpacked->source != NULL)
-        e = llb_message_to_json(&unpacked->source->base, LLB_JSON_PROTO, &source);
-    if (e == NULL && source == NULL)
-        source = json_object();
-    if (e == NULL)
-        *ret = json_pack("{s:O, s:O, s:O}", "def", ops, "metadata", metadata, "source", source);
-    json_decref(ops);
-    json_decref(metadata);
-    json_decref(source);
-    return e;
+    TRY(pb_unpack(&pb__definition__descriptor, encoded.data, encoded.len, &arena, &unpacked));
+    return write_definition(def, unpacked, &proto, &go);
 }

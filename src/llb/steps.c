@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "llb/steps.h"
 
-#include "llb/json.h"
 #include "oci/purl.h"
 
-struct steps {
+#include <stdio.h>
+
+struct llb_steps {
     const struct llb_def *def;
     struct pb_arena arena;
     Pb__Op **ops;   /* as def->ops */
@@ -14,13 +15,18 @@ struct steps {
     size_t count;
 };
 
-static void steps_deinit(struct steps *s)
+void llb_steps_freep(struct llb_steps **ret)
 {
+    struct llb_steps *s = TAKE(*ret);
+
+    if (s == NULL)
+        return;
     pb_arena_deinit(&s->arena);
     map_deinit(&s->at);
     free(s->ops);
     free(s->number);
     free(s->order);
+    free(s);
 }
 
 /* What names this one run of a client says nothing about what was built. */
@@ -69,7 +75,7 @@ static void hide_passwords(struct pb_arena *a, const Pb__Op *op)
     }
 }
 
-static struct error *decode(struct steps *s)
+static struct error *decode(struct llb_steps *s)
 {
     size_t n = s->def->op_count;
 
@@ -88,7 +94,7 @@ static struct error *decode(struct steps *s)
     return NULL;
 }
 
-static struct error *position(const struct steps *s, const char *digest, size_t *ret)
+static struct error *position(const struct llb_steps *s, const char *digest, size_t *ret)
 {
     size_t at = (size_t)map_get(&s->at, digest);
 
@@ -99,7 +105,7 @@ static struct error *position(const struct steps *s, const char *digest, size_t 
 }
 
 /* Depth first from `head`; a stack instead of recursion, as definitions come from outside. */
-static struct error *walk(struct steps *s, size_t head)
+static struct error *walk(struct llb_steps *s, size_t head)
 {
     struct frame {
         size_t op, next;
@@ -129,114 +135,149 @@ static struct error *walk(struct steps *s, size_t head)
     return NULL;
 }
 
-static struct error *step_json(struct steps *s, size_t i, json_t **ret)
+static struct error *open_steps(struct llb_steps *s)
 {
-    Pb__Op *op = s->ops[s->order[i]];
-    json_t *inputs = json_array(), *j;
+    size_t head = s->def->op_count - 1;
 
-    for (size_t k = 0; k < op->n_inputs; k++) {
-        size_t at = 0;
-        struct error *e = position(s, op->inputs[k]->digest, &at);
+    TRY(decode(s));
+    if (s->ops[head]->op_case != PB__OP__OP__NOT_SET)
+        return err_new(ERR_INVALID, "invalid last vertex: %d", (int)s->ops[head]->op_case);
+    if (s->ops[head]->n_inputs != 1)
+        return err_new(ERR_INVALID, "invalid last vertex inputs: %zu", s->ops[head]->n_inputs);
+    return walk(s, head);
+}
 
-        if (e != NULL) {
-            json_decref(inputs);
-            return e;
-        }
-        json_array_append_new(
-            inputs, json_sprintf("step%zu:%lld", s->number[at] - 1, (long long)op->inputs[k]->index));
-    }
-    op->n_inputs = 0;
-    json_t *message = NULL;
-    struct error *e = llb_message_to_json(&op->base, LLB_JSON_GO, &message);
+struct error *llb_steps_open(const struct llb_def *def, struct llb_steps **ret)
+{
+    CLEANUP(llb_steps_freep) struct llb_steps *s = NEW(struct llb_steps);
 
-    if (e != NULL) {
-        json_decref(inputs);
-        return e;
-    }
-    j = json_pack("{s:o, s:o}", "id", json_sprintf("step%zu", i), "op", message);
-    if (json_array_size(inputs) > 0)
-        json_object_set(j, "inputs", inputs);
-    json_decref(inputs);
-    *ret = j;
+    s->def = def;
+    TRY(open_steps(s));
+    *ret = TAKE(s);
     return NULL;
 }
 
-static void name_steps(const struct steps *s, struct map *names)
-{
-    for (size_t i = 0; i < s->count; i++) {
-        CLEANUP(freep) char *name = xasprintf("step%zu", i);
+/* ---- writing ---- */
 
-        strmap_set(names, s->def->ops[s->order[i]].digest.s, name);
-    }
-    map_sort(names);
+static void write_step_name(size_t number, struct go_writer *out)
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "step%zu", number);
+    go_write_text(out, name);
 }
 
-struct error *llb_def_steps(const struct llb_def *def, json_t **ret, struct map *names)
+static struct error *write_inputs(const struct llb_steps *s, const Pb__Op *op, struct go_writer *out)
 {
-    CLEANUP(steps_deinit) struct steps s = { .def = def };
-    json_t *list;
-    size_t head;
-
-    *ret = NULL;
-    if (llb_def_is_scratch(def))
+    if (op->n_inputs == 0)
         return NULL;
-    TRY(decode(&s));
-    head = def->op_count - 1;
-    if (s.ops[head]->op_case != PB__OP__OP__NOT_SET)
-        return err_new(ERR_INVALID, "invalid last vertex: %d", (int)s.ops[head]->op_case);
-    if (s.ops[head]->n_inputs != 1)
-        return err_new(ERR_INVALID, "invalid last vertex inputs: %zu", s.ops[head]->n_inputs);
-    TRY(walk(&s, head));
-    list = json_array();
-    for (size_t i = 0; i < s.count; i++) {
-        json_t *step = NULL;
-        struct error *e = step_json(&s, i, &step);
+    go_write_name(out, "inputs");
+    go_write_open(out, '[');
+    for (size_t i = 0; i < op->n_inputs; i++) {
+        char text[64];
+        size_t at = 0;
 
-        if (e != NULL) {
-            json_decref(list);
-            return e;
-        }
-        json_array_append_new(list, step);
+        TRY(position(s, op->inputs[i]->digest, &at));
+        snprintf(text, sizeof(text), "step%zu:%lld", s->number[at] - 1, (long long)op->inputs[i]->index);
+        go_write_text(out, text);
     }
-    name_steps(&s, names);
-    *ret = list;
+    go_write_close(out, ']');
     return NULL;
 }
 
-static json_t *point_json(int32_t line, int32_t character)
+static struct error *write_op(struct llb_json *j, const Pb__Op *op)
 {
-    json_t *j = json_object();
+    Pb__Op own = *op;
 
-    if (line != 0)
-        json_object_set_new(j, "line", json_integer(line));
-    if (character != 0)
-        json_object_set_new(j, "character", json_integer(character));
-    return j;
+    own.n_inputs = 0; /* they are told by the step */
+    go_write_name(j->out, "op");
+    return llb_json_write(j, &own.base);
 }
 
-json_t *llb_locations_json(const struct llb_locations *l)
+static struct error *write_step(const struct llb_steps *s, size_t i, struct llb_json *j)
 {
-    json_t *list = json_array(), *j = json_object();
+    const Pb__Op *op = s->ops[s->order[i]];
 
-    for (size_t i = 0; i < l->len; i++) {
-        json_t *one = json_object(), *ranges = json_array();
+    go_write_open(j->out, '{');
+    go_write_name(j->out, "id");
+    write_step_name(i, j->out);
+    if (j->style == LLB_JSON_GO_MAP)
+        TRY(write_inputs(s, op, j->out));
+    TRY(write_op(j, op));
+    if (j->style != LLB_JSON_GO_MAP)
+        TRY(write_inputs(s, op, j->out));
+    go_write_close(j->out, '}');
+    return NULL;
+}
 
-        if (l->v[i].info != 0)
-            json_object_set_new(one, "sourceIndex", json_integer((json_int_t)l->v[i].info));
-        for (size_t k = 0; k < l->v[i].range_count; k++) {
-            const struct llb_range *r = &l->v[i].ranges[k];
+struct error *llb_steps_write(const struct llb_steps *s, enum llb_json_style style, struct go_writer *out)
+{
+    CLEANUP(llb_json_deinit) struct llb_json j;
 
-            json_array_append_new(ranges,
-                                  json_pack("{s:o, s:o}", "start", point_json(r->start_line, r->start_char),
-                                            "end", point_json(r->end_line, r->end_char)));
-        }
-        if (l->v[i].range_count > 0)
-            json_object_set(one, "ranges", ranges);
-        json_decref(ranges);
-        json_array_append_new(list, one);
+    llb_json_init(&j, style, out);
+    go_write_open(out, '[');
+    for (size_t i = 0; i < s->count; i++)
+        TRY(write_step(s, i, &j));
+    go_write_close(out, ']');
+    return NULL;
+}
+
+static int by_digest(const void *a, const void *b, void *steps)
+{
+    const struct llb_op *ops = ((const struct llb_steps *)steps)->def->ops;
+
+    return strcmp(ops[*(const size_t *)a].digest.s, ops[*(const size_t *)b].digest.s);
+}
+
+void llb_steps_write_names(const struct llb_steps *s, struct go_writer *out)
+{
+    CLEANUP(freep) size_t *sorted = xmemdup(s->order, s->count * sizeof(*sorted));
+
+    qsort_r(sorted, s->count, sizeof(*sorted), by_digest, (void *)s);
+    go_write_open(out, '{');
+    for (size_t i = 0; i < s->count; i++) {
+        go_write_name(out, s->def->ops[sorted[i]].digest.s);
+        write_step_name(s->number[sorted[i]] - 1, out);
     }
-    if (l->len > 0)
-        json_object_set(j, "locations", list);
-    json_decref(list);
-    return j;
+    go_write_close(out, '}');
+}
+
+bool llb_steps_find(const struct llb_steps *s, const char *digest, size_t *ret)
+{
+    size_t at = (size_t)map_get(&s->at, digest);
+
+    if (at == 0 || s->number[at - 1] == 0)
+        return false;
+    *ret = s->number[at - 1] - 1;
+    return true;
+}
+
+static void write_location(const struct llb_location *l, struct go_writer *out)
+{
+    go_write_open(out, '{');
+    if (l->info != 0) {
+        go_write_name(out, "sourceIndex");
+        go_write_int(out, (int64_t)l->info);
+    }
+    if (l->range_count > 0) {
+        go_write_name(out, "ranges");
+        go_write_open(out, '[');
+        for (size_t i = 0; i < l->range_count; i++)
+            llb_range_write_json(&l->ranges[i], out);
+        go_write_close(out, ']');
+    }
+    go_write_close(out, '}');
+}
+
+void llb_locations_write_json(const struct llb_locations *l, struct go_writer *out)
+{
+    go_write_open(out, '{');
+    if (l->len > 0) {
+        go_write_name(out, "locations");
+        go_write_open(out, '[');
+        for (size_t i = 0; i < l->len; i++)
+            write_location(&l->v[i], out);
+        go_write_close(out, ']');
+    }
+    go_write_close(out, '}');
 }

@@ -4,70 +4,161 @@
 #include "base/bytes.h"
 #include "base/rune.h"
 
+#include <math.h>
 #include <stdio.h>
 
-struct writer {
-    struct buf *out;
-    const char *indent;
-};
+#define EXACT_FLOAT 9007199254740992.0 /* 2^53: whole numbers below are floats to the digit */
 
-static void newline(const struct writer *w, int depth)
+static void newline(struct buf *out, const char *indent, int depth)
 {
-    if (w->indent == NULL)
+    size_t len;
+
+    if (indent == NULL)
         return;
-    buf_addc(w->out, '\n');
+    buf_addc(out, '\n');
+    len = strlen(indent);
     for (int i = 0; i < depth; i++)
-        buf_adds(w->out, w->indent);
+        buf_add(out, indent, len);
 }
 
-static void value(const struct writer *w, const json_t *j, int depth, bool sorted);
+/* ---- writing ---- */
 
-static int by_name(const void *a, const void *b)
+/* What stands between the value before and the next one, in an array or before a name. */
+static void separate(struct go_writer *w)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+    if (w->depth == 0)
+        return;
+    if (w->filled)
+        buf_addc(w->out, ',');
+    newline(w->out, w->indent, (int)w->depth);
+    w->filled = true;
 }
 
-static void object(const struct writer *w, json_t *j, int depth, bool sorted)
+static void before_value(struct go_writer *w)
 {
-    size_t n = json_object_size(j), i = 0;
-    const char **keys = xcalloc(n + 1, sizeof(*keys));
-    const char *key;
-    json_t *v;
+    if (!w->named)
+        separate(w);
+    w->named = false;
+}
 
-    json_object_foreach(j, key, v) keys[i++] = key;
-    if (sorted)
-        qsort(keys, n, sizeof(*keys), by_name);
-    buf_addc(w->out, '{');
-    for (i = 0; i < n; i++) {
-        if (i > 0)
-            buf_addc(w->out, ',');
-        newline(w, depth + 1);
-        buf_add_json_string(w->out, keys[i], strlen(keys[i]), true);
-        buf_adds(w->out, w->indent == NULL ? ":" : ": ");
-        value(w, json_object_get(j, keys[i]), depth + 1, false);
+void go_write_open(struct go_writer *w, char bracket)
+{
+    before_value(w);
+    buf_addc(w->out, bracket);
+    w->depth++;
+    w->filled = false;
+}
+
+void go_write_close(struct go_writer *w, char bracket)
+{
+    assert(w->depth > 0 && !w->named);
+    w->depth--;
+    if (w->filled)
+        newline(w->out, w->indent, (int)w->depth);
+    buf_addc(w->out, bracket);
+    w->filled = true; /* what it stands in */
+}
+
+static void add_string(struct go_writer *w, const char *s, size_t len)
+{
+    buf_add_json_string(w->out, s, len, true);
+}
+
+static void write_name(struct go_writer *w, const char *name, size_t len)
+{
+    separate(w);
+    add_string(w, name, len);
+    if (w->indent == NULL)
+        buf_addc(w->out, ':');
+    else
+        buf_add(w->out, ": ", 2);
+    w->named = true;
+}
+
+void go_write_name(struct go_writer *w, const char *name)
+{
+    write_name(w, name, strlen(name));
+}
+
+void go_write_text(struct go_writer *w, const char *s)
+{
+    size_t len = strlen(s);
+
+    before_value(w);
+    if (utf8_is_valid(s, len)) {
+        add_string(w, s, len);
+        return;
     }
-    if (n > 0)
-        newline(w, depth);
-    buf_addc(w->out, '}');
-    free(keys);
+    CLEANUP(freep) char *valid = str_valid_utf8(s, len);
+
+    add_string(w, valid, strlen(valid));
 }
 
-static void array(const struct writer *w, const json_t *j, int depth)
+void go_write_escaped(struct go_writer *w, const char *s)
 {
-    buf_addc(w->out, '[');
-    for (size_t i = 0; i < json_array_size(j); i++) {
-        if (i > 0)
-            buf_addc(w->out, ',');
-        newline(w, depth + 1);
-        value(w, json_array_get(j, i), depth + 1, false);
-    }
-    if (json_array_size(j) > 0)
-        newline(w, depth);
-    buf_addc(w->out, ']');
+    before_value(w);
+    add_string(w, s, strlen(s));
+}
+
+static void add_int(struct buf *out, int64_t v)
+{
+    char text[24];
+    size_t at = sizeof(text);
+    uint64_t left = v < 0 ? -(uint64_t)v : (uint64_t)v;
+
+    do
+        text[--at] = (char)('0' + left % 10);
+    while ((left /= 10) > 0);
+    if (v < 0)
+        text[--at] = '-';
+    buf_add(out, text + at, sizeof(text) - at);
+}
+
+void go_write_int(struct go_writer *w, int64_t v)
+{
+    before_value(w);
+    add_int(w->out, v);
+}
+
+void go_write_bool(struct go_writer *w, bool v)
+{
+    before_value(w);
+    buf_adds(w->out, v ? "true" : "false");
+}
+
+void go_write_null(struct go_writer *w)
+{
+    before_value(w);
+    buf_adds(w->out, "null");
+}
+
+static void time_text(char text[40], int64_t ns)
+{
+    static const char zero[] = "0001-01-01T00:00:00Z";
+
+    if (ns == 0)
+        memcpy(text, zero, sizeof(zero));
+    else
+        format_rfc3339(text, ns);
+}
+
+void go_write_time(struct go_writer *w, int64_t ns)
+{
+    char text[40];
+
+    time_text(text, ns);
+    before_value(w);
+    add_string(w, text, strlen(text));
+}
+
+void go_write_member(struct go_writer *w, const char *name, const char *s)
+{
+    go_write_name(w, name);
+    go_write_text(w, s);
 }
 
 /* The shortest digits that read back as `v`; without an exponent where Go writes none. */
-static void add_float(struct buf *out, double v)
+static void add_shortest(struct buf *out, double v)
 {
     char text[64], digits[32];
     int precision = 0, exponent;
@@ -100,41 +191,93 @@ static void add_float(struct buf *out, double v)
     }
 }
 
-static void value(const struct writer *w, const json_t *j, int depth, bool sorted)
+static void add_float(struct buf *out, double v)
+{
+    bool whole = v > -EXACT_FLOAT && v < EXACT_FLOAT && v == (double)(int64_t)v;
+
+    if (whole && !(v == 0 && signbit(v)))
+        add_int(out, (int64_t)v);
+    else
+        add_shortest(out, v);
+}
+
+void go_write_float(struct go_writer *w, double v)
+{
+    before_value(w);
+    add_float(w->out, v);
+}
+
+/* ---- values of jansson ---- */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void write_object(struct go_writer *w, json_t *j, bool sorted)
+{
+    size_t n = json_object_size(j), i = 0;
+    const char **keys = xcalloc(n + 1, sizeof(*keys));
+    const char *key;
+    json_t *v;
+
+    json_object_foreach(j, key, v) keys[i++] = key;
+    if (sorted)
+        qsort(keys, n, sizeof(*keys), by_name);
+    go_write_open(w, '{');
+    for (i = 0; i < n; i++) {
+        go_write_name(w, keys[i]);
+        go_write_json(w, json_object_get(j, keys[i]));
+    }
+    go_write_close(w, '}');
+    free(keys);
+}
+
+static void write_array(struct go_writer *w, const json_t *j)
+{
+    go_write_open(w, '[');
+    for (size_t i = 0; i < json_array_size(j); i++)
+        go_write_json(w, json_array_get(j, i));
+    go_write_close(w, ']');
+}
+
+void go_write_json(struct go_writer *w, const json_t *j)
 {
     switch (json_typeof(j)) {
     case JSON_OBJECT:
-        object(w, (json_t *)j, depth, sorted);
+        write_object(w, (json_t *)j, false);
         break;
     case JSON_ARRAY:
-        array(w, j, depth);
+        write_array(w, j);
         break;
     case JSON_STRING:
-        buf_add_json_string(w->out, json_string_value(j), json_string_length(j), true);
+        before_value(w);
+        add_string(w, json_string_value(j), json_string_length(j));
         break;
     case JSON_INTEGER:
-        buf_addf(w->out, "%lld", (long long)json_integer_value(j));
+        go_write_int(w, json_integer_value(j));
         break;
     case JSON_REAL:
-        add_float(w->out, json_real_value(j));
+        go_write_float(w, json_real_value(j));
         break;
     case JSON_TRUE:
-        buf_adds(w->out, "true");
-        break;
     case JSON_FALSE:
-        buf_adds(w->out, "false");
+        go_write_bool(w, json_is_true(j));
         break;
     case JSON_NULL:
-        buf_adds(w->out, "null");
+        go_write_null(w);
         break;
     }
 }
 
 void go_json(struct buf *out, const json_t *j, const char *indent, bool sort_top)
 {
-    struct writer w = { out, indent };
+    struct go_writer w = { .out = out, .indent = indent };
 
-    value(&w, j, 0, sort_top);
+    if (sort_top && json_is_object(j))
+        write_object(&w, (json_t *)j, true);
+    else
+        go_write_json(&w, j);
 }
 
 json_t *go_json_text(const char *s)
@@ -151,9 +294,7 @@ json_t *go_json_time(int64_t ns)
 {
     char text[40];
 
-    if (ns == 0)
-        return json_string("0001-01-01T00:00:00Z");
-    format_rfc3339(text, ns);
+    time_text(text, ns);
     return json_string(text);
 }
 
@@ -231,7 +372,6 @@ void go_json_compact(struct buf *out, const char *text, size_t len)
 
 void go_json_indent(struct buf *out, const char *text, size_t len, const char *indent)
 {
-    struct writer w = { out, indent };
     int depth = 0;
 
     for (size_t i = 0; i < len;) {
@@ -242,12 +382,12 @@ void go_json_indent(struct buf *out, const char *text, size_t len, const char *i
         if (empty)
             n = 2;
         if (!empty && (text[i] == '}' || text[i] == ']'))
-            newline(&w, --depth);
+            newline(out, indent, --depth);
         buf_add(out, text + i, n);
         if (!empty && (text[i] == '{' || text[i] == '['))
-            newline(&w, ++depth);
+            newline(out, indent, ++depth);
         else if (text[i] == ',')
-            newline(&w, depth);
+            newline(out, indent, depth);
         else if (text[i] == ':')
             buf_addc(out, ' ');
         i += n;

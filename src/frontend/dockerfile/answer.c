@@ -9,14 +9,19 @@ void answer_set_text(struct frontend_result *r, const char *key, const struct bu
     frontend_result_set_metadata(r, key, buf_str(text), text->len);
 }
 
+void answer_set_document(struct frontend_result *r, const struct buf *text, const char *version)
+{
+    answer_set_text(r, "result.json", text);
+    frontend_result_set_metadata(r, "version", version, strlen(version));
+}
+
 void answer_set_json(struct frontend_result *r, json_t *j, const char *version)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
 
     go_json(&text, j, "  ", false);
     json_decref(j);
-    answer_set_text(r, "result.json", &text);
-    frontend_result_set_metadata(r, "version", version, strlen(version));
+    answer_set_document(r, &text, version);
 }
 
 void answer_set_member(json_t *j, const char *key, const char *text)

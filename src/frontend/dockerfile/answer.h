@@ -10,6 +10,8 @@
 
 /* result.txt and its like. */
 void answer_set_text(struct frontend_result *r, const char *key, const struct buf *text);
+/* result.json and the version of its form. */
+void answer_set_document(struct frontend_result *r, const struct buf *text, const char *version);
 /* result.json as MarshalIndent writes it, and the version of its form; `j` is taken. */
 void answer_set_json(struct frontend_result *r, json_t *j, const char *version);
 /* A member that is left out when the text is empty. */

@@ -171,14 +171,15 @@ static struct error *targets(const struct dockerui_source *src, struct frontend_
 
 static struct error *convert_llb(const struct convert_options *o, struct frontend_result *ret)
 {
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    struct go_writer w = { .out = &text, .indent = "  " };
     struct convert_result result = { 0 };
     struct error *e = dockerfile_convert(o, &result);
-    json_t *j;
 
     if (e == NULL)
-        e = llb_def_to_json(result.def, &j);
+        e = llb_def_write_json(result.def, &w);
     if (e == NULL)
-        answer_set_json(ret, j, "0.1.0");
+        answer_set_document(ret, &text, "0.1.0");
     convert_result_deinit(&result);
     return e;
 }
