@@ -510,7 +510,7 @@ static struct error *build_whole(struct builder *b, const struct build_request *
         log_push("build", u->ref);
         e = build_run(u, r, &exporters, response);
         progress_close(job_progress(u->job));
-        ending = history_end(b->history, u->record, u, e, response);
+        ending = history_end(b->history, u->record, u, e);
         live_remove(u);
     }
     build_close(u);

@@ -169,12 +169,12 @@ void history_free(struct history *h);
 /* A build began; NULL when nothing is recorded. */
 struct history_record *history_begin(struct history *h, const struct build_request *r,
                                      struct exporter *const *exporters);
-/* `u` ended, its progress is closed: notes its error and response.  From here on, the functions below wait
+/* `u` ended, its progress is closed: notes its error and results.  From here on, the functions below wait
  * for the rest of its record. */
 struct ending *history_end(struct history *h, struct history_record *r, const struct build *u,
-                           const struct error *failure, const struct map *response);
-/* `u` (taken) holds nothing any more: a task of the history's keeps its log, trace and provenance, while its
- * client has the answer already. */
+                           const struct error *failure);
+/* `u` (taken) holds nothing any more: a task of the history's keeps its log, trace and provenance, when no
+ * build runs or somebody asks for them. */
 void history_write(struct ending *x, struct build *u);
 /* The last that there is of a build: what its record is made from. */
 void build_free(struct build *u);

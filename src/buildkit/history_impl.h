@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * history_impl.h - what the files of the history share
+ *
+ *   history.c          the records: begun, listed, changed, expired
+ *   history_end.c      what is written of a build once it has ended, and when
+ *   history_blob.c     the files that hold it
+ *   history_message.c  a record as its message, and as filters see it
+ */
+#ifndef MINKE_BUILDKIT_HISTORY_IMPL_H
+#define MINKE_BUILDKIT_HISTORY_IMPL_H
+
+#include "buildkit/internal.h"
+#include "oci/digest.h"
+
+struct history_blob {
+    struct digest digest; /* "" = none */
+    int64_t size;
+};
+
+/* What was attested of one result. */
+struct history_attestation {
+    char *key; /* platform id; NULL of a single result */
+    struct history_blob blob;
+};
+
+struct history_exporter {
+    char *type;
+    struct map attrs;
+};
+
+struct history_record {
+    char *ref, *frontend;
+    struct map attrs, response;
+    struct history_exporter *exporters;
+    size_t exporter_count;
+    int64_t created_ns, completed_ns; /* 0: still runs */
+    struct error *error;
+    struct history_blob log, external_error, trace;
+    struct history_attestation *attestations; /* provenance */
+    size_t attestation_count;
+    struct descriptor *results; /* of each exporter; media_type NULL: no image */
+    size_t result_count;
+    struct progress_counts counts;
+    int generation;
+    bool pinned, deleted;
+    uint64_t changed; /* sequence of the last event */
+    uint64_t ending;  /* != 0: the build has ended, its files are being written; in order of the ends */
+    Bk__BuildHistoryEventType event;
+};
+
+struct history {
+    struct builder *builder;
+    struct mutex lock;
+    struct cond news;
+    struct ptrv records; /* oldest first */
+    uint64_t sequence, endings;
+    int dir_fd;
+    /* builds that have ended and are not written yet: history_write() */
+    struct group writers; /* one task at most */
+    struct ptrv queue;    /* struct ending, in order */
+    struct cond due;      /* something to write, or somebody waits for it */
+    size_t running;       /* builds that will end */
+    size_t waiting;       /* tasks that wait for what is in the queue, or will be */
+    int64_t ended_ns;     /* monotonic, of the last end */
+    bool writing, closing;
+    bool filling; /* files are being written that no record names yet */
+};
+
+/* ---- history.c ---- */
+
+/* `r` has changed: whoever listens is told `event`. */
+void history_changed_locked(struct history *h, struct history_record *r, Bk__BuildHistoryEventType event);
+/* What there are too many of goes. */
+void history_expire_locked(struct history *h);
+
+/* ---- history_end.c ---- */
+
+/* Wait for the records of the builds that have ended by now: their clients know that they did. */
+struct error *history_await_endings(struct history *h) MUST_CHECK;
+/* Somebody waits for records: they are written as builds end, until as many relax. */
+void history_hurry(struct history *h);
+void history_relax(struct history *h);
+/* Write what is left, without delay, and wait for it. */
+void history_finish_endings(struct history *h);
+
+/* ---- history_blob.c ---- */
+
+/* A file while it is written. */
+struct blob_writer {
+    int fd;
+    struct hasher *hasher;
+    int64_t size;
+};
+struct error *blob_write(struct blob_writer *w, const void *data, size_t len) MUST_CHECK;
+/* Content made by `fill` as a file named by its digest. */
+struct error *history_blob_make(struct history *h, struct error *(*fill)(struct blob_writer *w, void *arg),
+                                void *arg, struct history_blob *ret) MUST_CHECK;
+struct error *history_blob_open_at(struct history *h, const struct digest *d, int64_t *ret_size,
+                                   struct stream **ret) MUST_CHECK;
+/* All that `r` has, of which equal texts of other records stay. */
+void history_blobs_drop(struct history *h, struct history_record *r);
+
+/* ---- history_message.c ---- */
+
+Bk__BuildHistoryRecord *history_message_locked(struct pb_arena *a, const struct history_record *r);
+/* Does it pass the request's ref and filters?  Errors: what the caller wrote wrong. */
+struct error *history_passes(const Bk__BuildHistoryRequest *q, const struct history_record *r,
+                             bool *ret) MUST_CHECK;
+
+#endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* history_message.c - a record as its message, and as filters see it */
+#include "buildkit/history_impl.h"
+
+#include "oci/purl.h"
+
+#define LOG_MEDIA_TYPE "application/vnd.buildkit.status.v0"
+#define TRACE_MEDIA_TYPE "application/vnd.buildkit.otlp.json.v0"
+#define ERROR_MEDIA_TYPE "application/vnd.googleapis.google.rpc.status+proto"
+
+static Bk__Descriptor *descriptor(struct pb_arena *a, const char *media_type, const char *digest,
+                                  int64_t size)
+{
+    Bk__Descriptor *d = PB_NEW(a, bk__descriptor);
+
+    d->media_type = pb_str(a, media_type);
+    d->digest = pb_str(a, digest);
+    d->size = size;
+    return d;
+}
+
+static Kv__Str **copy_map(struct pb_arena *a, const struct map *m, size_t *ret_n)
+{
+    Kv__Str **v = pb_from_strmap(a, m, ret_n);
+
+    for (size_t i = 0; i < *ret_n; i++) {
+        v[i]->key = pb_str(a, v[i]->key);
+        v[i]->value = pb_str(a, v[i]->value);
+    }
+    return v;
+}
+
+static Rpc__Status *copy_error(struct pb_arena *a, const struct error *e)
+{
+    Rpc__Status *s = PB_NEW(a, rpc__status);
+
+    s->code = err_grpc_code(e->kind);
+    s->message = pb_str(a, e->message);
+    return s;
+}
+
+static Bk__Descriptor *attestation_descriptor(struct pb_arena *a, const struct history_attestation *at)
+{
+    Bk__Descriptor *d = descriptor(a, MT_IN_TOTO, at->blob.digest.s, at->blob.size);
+
+    d->annotations = pb_array(a, 1);
+    d->annotations[d->n_annotations++] = PB_NEW(a, kv__str);
+    d->annotations[0]->key = (char *)"in-toto.io/predicate-type";
+    d->annotations[0]->value = (char *)PREDICATE_SLSA1;
+    return d;
+}
+
+/* Of the single result into `result`, of several by their platform into `results`. */
+static void add_attestations(struct pb_arena *a, const struct history_record *r, Bk__BuildHistoryRecord *m)
+{
+    m->results = pb_array(a, r->attestation_count);
+    for (size_t i = 0; i < r->attestation_count; i++) {
+        Bk__BuildResultInfo *to;
+
+        if (r->attestations[i].key == NULL) {
+            if (m->result == NULL)
+                m->result = PB_NEW(a, bk__build_result_info);
+            to = m->result;
+        } else {
+            Bk__BuildResultEntry *entry = m->results[m->n_results++] = PB_NEW(a, bk__build_result_entry);
+
+            entry->key = pb_str(a, r->attestations[i].key);
+            to = entry->value = PB_NEW(a, bk__build_result_info);
+        }
+        to->attestations = pb_array(a, 1);
+        to->attestations[to->n_attestations++] = attestation_descriptor(a, &r->attestations[i]);
+    }
+}
+
+/* By exporter; the first also where older clients look. */
+static void add_results(struct pb_arena *a, const struct history_record *r, Bk__BuildResultInfo *to)
+{
+    to->results = pb_array(a, r->result_count);
+    for (size_t i = 0; i < r->result_count; i++) {
+        const struct descriptor *d = &r->results[i];
+        Bk__DescriptorEntry *entry;
+
+        if (d->media_type == NULL)
+            continue;
+        entry = to->results[to->n_results++] = PB_NEW(a, bk__descriptor_entry);
+        entry->key = (int64_t)i;
+        entry->value = descriptor(a, d->media_type, d->digest.s, d->size);
+        if (to->result_deprecated == NULL)
+            to->result_deprecated = entry->value;
+    }
+}
+
+Bk__BuildHistoryRecord *history_message_locked(struct pb_arena *a, const struct history_record *r)
+{
+    Bk__BuildHistoryRecord *m = PB_NEW(a, bk__build_history_record);
+
+    m->ref = pb_str(a, r->ref);
+    m->frontend = pb_str(a, r->frontend);
+    m->frontend_attrs = copy_map(a, &r->attrs, &m->n_frontend_attrs);
+    m->exporter_response = copy_map(a, &r->response, &m->n_exporter_response);
+    m->exporters = pb_array(a, r->exporter_count);
+    for (size_t i = 0; i < r->exporter_count; i++) {
+        Bk__Exporter *x = m->exporters[m->n_exporters++] = PB_NEW(a, bk__exporter);
+        x->type = pb_str(a, r->exporters[i].type);
+        x->attrs = copy_map(a, &r->exporters[i].attrs, &x->n_attrs);
+    }
+    m->created_at = pb_time(a, r->created_ns);
+    m->completed_at = pb_time(a, r->completed_ns);
+    m->generation = r->generation;
+    m->pinned = r->pinned;
+    m->num_total_steps = r->counts.total;
+    m->num_cached_steps = r->counts.cached;
+    m->num_completed_steps = r->counts.completed;
+    m->num_warnings = r->counts.warnings;
+    if (r->error != NULL)
+        m->error = copy_error(a, r->error);
+    if (r->log.digest.s[0] != '\0')
+        m->logs = descriptor(a, LOG_MEDIA_TYPE, r->log.digest.s, r->log.size);
+    if (r->external_error.digest.s[0] != '\0')
+        m->external_error =
+            descriptor(a, ERROR_MEDIA_TYPE, r->external_error.digest.s, r->external_error.size);
+    if (r->completed_ns != 0 && r->error == NULL) /* clients look into it without asking */
+        m->result = PB_NEW(a, bk__build_result_info);
+    if (r->trace.digest.s[0] != '\0')
+        m->trace = descriptor(a, TRACE_MEDIA_TYPE, r->trace.digest.s, r->trace.size);
+    add_attestations(a, r, m);
+    if (m->result != NULL)
+        add_results(a, r, m->result);
+    return m;
+}
+
+/* ---- filters: entries are ANDed, `key==v`, `key!=v`, `key~=v`
+ * ------------------------------------------------------------------ */
+
+static const char *status_name(const struct history_record *r)
+{
+    if (r->completed_ns == 0)
+        return "running";
+    if (r->error == NULL)
+        return "completed";
+    return r->error->kind == ERR_CANCELLED ? "canceled" : "error";
+}
+
+static const char *field(const struct history_record *r, const char *key, size_t len)
+{
+    if (len == 3 && strncmp(key, "ref", 3) == 0)
+        return r->ref;
+    if (len == 6 && strncmp(key, "status", 6) == 0)
+        return status_name(r);
+    if (len == 10 && strncmp(key, "repository", 10) == 0) {
+        const char *v = strmap_get(&r->attrs, "vcs:source");
+        return v != NULL                                  ? v
+               : strmap_get(&r->attrs, "context") != NULL ? strmap_get(&r->attrs, "context")
+                                                          : "";
+    }
+    return NULL;
+}
+
+/* *ret is whether the record passes; an unknown key or operator is the caller's mistake. */
+static struct error *filter_match(const char *filter, const struct history_record *r, bool *ret)
+{
+    size_t key = strcspn(filter, "=!~");
+    const char *op = filter + key, *value, *have;
+
+    *ret = true;
+    if (filter[0] == '\0')
+        return NULL;
+    if (strncmp(op, "==", 2) != 0 && strncmp(op, "!=", 2) != 0 && strncmp(op, "~=", 2) != 0)
+        return err_new(ERR_INVALID, "invalid filter \"%s\"", filter);
+    value = op + 2;
+    have = field(r, filter, key);
+    if (have == NULL)
+        return err_new(ERR_INVALID, "unknown filter field in \"%s\"", filter);
+    if (op[0] == '=')
+        *ret = streq(have, value);
+    else if (op[0] == '!')
+        *ret = !streq(have, value);
+    else
+        *ret = strstr(have, value) != NULL;
+    return NULL;
+}
+
+struct error *history_passes(const Bk__BuildHistoryRequest *q, const struct history_record *r, bool *ret)
+{
+    *ret = !r->deleted && (q->ref[0] == '\0' || streq(q->ref, r->ref)) &&
+           !(q->active_only && r->completed_ns != 0);
+    for (size_t i = 0; *ret && i < q->n_filter; i++)
+        TRY(filter_match(q->filter[i], r, ret));
+    return NULL;
+}
