@@ -144,13 +144,17 @@ static void add_json_ascii(struct buf *b, unsigned char c, bool html)
     }
 }
 
-/* Length of what stands in JSON as it is. */
+/* What stands in JSON as it is: printable ASCII but for ", &, <, > and \\. */
+static const bool plain_in_json[256] = {
+    [' ' ... '!'] = true, ['#' ... '%'] = true, ['\'' ... ';'] = true,
+    ['='] = true,         ['?' ... '['] = true, [']' ... '~'] = true,
+};
+
 static size_t plain_json(const unsigned char *p, size_t len)
 {
     size_t n = 0;
 
-    while (n < len && p[n] >= 0x20 && p[n] < 0x7f && p[n] != '"' && p[n] != '\\' && p[n] != '<' &&
-           p[n] != '>' && p[n] != '&')
+    while (n < len && plain_in_json[p[n]])
         n++;
     return n;
 }

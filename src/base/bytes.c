@@ -177,6 +177,65 @@ int64_t monotonic_ns(void)
     return clock_ns(CLOCK_MONOTONIC);
 }
 
+static char *put_digits(char *at, uint64_t v, int count)
+{
+    for (int i = count; i-- > 0; v /= 10)
+        at[i] = (char)('0' + v % 10);
+    return at + count;
+}
+
+/* The date `days` after 1970-01-01 as YYYY-MM-DD.  Years begin in March here, so that the leap day is their
+ * last. */
+static char *put_date(char *at, int64_t days)
+{
+    int64_t since = days + 719468;                                /* 0000-03-01 */
+    int64_t era = (since >= 0 ? since : since - 146096) / 146097; /* of 400 years */
+    int64_t day = since - era * 146097;
+    int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+    int64_t month;
+
+    day -= 365 * year + year / 4 - year / 100;
+    month = (5 * day + 2) / 153; /* from March */
+    day -= (153 * month + 2) / 5;
+    at = put_digits(at, (uint64_t)(year + era * 400 + (month >= 10)), 4);
+    *at++ = '-';
+    at = put_digits(at, (uint64_t)(month < 10 ? month + 3 : month - 9), 2);
+    *at++ = '-';
+    return put_digits(at, (uint64_t)day + 1, 2);
+}
+
+void format_rfc3339(char dst[40], int64_t unix_ns)
+{
+    int64_t ns = unix_ns % NS_PER_SEC, seconds = unix_ns / NS_PER_SEC, days, left;
+    char *at;
+
+    if (ns < 0) {
+        ns += NS_PER_SEC;
+        seconds--;
+    }
+    left = seconds % 86400;
+    days = seconds / 86400;
+    if (left < 0) {
+        left += 86400;
+        days--;
+    }
+    at = put_date(dst, days);
+    *at++ = 'T';
+    at = put_digits(at, (uint64_t)left / 3600, 2);
+    *at++ = ':';
+    at = put_digits(at, (uint64_t)left / 60 % 60, 2);
+    *at++ = ':';
+    at = put_digits(at, (uint64_t)left % 60, 2);
+    if (ns > 0) {
+        *at++ = '.';
+        at = put_digits(at, (uint64_t)ns, 9);
+        while (at[-1] == '0')
+            at--;
+    }
+    *at++ = 'Z';
+    *at = '\0';
+}
+
 void format_rfc3339_at(char dst[40], int64_t unix_ns, int offset)
 {
     int minutes = abs(offset) / 60;
@@ -186,28 +245,6 @@ void format_rfc3339_at(char dst[40], int64_t unix_ns, int offset)
     n = strlen(dst) - 1; /* the Z */
     if (offset != 0)
         snprintf(dst + n, 40 - n, "%c%02d:%02d", offset < 0 ? '-' : '+', minutes / 60 % 100, minutes % 60);
-}
-
-void format_rfc3339(char dst[40], int64_t unix_ns)
-{
-    int64_t ns = unix_ns % NS_PER_SEC;
-    time_t seconds = unix_ns / NS_PER_SEC;
-    struct tm tm;
-
-    if (ns < 0) {
-        ns += NS_PER_SEC;
-        seconds--;
-    }
-    gmtime_r(&seconds, &tm);
-    size_t n = strftime(dst, 40, "%Y-%m-%dT%H:%M:%S", &tm);
-
-    if (ns > 0) {
-        n += (size_t)snprintf(dst + n, 40 - n, ".%09" PRId64, ns);
-        while (dst[n - 1] == '0')
-            n--;
-    }
-    dst[n++] = 'Z';
-    dst[n] = '\0';
 }
 
 /* `count` digits at *s as a number; moves *s. -1 when there are fewer. */

@@ -14,6 +14,7 @@
 struct trace {
     char id[33], root_id[SPAN_ID_HEX];
     struct go_writer out;
+    struct buf root, no_parent, success, resource, library; /* values that most spans share */
 };
 
 struct span {
@@ -74,10 +75,8 @@ static void write_escaped(struct go_writer *w, const char *name, const char *tex
     go_write_escaped(w, text);
 }
 
-static void write_context(struct go_writer *w, const char *name, const char *trace, const char *span,
-                          const char *flags)
+static void write_context(struct go_writer *w, const char *trace, const char *span, const char *flags)
 {
-    go_write_name(w, name);
     go_write_open(w, '{');
     go_write_member(w, "TraceID", trace);
     go_write_member(w, "SpanID", span);
@@ -112,11 +111,60 @@ static void write_attribute(struct go_writer *w, const char *key, const char *te
 
 static void write_status(struct go_writer *w, const char *error)
 {
-    go_write_name(w, "Status");
     go_write_open(w, '{');
     go_write_member(w, "Code", error == NULL ? "Unset" : "Error");
     write_escaped(w, "Description", error == NULL ? "" : error);
     go_write_close(w, '}');
+}
+
+static void write_resource(struct go_writer *w)
+{
+    go_write_open(w, '[');
+    write_attribute(w, "service.name", "buildkitd");
+    go_write_close(w, ']');
+}
+
+static void write_library(struct go_writer *w)
+{
+    go_write_open(w, '{');
+    go_write_member(w, "Name", "minke");
+    go_write_member(w, "Version", "");
+    go_write_member(w, "SchemaURL", "");
+    go_write_close(w, '}');
+}
+
+/* Of a member's value. */
+static struct go_writer shared_value(const struct trace *t, struct buf *out)
+{
+    return (struct go_writer){ .out = out, .indent = t->out.indent, .depth = 1, .named = true };
+}
+
+static void make_shared(struct trace *t)
+{
+    struct go_writer root = shared_value(t, &t->root), none = shared_value(t, &t->no_parent),
+                     success = shared_value(t, &t->success), resource = shared_value(t, &t->resource),
+                     library = shared_value(t, &t->library);
+
+    write_context(&root, t->id, t->root_id, "01");
+    write_context(&none, "00000000000000000000000000000000", "0000000000000000", "00");
+    write_status(&success, NULL);
+    write_resource(&resource);
+    write_library(&library);
+}
+
+static void drop_shared(struct trace *t)
+{
+    buf_deinit(&t->root);
+    buf_deinit(&t->no_parent);
+    buf_deinit(&t->success);
+    buf_deinit(&t->resource);
+    buf_deinit(&t->library);
+}
+
+static void write_shared(struct go_writer *w, const char *name, const struct buf *value)
+{
+    go_write_name(w, name);
+    go_write_raw(w, value);
 }
 
 /* The members before the attributes, and those behind. */
@@ -126,11 +174,9 @@ static void open_span(struct trace *t, const struct span *s, bool root)
 
     go_write_open(w, '{');
     write_escaped(w, "Name", s->name);
-    write_context(w, "SpanContext", t->id, s->id, "01");
-    if (root)
-        write_context(w, "Parent", "00000000000000000000000000000000", "0000000000000000", "00");
-    else
-        write_context(w, "Parent", t->id, t->root_id, "01");
+    go_write_name(w, "SpanContext");
+    write_context(w, t->id, s->id, "01");
+    write_shared(w, "Parent", root ? &t->no_parent : &t->root);
     write_int(w, "SpanKind", root ? KIND_SERVER : KIND_INTERNAL);
     write_time(w, "StartTime", s->started_ns);
     write_time(w, "EndTime", s->ended_ns);
@@ -145,21 +191,17 @@ static void close_span(struct trace *t, const struct span *s, size_t children)
     go_write_close(w, ']');
     write_null(w, "Events");
     write_null(w, "Links");
-    write_status(w, s->error);
+    go_write_name(w, "Status");
+    if (s->error == NULL)
+        go_write_raw(w, &t->success);
+    else
+        write_status(w, s->error);
     write_int(w, "DroppedAttributes", 0);
     write_int(w, "DroppedEvents", 0);
     write_int(w, "DroppedLinks", 0);
     write_int(w, "ChildSpanCount", (int64_t)children);
-    go_write_name(w, "Resource");
-    go_write_open(w, '[');
-    write_attribute(w, "service.name", "buildkitd");
-    go_write_close(w, ']');
-    go_write_name(w, "InstrumentationLibrary");
-    go_write_open(w, '{');
-    go_write_member(w, "Name", "minke");
-    go_write_member(w, "Version", "");
-    go_write_member(w, "SchemaURL", "");
-    go_write_close(w, '}');
+    write_shared(w, "Resource", &t->resource);
+    write_shared(w, "InstrumentationLibrary", &t->library);
     go_write_close(w, '}');
     buf_addc(w->out, '\n');
 }
@@ -214,10 +256,12 @@ struct error *trace_write(struct progress *p, const char *ref, int64_t started_n
 
     random_hex(t.id, 16);
     random_hex(t.root_id, SPAN_ID_BYTES);
+    make_shared(&t);
     if (e == NULL) {
         write_build(&t, ref, &root, vertices.len);
         write_vertices(&t, &vertices, ended_ns);
     }
+    drop_shared(&t);
     progress_read_close(r);
     return e;
 }

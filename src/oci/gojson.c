@@ -15,8 +15,9 @@ static void newline(struct buf *out, const char *indent, int depth)
 
     if (indent == NULL)
         return;
-    buf_addc(out, '\n');
     len = strlen(indent);
+    buf_reserve(out, 1 + (size_t)MAX(depth, 0) * len);
+    buf_addc(out, '\n');
     for (int i = 0; i < depth; i++)
         buf_add(out, indent, len);
 }
@@ -98,6 +99,12 @@ void go_write_escaped(struct go_writer *w, const char *s)
 {
     before_value(w);
     add_string(w, s, strlen(s));
+}
+
+void go_write_raw(struct go_writer *w, const struct buf *value)
+{
+    before_value(w);
+    buf_add(w->out, value->data, value->len);
 }
 
 static void add_int(struct buf *out, int64_t v)

@@ -42,6 +42,8 @@ void go_write_bool(struct go_writer *w, bool v);
 void go_write_null(struct go_writer *w);
 void go_write_time(struct go_writer *w, int64_t ns); /* as go_json_time() */
 void go_write_json(struct go_writer *w, const json_t *j);
+/* The text of a value that was written at this depth before. */
+void go_write_raw(struct go_writer *w, const struct buf *value);
 /* A member whose value is text, a name and its value. */
 void go_write_member(struct go_writer *w, const char *name, const char *s);
 
