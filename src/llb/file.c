@@ -88,12 +88,15 @@ struct llb_action *llb_copy(struct llb_builder *b, struct llb_action *prev, stru
                             const char *src, const char *dest, const struct llb_copy_info *info)
 {
     struct llb_action *a = action_new(b, prev, dest);
-    CLEANUP(freep) char *clean = gopath_clean(src);
-    CLEANUP(freep)
-    char *absolute = gopath_join(gopath_is_abs(clean) || from.dir == NULL ? "/" : from.dir, clean);
+    CLEANUP(freep) char *absolute = NULL;
 
+    if (!gopath_is_abs(src) || !gopath_is_clean(src)) {
+        CLEANUP(freep) char *clean = gopath_clean(src);
+
+        src = absolute = gopath_join(gopath_is_abs(clean) || from.dir == NULL ? "/" : from.dir, clean);
+    }
     a->kind = ACTION_COPY;
-    a->src = llb_strdup(b, absolute);
+    a->src = llb_strdup(b, src);
     a->from = from.out;
     a->has_mode = info->has_mode;
     a->mode = info->mode;
@@ -228,7 +231,9 @@ static void encode_copy(struct buf *out, const struct llb_action *a, const char 
 static void encode_action(struct buf *out, const struct llb_action *a, const char *dir, int64_t base)
 {
     static const unsigned fields[] = { [ACTION_MKDIR] = 6, [ACTION_MKFILE] = 5, [ACTION_COPY] = 4 };
-    CLEANUP(freep) char *path = normalize_path(dir, a->path, a->kind == ACTION_COPY);
+    bool normal = gopath_is_abs(a->path) && gopath_is_clean(a->path);
+    CLEANUP(freep) char *made = normal ? NULL : normalize_path(dir, a->path, a->kind == ACTION_COPY);
+    const char *path = normal ? a->path : made;
     size_t body = pbw_begin(out, fields[a->kind]);
 
     switch (a->kind) {
@@ -256,7 +261,7 @@ static void encode_action(struct buf *out, const struct llb_action *a, const cha
 void file_marshal(struct marshal *m, struct llb_node *n)
 {
     struct node_file *f = &n->file;
-    CLEANUP(freep) int64_t *sources = xcalloc(f->action_count, sizeof(*sources));
+    int64_t one, *sources = f->action_count == 1 ? &one : xcalloc(f->action_count, sizeof(*sources));
     int64_t base = -1;
 
     /* Inputs are numbered in the order of the actions, the base before the first source. */
@@ -273,5 +278,7 @@ void file_marshal(struct marshal *m, struct llb_node *n)
         encode_action(&m->op, f->actions[i], f->dir, base);
         pbw_end(&m->op, action);
     }
+    if (sources != &one)
+        free(sources);
     op_encode(m, FIELD_FILE, NULL);
 }

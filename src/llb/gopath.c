@@ -15,12 +15,35 @@ static void drop_component(struct buf *out, size_t floor)
     buf_truncate(out, n);
 }
 
+bool gopath_is_clean(const char *p)
+{
+    const char *start = p;
+
+    if (p[0] == '\0')
+        return false;
+    if (p[0] == '/' && *++p == '\0')
+        return true;
+    for (;;) {
+        if (p[0] == '/' || p[0] == '\0') /* twice, or at the end */
+            return false;
+        if (p[0] == '.' && (p[1] == '/' || p[1] == '\0'))
+            return p == start && p[1] == '\0';
+        if (p[0] == '.' && p[1] == '.' && (p[2] == '/' || p[2] == '\0'))
+            return false; /* or clean, at the start: as well made as looked at */
+        p = strchrnul(p, '/');
+        if (*p++ == '\0')
+            return true;
+    }
+}
+
 char *gopath_clean(const char *p)
 {
     CLEANUP(buf_deinit) struct buf out = { 0 };
     bool rooted = p[0] == '/';
     size_t floor; /* what ".." cannot remove: the root, or leading ".." components */
 
+    if (gopath_is_clean(p))
+        return xstrdup(p);
     buf_reserve(&out, strlen(p) + 1);
     if (rooted)
         buf_addc(&out, '/');
@@ -59,10 +82,13 @@ char *gopath_join(const char *a, const char *b)
         return xstrdup("");
     if (*a == '\0' || *b == '\0')
         return gopath_clean(*a == '\0' ? b : a);
+    if (streq(a, "/") && gopath_is_abs(b))
+        return gopath_clean(b);
     buf_adds(&joined, a);
-    buf_addc(&joined, '/');
+    if (joined.data[joined.len - 1] != '/')
+        buf_addc(&joined, '/');
     buf_adds(&joined, b);
-    return gopath_clean(buf_str(&joined));
+    return gopath_is_clean(joined.data) ? buf_take(&joined) : gopath_clean(joined.data);
 }
 
 char *gopath_base(const char *p)

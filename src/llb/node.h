@@ -174,6 +174,7 @@ static inline void node_add_cap(struct llb_node *n, enum node_cap cap)
 {
     n->caps |= UINT64_C(1) << cap;
 }
+const struct platform *node_normal_platform(const struct llb_node *n); /* of one that has a platform */
 struct llb_output *node_output(struct llb_builder *b, struct llb_node *n, int64_t index,
                                const struct platform *p);
 /* The output behind late ones; NULL is scratch. */
@@ -243,7 +244,9 @@ struct llb_builder {
     struct arena mem;
     struct llb_node *nodes;
     struct ptrv imports;
-    struct ptrv platforms; /* deep copies to free */
+    struct ptrv platforms;                    /* deep copies to free */
+    const struct platform *platform, *normal; /* one of those, the last that was normalised, and as such */
+    struct map images;                        /* reference of an image -> identifier of its source */
     unsigned generation;
 };
 

@@ -6,11 +6,12 @@
 #include "llb/node.h"
 #include "oci/reference.h"
 
+/* `id` lives as long as the builder. */
 static struct llb_node *source_new(struct llb_builder *b, const char *id, const struct llb_options *o)
 {
     struct llb_node *n = node_new(b, NODE_SOURCE, o);
 
-    n->source.id = llb_strdup(b, id);
+    n->source.id = id;
     strmap_init(&n->source.attrs);
     return n;
 }
@@ -26,12 +27,14 @@ static struct llb_state source_state(struct llb_builder *b, struct llb_node *n)
 {
     struct llb_state s = llb_new_state(node_output(b, n, 0, n->platform));
 
-    return n->platform != NULL ? llb_set_platform(b, s, n->platform) : s;
+    if (n->platform != NULL)
+        s.platform = node_normal_platform(n);
+    return s;
 }
 
 struct llb_state llb_source(struct llb_builder *b, const char *id, const struct llb_options *o)
 {
-    return source_state(b, source_new(b, id, o));
+    return source_state(b, source_new(b, llb_strdup(b, id), o));
 }
 
 const char *llb_resolve_mode_name(enum llb_resolve_mode mode)
@@ -47,22 +50,41 @@ const char *llb_resolve_mode_name(enum llb_resolve_mode mode)
     return "default";
 }
 
+/* The source of an image, by its whole name; *ret_error: what is wrong with the name, NULL: nothing. */
+static const char *image_id(struct llb_builder *b, const char *ref, const char **ret_error)
+{
+    CLEANUP(reference_deinit) struct reference r = { 0 };
+    CLEANUP(freep) char *normal = NULL;
+    CLEANUP(err_freep) struct error *e = reference_parse(ref, &r);
+
+    if (e != NULL) {
+        *ret_error = llb_strdup(b, e->message);
+        return llb_printf(b, "docker-image://%s", ref);
+    }
+    reference_add_default_tag(&r);
+    normal = reference_string(&r);
+    return llb_printf(b, "docker-image://%s", normal);
+}
+
 static struct llb_node *image_new(struct llb_builder *b, const char *ref, enum llb_resolve_mode mode,
                                   const struct llb_options *o)
 {
-    CLEANUP(reference_deinit) struct reference r = { 0 };
-    CLEANUP(freep) char *normal = NULL, *id = NULL;
-    CLEANUP(err_freep) struct error *e = reference_parse(ref, &r);
+    const char *id, *error = NULL;
     struct llb_node *n;
 
-    if (e == NULL) {
-        reference_add_default_tag(&r);
-        normal = reference_string(&r);
+    /* Stage after stage starts from the same image. */
+    pthread_mutex_lock(&b->lock);
+    id = map_get(&b->images, ref);
+    pthread_mutex_unlock(&b->lock);
+    if (id == NULL) {
+        id = image_id(b, ref, &error);
+        pthread_mutex_lock(&b->lock);
+        if (error == NULL)
+            map_set(&b->images, ref, (void *)id);
+        pthread_mutex_unlock(&b->lock);
     }
-    id = xasprintf("docker-image://%s", normal != NULL ? normal : ref);
     n = source_new(b, id, o);
-    if (e != NULL)
-        n->source.error = llb_strdup(b, e->message);
+    n->source.error = error;
     node_add_cap(n, CAP_SOURCE_IMAGE);
     if (mode != LLB_RESOLVE_DEFAULT) {
         set_attr(n, "image.resolvemode", llb_resolve_mode_name(mode),
@@ -104,8 +126,7 @@ static void set_list_attr(struct llb_node *n, const char *name, const struct str
 struct llb_state llb_local(struct llb_builder *b, const char *name, const struct llb_local_options *l,
                            const struct llb_options *o)
 {
-    CLEANUP(freep) char *id = xasprintf("local://%s", name);
-    struct llb_node *n = source_new(b, id, o);
+    struct llb_node *n = source_new(b, llb_printf(b, "local://%s", name), o);
 
     if (l->session_id != NULL && *l->session_id != '\0')
         set_attr(n, "local.session", l->session_id, CAP_SOURCE_LOCAL_SESSIONID);
@@ -123,7 +144,7 @@ struct llb_state llb_local(struct llb_builder *b, const char *name, const struct
 struct llb_state llb_http(struct llb_builder *b, const char *url, const struct llb_http_options *h,
                           const struct llb_options *o)
 {
-    struct llb_node *n = source_new(b, url, o);
+    struct llb_node *n = source_new(b, llb_strdup(b, url), o);
 
     if (h->checksum != NULL && *h->checksum != '\0')
         set_attr(n, "http.checksum", h->checksum, CAP_SOURCE_HTTP_CHECKSUM);
@@ -151,7 +172,7 @@ static char *git_id(const struct llb_git_options *g)
 struct llb_state llb_git(struct llb_builder *b, const struct llb_git_options *g, const struct llb_options *o)
 {
     CLEANUP(freep) char *id = git_id(g);
-    struct llb_node *n = source_new(b, id, o);
+    struct llb_node *n = source_new(b, llb_strdup(b, id), o);
 
     if (g->keep_git_dir)
         set_attr(n, "git.keepgitdir", "true", CAP_SOURCE_GIT_KEEPGITDIR);
@@ -180,8 +201,7 @@ struct llb_state llb_git(struct llb_builder *b, const struct llb_git_options *g,
 struct llb_state llb_oci_layout(struct llb_builder *b, const char *ref, const char *session_id,
                                 const char *store_id, const struct llb_options *o)
 {
-    CLEANUP(freep) char *id = xasprintf("oci-layout://%s", ref);
-    struct llb_node *n = source_new(b, id, o);
+    struct llb_node *n = source_new(b, llb_printf(b, "oci-layout://%s", ref), o);
 
     if (session_id != NULL && *session_id != '\0')
         set_attr(n, "oci.session", session_id, CAP_NONE);

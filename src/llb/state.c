@@ -34,6 +34,7 @@ void llb_builder_free(struct llb_builder *b)
         free(b->platforms.v[i]);
     }
     ptrv_deinit(&b->platforms);
+    map_deinit(&b->images);
     arena_deinit(&b->mem);
     pthread_mutex_destroy(&b->lock);
     free(b);
@@ -338,6 +339,24 @@ struct llb_state llb_set_platform(struct llb_builder *b, struct llb_state s, con
     platform_normalize(&normal);
     s.platform = llb_platform_dup(b, &normal);
     return s;
+}
+
+const struct platform *node_normal_platform(const struct llb_node *n)
+{
+    struct llb_builder *b = n->builder;
+    const struct platform *normal;
+
+    pthread_mutex_lock(&b->lock);
+    normal = b->platform == n->platform ? b->normal : NULL;
+    pthread_mutex_unlock(&b->lock);
+    if (normal != NULL)
+        return normal;
+    normal = llb_set_platform(b, llb_scratch(), n->platform).platform;
+    pthread_mutex_lock(&b->lock);
+    b->platform = n->platform;
+    b->normal = normal;
+    pthread_mutex_unlock(&b->lock);
+    return normal;
 }
 
 static void free_json(json_t **j)

@@ -154,11 +154,13 @@ static int by_place(const void *a, const void *b)
 static void print_findings(struct findings *f, const struct dockerui_source *src, struct buf *out)
 {
     CLEANUP(strv_deinit) struct strv text = { 0 };
-    CLEANUP(freep) char *data = xstrndup(src->map.data, src->map.data_len);
+    CLEANUP(freep) char *data = NULL;
 
+    if (f->len == 0)
+        return;
+    data = xstrndup(src->map.data, src->map.data_len);
     strv_split(&text, data, '\n');
-    if (f->len > 0)
-        qsort(f->v, f->len, sizeof(*f->v), by_place);
+    qsort(f->v, f->len, sizeof(*f->v), by_place);
     for (size_t i = 0; i < f->len; i++) {
         buf_addf(out, "\nWARNING: %s", f->v[i].info->name);
         if (f->v[i].info->url[0] != '\0')

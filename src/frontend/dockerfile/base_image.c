@@ -20,21 +20,20 @@ struct lookup {
     const char *orig_name; /* base as in the file */
     const struct platform *platform;
     struct named_context *context; /* for the base name; the lookup's own */
-    struct reference ref;          /* of the base name */
     bool from_context;             /* state and image come from a context */
     struct llb_state state;
     struct df_image image;
     bool has_image;
     struct resolved_image resolved;
-    struct lookup *same; /* an earlier one for the same image and platform: its answer is asked for first,
-                            and is this one's where it came from a registry; NULL: none */
+    struct lookup *same;  /* an earlier one for the same image and platform: its answer is asked for first,
+                             and is this one's where it came from a registry; NULL: none */
+    struct lookup *other; /* for the same image and another platform, which are kept once each */
     const struct df_image *base; /* once applied: `image`, kept by the conversion */
 };
 
 static void lookup_deinit(struct lookup *l)
 {
     named_context_free(l->context);
-    reference_deinit(&l->ref);
     df_image_deinit(&l->image);
     resolved_image_deinit(&l->resolved);
 }
@@ -220,16 +219,16 @@ static bool is_empty(const struct df_image *image)
 /* The image that the answer is about, and its name by digest. */
 static struct error *read_image(struct lookup *l)
 {
+    CLEANUP(reference_deinit) struct reference ref = { 0 };
     CLEANUP(freep) char *name = NULL;
 
     TRY(err_wrap(df_image_parse(l->resolved.config.data, l->resolved.config.len, &l->image),
                  "failed to parse image config"));
     keep_base_image(l);
-    reference_deinit(&l->ref);
-    TRY(err_wrap(reference_parse(l->resolved.ref, &l->ref), "failed to parse ref \"%s\"", l->resolved.ref));
+    TRY(err_wrap(reference_parse(l->resolved.ref, &ref), "failed to parse ref \"%s\"", l->resolved.ref));
     if (l->resolved.digest != NULL && *l->resolved.digest != '\0')
-        str_replace(&l->ref.digest, l->resolved.digest);
-    name = reference_string(&l->ref);
+        str_replace(&ref.digest, l->resolved.digest);
+    name = reference_string(&ref);
     l->s->base_name = llb_strdup(l->c->b, name);
     return NULL;
 }
@@ -299,39 +298,54 @@ static void use_scratch(struct convert *c, struct build_stage *s)
         s->dispatched = true;
 }
 
-static struct error *prepare(struct convert *c, struct build_stage *s, struct lookup *l)
+/* The whole name, with registry and tag. `known`: those that were asked for before. */
+static struct error *full_name(struct convert *c, struct map *known, const char *name, const char **ret)
 {
+    CLEANUP(reference_deinit) struct reference ref = { 0 };
     CLEANUP(freep) char *full = NULL;
     struct error *e;
 
+    *ret = map_get(known, name);
+    if (*ret != NULL)
+        return NULL;
+    e = reference_parse(name, &ref);
+    if (e != NULL)
+        return err_wrap(e, "failed to parse stage name \"%s\"", name);
+    reference_add_default_tag(&ref);
+    full = reference_string(&ref);
+    *ret = llb_strdup(c->b, full);
+    map_set(known, name, (void *)*ret);
+    return NULL;
+}
+
+static struct error *prepare(struct convert *c, struct build_stage *s, struct map *known, struct lookup *l)
+{
     l->c = c;
     l->s = s;
     df_image_init(&l->image);
     l->orig_name = s->base_name;
     l->platform = s->platform != NULL ? s->platform : c->target;
-    e = reference_parse(s->base_name, &l->ref);
-    if (e != NULL)
-        return df_error_at(err_wrap(e, "failed to parse stage name \"%s\"", s->base_name), s->lines);
-    reference_add_default_tag(&l->ref);
-    full = reference_string(&l->ref);
-    s->base_name = llb_strdup(c->b, full);
-    return NULL;
+    return df_error_at(full_name(c, known, s->base_name, &s->base_name), s->lines);
 }
 
 /* Find the stages that start from an image that another one starts from as well. */
 static void find_same(struct lookup *lookups, size_t count)
 {
-    CLEANUP(map_deinit) struct map first = { 0 };
+    CLEANUP(map_deinit) struct map first = { 0 }; /* name -> lookup, that of the next platform behind it */
 
     for (size_t i = 0; i < count; i++) {
-        CLEANUP(freep) char *platform = platform_format_all(lookups[i].platform);
-        CLEANUP(freep) char *key = xasprintf("%s %s", lookups[i].s->base_name, platform);
+        struct lookup *l = &lookups[i];
+        void **place;
 
-        if (lookups[i].s->named != NULL || !lookups[i].s->reached)
+        if (l->s->named != NULL || !l->s->reached)
             continue;
-        lookups[i].same = map_get(&first, key);
-        if (lookups[i].same == NULL)
-            map_set(&first, key, &lookups[i]);
+        place = map_at(&first, l->s->base_name);
+        for (l->same = *place; l->same != NULL && l->same->platform != l->platform;)
+            l->same = l->same->other;
+        if (l->same == NULL) {
+            l->other = *place;
+            *place = l;
+        }
     }
 }
 
@@ -359,6 +373,8 @@ static struct error *run_lookups(struct convert *c, struct lookup *lookups, size
 
 static struct error *resolve_once(struct convert *c, struct lookup *lookups, size_t *count)
 {
+    CLEANUP(map_deinit) struct map names = { 0 };
+
     for (size_t i = 0; i < c->stages.len; i++) {
         struct build_stage *s = c->stages.v[i];
 
@@ -369,7 +385,7 @@ static struct error *resolve_once(struct convert *c, struct lookup *lookups, siz
             use_scratch(c, s);
             continue;
         }
-        TRY(prepare(c, s, &lookups[(*count)++]));
+        TRY(prepare(c, s, &names, &lookups[(*count)++]));
     }
     find_same(lookups, *count);
     TRY(run_lookups(c, lookups, *count, false));
@@ -403,7 +419,7 @@ static struct error *run_triggers(struct convert *c, struct build_stage *s, bool
     CLEANUP(strv_deinit) struct strv triggers = { 0 };
 
     *ret_new_deps = false;
-    stage_inherit(s);
+    stage_inherit(c, s);
     strv_copy(&triggers, &s->image.on_build);
     if (s->base != NULL && !s->onbuild_done) {
         for (size_t i = 0; i < s->base->command_count; i++) {

@@ -33,7 +33,6 @@ void stage_free(struct build_stage *s)
         free(s->commands[i].sources);
     free(s->commands);
     free(s->deps);
-    free(s->args);
     map_deinit(&s->ctx_paths);
     map_deinit(&s->own_paths);
     free(s);
@@ -58,7 +57,13 @@ struct build_stage *stage_find(const struct convert *c, const char *name)
     return map_get(&c->by_name, lower);
 }
 
-void stage_inherit(struct build_stage *s)
+void stage_add_arg(struct convert *c, struct build_stage *s, const char *key, const char *value)
+{
+    s->args = arena_grow(&c->mem, s->args, s->arg_count, sizeof(s->args[0]));
+    s->args[s->arg_count++] = (struct build_arg){ key, value };
+}
+
+void stage_inherit(struct convert *c, struct build_stage *s)
 {
     struct build_stage *base = s->base;
 
@@ -71,11 +76,8 @@ void stage_inherit(struct build_stage *s)
     s->base_image = base->base_image;
     s->paths = base->paths;
     s->workdir_set = base->workdir_set;
-    if (base->arg_count > 0) {
-        s->args = xreallocarray(s->args, s->arg_count + base->arg_count, sizeof(s->args[0]));
-        memcpy(&s->args[s->arg_count], base->args, base->arg_count * sizeof(s->args[0]));
-        s->arg_count += base->arg_count;
-    }
+    for (size_t i = 0; i < base->arg_count; i++)
+        stage_add_arg(c, s, base->args[i].key, base->args[i].value);
 }
 
 /* ---- FROM

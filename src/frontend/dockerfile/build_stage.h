@@ -110,7 +110,9 @@ struct error *stages_link(struct convert *c) MUST_CHECK;
 void stages_reachable(struct convert *c, struct build_stage *target, struct ptrv *ret);
 struct build_stage *stage_find(const struct convert *c, const char *name); /* NULL when there is none */
 /* Take over what a stage has from its base stage. */
-void stage_inherit(struct build_stage *s);
+void stage_inherit(struct convert *c, struct build_stage *s);
+/* One more ARG. Strings are borrowed. */
+void stage_add_arg(struct convert *c, struct build_stage *s, const char *key, const char *value);
 void stage_free(struct build_stage *s);
 /* Commands of ONBUILD triggers in front of the stage's own. *ret_new_deps: some copy from other stages. */
 struct error *stage_add_triggers(struct convert *c, struct build_stage *s, const struct strv *triggers,

@@ -83,6 +83,7 @@ void check_base_defaults(struct convert *c, const struct llb_env *defaults)
     const struct llb_env *env = NULL;
     struct words_env from = env_of(&env);
     struct error *e = meta_args_apply(c, defaults, NULL, NULL, &env);
+    const char *good = NULL; /* of the stage before */
 
     for (size_t i = 0; e == NULL && i < c->file.stage_count; i++) {
         const struct stage *st = &c->file.stages[i];
@@ -90,12 +91,16 @@ void check_base_defaults(struct convert *c, const struct llb_env *defaults)
         CLEANUP(freep) char *name = NULL;
         struct error *bad;
 
+        if (good != NULL && streq(st->base, good))
+            continue;
         e = words_expand(&c->words, st->base, &from, &name);
         if (e != NULL)
             break;
         bad = reference_parse(name, &r);
         if (bad != NULL)
             lint_report(&c->lint, LINT_INVALID_DEFAULT_ARG_IN_FROM, st->lines, st->base);
+        else
+            good = st->base;
         err_free(bad);
     }
     err_free(e); /* the conversion proper meets it again */
@@ -224,19 +229,36 @@ void check_used_once(struct seen_at *seen, const struct instruction *ins, struct
     seen->lines = ins->lines;
 }
 
+static bool is_word(const char *s, size_t len, const char *const *words, size_t count)
+{
+    char part[64]; /* more than a word has in any case: of a letter of theirs 3 bytes at most */
+
+    if (len >= sizeof(part))
+        return false;
+    memcpy(part, s, len);
+    part[len] = '\0';
+    for (size_t i = 0; i < count; i++) {
+        /* Letters of both cases differ in one bit. */
+        bool other = (unsigned char)part[0] < 0x80 && ((part[0] ^ words[i][0]) & ~0x20) != 0;
+
+        if (!other && str_equal_fold(part, words[i]))
+            return true;
+    }
+    return false;
+}
+
 /* One of the words between underscores. */
 static bool has_word(const char *key, const char *const *words, size_t count)
 {
-    CLEANUP(strv_deinit) struct strv parts = { 0 };
+    for (;;) {
+        size_t len = strcspn(key, "_");
 
-    strv_split(&parts, key, '_');
-    for (size_t i = 0; i < parts.len; i++) {
-        for (size_t k = 0; k < count; k++) {
-            if (str_equal_fold(parts.v[i], words[k]))
-                return true;
-        }
+        if (is_word(key, len, words, count))
+            return true;
+        if (key[len] == '\0')
+            return false;
+        key += len + 1;
     }
-    return false;
 }
 
 void check_secret_key(const char *instruction, const char *key, struct df_lines lines, struct lint *lint)

@@ -66,8 +66,10 @@ static void text_history(struct convert *c, struct build_stage *s, const char *k
 /* ---- ENV, ARG, LABEL
  * --------------------------------------------------------------------------------------------------- */
 
-static void add_pair(struct buf *out, const char *key, const char *value)
+static void add_pair(const struct convert *c, struct buf *out, const char *key, const char *value)
 {
+    if (c->o->only_check)
+        return; /* nobody will see the history */
     buf_addc(out, ' ');
     buf_adds(out, key);
     buf_addc(out, '=');
@@ -86,7 +88,7 @@ static struct error *dispatch_env(struct convert *c, struct build_stage *s, cons
         if (kv->no_delim)
             lint_report(lint, LINT_LEGACY_KEY_VALUE_FORMAT, ins->lines, ins->name);
         check_secret_key("ENV", kv->key, ins->lines, lint);
-        add_pair(&history, kv->key, kv->value);
+        add_pair(c, &history, kv->key, kv->value);
         s->state = llb_add_env(c->b, s->state, kv->key, kv->value);
         df_image_set_env(&s->image, kv->key, kv->value);
     }
@@ -105,7 +107,7 @@ static struct error *dispatch_label(struct convert *c, struct build_stage *s, co
 
         if (kv->no_delim)
             lint_report(lint, LINT_LEGACY_KEY_VALUE_FORMAT, ins->lines, ins->name);
-        add_pair(&history, kv->key, kv->value);
+        add_pair(c, &history, kv->key, kv->value);
         strmap_set(&s->image.labels, kv->key, kv->value);
     }
     stage_history(c, s, &history, false);
@@ -144,8 +146,9 @@ static struct error *dispatch_arg(struct convert *c, struct build_stage *s, cons
         if (value != NULL && !streq(arg->key, "BUILDKIT_SBOM_SCAN_CONTEXT") &&
             !streq(arg->key, "BUILDKIT_SBOM_SCAN_STAGE"))
             s->state = llb_add_env(c->b, s->state, arg->key, value);
-        s->args = xreallocarray(s->args, s->arg_count + 1, sizeof(s->args[0]));
-        s->args[s->arg_count++] = (struct build_arg){ arg->key, value };
+        stage_add_arg(c, s, arg->key, value);
+        if (c->o->only_check)
+            continue; /* nobody will see the history */
         buf_addc(&history, ' ');
         buf_adds(&history, arg->key);
         if (value != NULL) {
@@ -451,7 +454,7 @@ struct error *stage_start(struct convert *c, struct build_stage *s)
     CLEANUP(freep) char *wd = NULL;
     const char *dir;
 
-    stage_inherit(s);
+    stage_inherit(c, s);
     s->dispatched = true;
     if (s->platform == NULL)
         s->platform = c->target;

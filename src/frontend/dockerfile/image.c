@@ -134,32 +134,40 @@ void df_image_add_history(struct df_image *i, char *created_by, bool empty_layer
     h->created = xstrdup(created);
 }
 
-/* Where the variable stands, in the first entry of that name; SIZE_MAX: nowhere. */
-static size_t find_env(struct df_image *i, const char *key)
+/* What came otherwise than by df_image_set_env; of one name the first entry counts. */
+static void index_env(struct df_image *i)
 {
-    size_t place;
-
     for (; i->env_indexed < i->env.len; i->env_indexed++) {
         const char *e = i->env.v[i->env_indexed];
         CLEANUP(freep) char *name = xstrndup(e, strcspn(e, "="));
+        void **place = map_at(&i->env_places, name);
 
-        if (!map_has(&i->env_places, name))
-            map_set(&i->env_places, name, (void *)(uintptr_t)(i->env_indexed + 1));
+        if (*place == NULL)
+            *place = (void *)(uintptr_t)(i->env_indexed + 1);
     }
-    place = (size_t)(uintptr_t)map_get(&i->env_places, key);
-    return place > 0 ? place - 1 : SIZE_MAX;
 }
 
 void df_image_set_env(struct df_image *i, const char *key, const char *value)
 {
-    size_t place = find_env(i, key);
+    size_t key_len = strlen(key), len = strlen(value);
+    char *pair = xmalloc(key_len + len + 2);
+    void **place;
 
-    if (place == SIZE_MAX) {
-        strv_addf(&i->env, "%s=%s", key, value);
-        return;
+    memcpy(pair, key, key_len);
+    pair[key_len] = '=';
+    memcpy(pair + key_len + 1, value, len + 1);
+    index_env(i);
+    place = map_at(&i->env_places, key);
+    if (*place == NULL) {
+        strv_take(&i->env, pair);
+        i->env_indexed = i->env.len;
+        *place = (void *)(uintptr_t)i->env.len;
+    } else {
+        char **old = &i->env.v[(uintptr_t)*place - 1];
+
+        free(*old);
+        *old = pair;
     }
-    free(i->env.v[place]);
-    i->env.v[place] = xasprintf("%s=%s", key, value);
 }
 
 /* ---- reading
@@ -398,7 +406,9 @@ static void add_name(struct buf *out, const char *name)
 {
     if (out->len > 0 && out->data[out->len - 1] != '{')
         buf_addc(out, ',');
-    buf_addf(out, "\"%s\":", name);
+    buf_addc(out, '"');
+    buf_adds(out, name);
+    buf_adds(out, "\":");
 }
 
 static void add_text(struct buf *out, const char *s)

@@ -486,7 +486,9 @@ struct error *instruction_parse(struct arena *mem, const struct df_node *n, stru
 {
     size_t kind = 0;
 
-    while (kind < ARRAY_LEN(kind_names) && !str_equal_fold(n->value, kind_names[kind]))
+    /* Letters of both cases differ in one bit: most keywords are passed over at their first one. */
+    while (kind < ARRAY_LEN(kind_names) && (((kind_names[kind][0] ^ n->value[0]) & ~0x20) != 0 ||
+                                            !str_equal_fold(n->value, kind_names[kind])))
         kind++;
     if (kind == ARRAY_LEN(kind_names))
         return df_error_at(unknown_instruction(n), n->lines);

@@ -104,6 +104,21 @@ static size_t scan_flags(struct arena *mem, const char *s, size_t len, char esca
 
 /* ---- words ---- */
 
+/* How many bytes in front mean nothing but themselves. */
+static size_t plain_length(const char *s, size_t len, char escape)
+{
+    size_t n = 0;
+
+    while (n < len) {
+        unsigned char c = (unsigned char)s[n];
+
+        if (c <= ' ' || c >= 0x80 || c == '\'' || c == '"' || c == (unsigned char)escape)
+            break;
+        n++;
+    }
+    return n;
+}
+
 /* A word at `pos`, quotes and escapes kept; false when it is empty and not quoted.  Answers the place behind
  * it. */
 static bool scan_word(const char *s, size_t len, size_t *pos, char escape, struct buf *out)
@@ -113,6 +128,11 @@ static bool scan_word(const char *s, size_t len, size_t *pos, char escape, struc
     size_t width;
 
     for (; *pos < len; *pos += width) {
+        size_t plain = plain_length(s + *pos, len - *pos, escape);
+        buf_add(out, s + *pos, plain);
+        *pos += plain;
+        if (*pos == len)
+            break;
         int32_t r = rune_decode(s + *pos, len - *pos, &width);
         if (quote == 0 && rune_is_space(r))
             break;

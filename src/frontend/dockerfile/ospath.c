@@ -68,14 +68,36 @@ bool ospath_is_abs(const char *path, const char *os)
     return e == NULL && clean != NULL && gopath_is_abs(clean);
 }
 
-struct error *ospath_normalize(const char *parent, const char *path, const char *os, bool keep_slash,
-                               char **ret)
+/* What says that a directory is meant stays: a slash or "/." at the end.  Takes `path`. */
+static char *keep_end(const char *orig, char *path)
 {
-    CLEANUP(freep) char *orig = ospath_to_slash(path, os);
-    CLEANUP(freep) char *dir = ospath_to_slash(parent, os);
-    CLEANUP(freep) char *base = NULL, *p = NULL, *joined = NULL;
+    CLEANUP(freep) char *plain = path;
 
-    TRY(err_wrap(ospath_strip_drive(*dir != '\0' ? dir : "/", os, keep_slash, &base),
+    if (str_has_suffix(orig, "/") && !str_has_suffix(plain, "/"))
+        return xasprintf("%s/", plain);
+    if (str_has_suffix(orig, "/."))
+        return xasprintf("%s%s.", plain, streq(plain, "/") ? "" : "/");
+    return TAKE(plain);
+}
+
+/* An absolute one stays as it is. */
+static char *join_below(const char *dir, const char *path)
+{
+    CLEANUP(freep) char *base = NULL;
+
+    if (gopath_is_abs(path))
+        return xstrdup(path);
+    if (!gopath_is_abs(dir))
+        dir = base = gopath_join("/", dir);
+    return *path != '\0' ? gopath_join(dir, path) : xstrdup(dir);
+}
+
+static struct error *normalize_windows(const char *parent, const char *path, bool keep_slash, char **ret)
+{
+    static const char os[] = "windows";
+    CLEANUP(freep) char *base = NULL, *p = NULL;
+
+    TRY(err_wrap(ospath_strip_drive(*parent != '\0' ? parent : "/", os, keep_slash, &base),
                  "removing drive letter"));
     assert(base != NULL);
     if (!ospath_is_abs(base, os)) {
@@ -84,16 +106,27 @@ struct error *ospath_normalize(const char *parent, const char *path, const char 
         free(base);
         base = rooted;
     }
-    TRY(err_wrap(ospath_strip_drive(*orig != '\0' ? orig : base, os, keep_slash, &p),
+    TRY(err_wrap(ospath_strip_drive(*path != '\0' ? path : base, os, keep_slash, &p),
                  "removing drive letter"));
     assert(p != NULL);
-    joined = ospath_is_abs(p, os) ? TAKE(p) : gopath_join(base, p);
-    if (keep_slash && str_has_suffix(orig, "/") && !str_has_suffix(joined, "/"))
-        *ret = xasprintf("%s/", joined);
-    else if (keep_slash && str_has_suffix(orig, "/."))
-        *ret = xasprintf("%s%s.", joined, streq(joined, "/") ? "" : "/");
-    else
-        *ret = TAKE(joined);
+    *ret = ospath_is_abs(p, os) ? TAKE(p) : gopath_join(base, p);
+    return NULL;
+}
+
+struct error *ospath_normalize(const char *parent, const char *path, const char *os, bool keep_slash,
+                               char **ret)
+{
+    CLEANUP(freep) char *slashed = NULL, *dir = NULL;
+
+    if (!is_windows(os)) {
+        *ret = join_below(*parent != '\0' ? parent : "/", path);
+    } else {
+        path = slashed = swap(path, '\\', '/');
+        dir = swap(parent, '\\', '/');
+        TRY(normalize_windows(dir, path, keep_slash, ret));
+    }
+    if (keep_slash)
+        *ret = keep_end(path, *ret);
     return NULL;
 }
 

@@ -193,9 +193,9 @@ void set_add(struct map *set, const char *key)
 
 void mark_path(struct map *paths, const char *path)
 {
-    CLEANUP(freep) char *p = gopath_join("/", path);
+    CLEANUP(freep) char *joined = gopath_join("/", path);
 
-    set_add(paths, p);
+    set_add(paths, joined);
 }
 
 void used_paths(const struct map *set, struct strv *ret)

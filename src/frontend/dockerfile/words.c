@@ -26,12 +26,13 @@ struct lexer {
     int depth;
     size_t spent;     /* bytes that variables have put in or been searched for, in all levels */
     struct buf split; /* the split word under construction, shared by all levels */
+    struct buf name;  /* scratch, of a variable behind '$' */
     struct map matched, unmatched;
 };
 
 /* Split words of one level. */
 struct splitter {
-    struct buf *buf;
+    struct buf *buf;    /* NULL: only the text of the word is wanted */
     struct strv *words; /* NULL: nobody looks */
     bool in_word;
 };
@@ -70,6 +71,8 @@ static struct error *spend(struct lexer *l, size_t bytes)
 
 static void split_add_raw(struct splitter *sp, int32_t r)
 {
+    if (sp->buf == NULL)
+        return;
     buf_add_rune(sp->buf, r);
     sp->in_word = true;
 }
@@ -84,18 +87,28 @@ static void split_end(struct splitter *sp)
 
 static void split_add(struct splitter *sp, int32_t r)
 {
+    if (sp->buf == NULL)
+        return;
     if (!rune_is_space(r))
         split_add_raw(sp, r);
     else if (sp->in_word && sp->buf->len > 0)
         split_end(sp);
 }
 
-static void split_add_string(struct splitter *sp, const struct buf *text)
+static void split_add_string(struct splitter *sp, const char *text, size_t len)
 {
     size_t width;
 
-    for (size_t i = 0; i < text->len; i += width)
-        split_add(sp, rune_decode(text->data + i, text->len - i, &width));
+    for (size_t i = 0; sp->buf != NULL && i < len; i += width)
+        split_add(sp, rune_decode(text + i, len - i, &width));
+}
+
+static void split_add_quoted(struct splitter *sp, const char *text, size_t len)
+{
+    if (sp->buf == NULL)
+        return;
+    buf_add(sp->buf, text, len);
+    sp->in_word = true;
 }
 
 /* ---- variables ---- */
@@ -398,7 +411,7 @@ static struct error *scan_braces(struct lexer *l, struct buf *out)
 
 static struct error *scan_dollar(struct lexer *l, struct buf *out)
 {
-    CLEANUP(buf_deinit) struct buf name = { 0 };
+    struct buf *name = &l->name;
     const char *value = NULL;
 
     next(l);
@@ -406,13 +419,14 @@ static struct error *scan_dollar(struct lexer *l, struct buf *out)
         next(l);
         return scan_braces(l, out);
     }
-    scan_name(l, &name);
-    if (name.len > 0)
-        TRY(look_up(l, buf_str(&name), &value));
+    buf_clear(name);
+    scan_name(l, name);
+    if (name->len > 0)
+        TRY(look_up(l, buf_str(name), &value));
     if (value != NULL)
         buf_adds(out, value);
-    else if (name.len == 0 || l->o->skip_unset)
-        buf_addf(out, "$%s", buf_str(&name));
+    else if (name->len == 0 || l->o->skip_unset)
+        buf_addf(out, "$%s", buf_str(name));
     return NULL;
 }
 
@@ -528,24 +542,35 @@ static bool scan_plain(struct lexer *l, struct buf *out, struct splitter *sp)
 static struct error *scan_special(struct lexer *l, int32_t r, bool pattern, struct buf *out,
                                   struct splitter *sp)
 {
-    CLEANUP(buf_deinit) struct buf part = { 0 };
+    size_t start = out->len;
 
-    if (r == '$')
-        TRY(scan_dollar(l, &part));
-    else if (r == '<')
-        scan_heredoc_mark(l, &part);
-    else if (r == '\'')
-        TRY(scan_single_quote(l, pattern, &part));
-    else
-        TRY(scan_double_quote(l, pattern, &part));
-    buf_add(out, buf_str(&part), part.len);
     if (r == '$') {
-        split_add_string(sp, &part);
-    } else {
-        buf_add(sp->buf, buf_str(&part), part.len);
-        sp->in_word = true;
+        TRY(scan_dollar(l, out));
+        split_add_string(sp, buf_str(out) + start, out->len - start);
+        return NULL;
     }
+    if (r == '<')
+        scan_heredoc_mark(l, out);
+    else if (r == '\'')
+        TRY(scan_single_quote(l, pattern, out));
+    else
+        TRY(scan_double_quote(l, pattern, out));
+    split_add_quoted(sp, buf_str(out) + start, out->len - start);
     return NULL;
+}
+
+/* Bytes that mean nothing but themselves, where nobody wants them split. */
+static void scan_run(struct lexer *l, int32_t stop, struct buf *out)
+{
+    size_t start = l->pos;
+
+    for (; l->pos < l->len; l->pos++) {
+        unsigned char c = (unsigned char)l->s[l->pos];
+
+        if (c >= 0x80 || c == '$' || c == '<' || c == '\'' || c == '"' || c == l->o->escape || c == stop)
+            break;
+    }
+    buf_add(out, l->s + start, l->pos - start);
 }
 
 static struct error *scan_level(struct lexer *l, int32_t stop, bool pattern, struct buf *out,
@@ -560,6 +585,8 @@ static struct error *scan_level(struct lexer *l, int32_t stop, bool pattern, str
             TRY(scan_special(l, r, pattern, out, sp));
         else if (!scan_plain(l, out, sp))
             break;
+        if (sp->buf == NULL)
+            scan_run(l, stop, out);
     }
     if (stop != RUNE_EOF)
         return err_new(ERR_INVALID, "unexpected end of statement while looking for matching %c", (char)stop);
@@ -569,7 +596,7 @@ static struct error *scan_level(struct lexer *l, int32_t stop, bool pattern, str
 static struct error *scan_until(struct lexer *l, int32_t stop, bool raw_escapes, bool pattern,
                                 struct buf *out, struct strv *words)
 {
-    struct splitter sp = { .buf = &l->split, .words = words };
+    struct splitter sp = { .buf = l->o->one_word ? NULL : &l->split, .words = words };
     bool outer_raw_escapes = l->raw_escapes;
 
     if (l->depth >= LIMIT_WORD_DEPTH)
@@ -621,6 +648,7 @@ struct error *words_process(const struct words_options *o, const char *word, con
     }
     struct error *e = scan_until(&l, RUNE_EOF, o->raw_escapes, false, &text, o->one_word ? NULL : &res.words);
     buf_deinit(&l.split);
+    buf_deinit(&l.name);
     take_names(&l.matched, &res.matched);
     take_names(&l.unmatched, &res.unmatched);
     if (e == NULL) {
