@@ -23,27 +23,15 @@ const char *dockerui_local_session(const struct dockerui *ui, const char *local)
 /* ---- files of refs
  * ----------------------------------------------------------------------------------------------------- */
 
-static struct error *too_large(const char *name)
-{
-    return err_new(ERR_EXHAUSTED, "%s exceeds maximum allowed size of %zu bytes", name, LIMIT_CONTROL_FILE);
-}
-
 struct error *dockerui_read_file(struct dockerui *ui, struct ref *ref, const char *name, struct buf *ret)
 {
     const struct bridge_ops *ops = ui->bridge->ops;
     struct read_file_options o = { .length = (int64_t)LIMIT_CONTROL_FILE + 1 };
-    struct file_stat st = { 0 };
-    struct error *e = ops->stat_file(ui->bridge, ref, name, &st);
-    bool huge = e == NULL && st.size > (int64_t)LIMIT_CONTROL_FILE;
 
-    err_free(e); /* the read tells better what is wrong */
-    file_stat_deinit(&st);
-    if (huge)
-        return too_large(name);
-    e = ops->read_file(ui->bridge, ref, name, &o, ret);
-    if (e != NULL)
-        return e;
-    return ret->len > LIMIT_CONTROL_FILE ? too_large(name) : NULL;
+    TRY(ops->read_file(ui->bridge, ref, name, &o, ret));
+    if (ret->len <= LIMIT_CONTROL_FILE)
+        return NULL;
+    return err_new(ERR_EXHAUSTED, "%s exceeds maximum allowed size of %zu bytes", name, LIMIT_CONTROL_FILE);
 }
 
 /* A file that need not be there: any error but its size counts as absent, as in BuildKit. */
