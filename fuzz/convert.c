@@ -55,11 +55,6 @@ static struct error *read_file(struct bridge *b, struct ref *ref, const char *pa
     return NULL;
 }
 
-static struct error *stat_file(struct bridge *b, struct ref *ref, const char *path, struct file_stat *ret)
-{
-    return err_new(ERR_NOT_FOUND, "no such file");
-}
-
 static struct error *resolve_image(struct bridge *b, const char *ref, const struct resolve_image_options *o,
                                    struct resolved_image *ret)
 {
@@ -73,8 +68,9 @@ static struct error *resolve_image(struct bridge *b, const char *ref, const stru
 }
 
 static struct error *source_time(struct bridge *b, const Pb__SourceOp *op, const char *log_name,
-                                 int64_t *ret_seconds, bool *ret_known)
+                                 struct source_time *ret)
 {
+    *ret = (struct source_time){ 0 };
     return NULL;
 }
 
@@ -96,8 +92,16 @@ static struct error *warn(struct bridge *b, const struct frontend_warning *w)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    static const struct bridge_ops ops = { solve,         solve_frontend, read_file, stat_file, NULL,
-                                           resolve_image, evaluate,       ref_def,   warn,      source_time };
+    static const struct bridge_ops ops = {
+        .solve = solve,
+        .solve_frontend = solve_frontend,
+        .read_file = read_file,
+        .resolve_image = resolve_image,
+        .source_time = source_time,
+        .evaluate = evaluate,
+        .ref_def = ref_def,
+        .warn = warn,
+    };
     struct fake f = { .bridge = { .ops = &ops, .session_id = "s" }, .data = data, .len = len };
     CLEANUP(map_deinit) struct map opts = { 0 };
     struct frontend_result result = { 0 };
