@@ -114,6 +114,8 @@ void table_all_free(struct container **list, size_t count);
 /* Set or change the name; ERR_CONFLICT with dockerd's text. */
 struct error *table_name(struct containers *c, struct container *ct, const char *name) MUST_CHECK;
 char *container_name(struct container *ct); /* new string */
+
+/* ---- state_file.c */
 /* Load what is on disk. */
 void table_load(struct containers *c);
 struct error *container_discard_files(struct container *ct) MUST_CHECK;
@@ -142,6 +144,12 @@ struct error *container_mount_root(struct container *ct, int *ret_fd) MUST_CHECK
  * The container's end waits for that. */
 struct process *container_process_get(struct container *ct);
 void container_process_put(struct container *ct);
+
+/* ---- inspect.c: what the list shows as well */
+const char *container_state_word(const struct state *s); /* "running", "exited" */
+int64_t container_image_size(struct container *ct);
+const char *container_network_id(const char *mode);
+json_t *container_networks_locked(const struct container *ct, int version);
 
 /* ---- exec.c */
 void execs_close(struct containers *c);

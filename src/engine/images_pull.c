@@ -3,7 +3,6 @@
 #include "engine/images_rows.h"
 
 #include "base/bytes.h"
-#include "base/limits.h"
 #include "oci/compress.h"
 #include "oci/gojson.h"
 #include "oci/reference.h"
