@@ -20,7 +20,7 @@ static struct error *json_query(const struct api_request *r, const char *name, j
     *ret = NULL;
     if (v == NULL || *v == '\0')
         return NULL;
-    *ret = json_loads(v, JSON_DECODE_ANY, &why);
+    *ret = api_json_load(v, strlen(v), JSON_DECODE_ANY, &why);
     if (*ret == NULL)
         return err_new(ERR_INVALID, "%s: %s", what, why.text);
     if (json_is_null(*ret)) {

@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "oci/gojson.h"
+#include "oci/image.h"
 
 const char *api_param(const struct api_request *r, const char *name)
 {
@@ -43,10 +44,18 @@ struct error *api_query_int(const struct api_request *r, const char *name, int64
     return NULL;
 }
 
+json_t *api_json_load(const char *text, size_t len, size_t flags, json_error_t *why)
+{
+    if (!json_too_deep(text, len))
+        return json_loadb(text, len, flags, why);
+    *why = (json_error_t){ .text = "nested too deep" };
+    return NULL;
+}
+
 static struct error *parse(const char *text, size_t len, const char *what, json_t **ret)
 {
     json_error_t why;
-    json_t *j = json_loadb(text, len, 0, &why);
+    json_t *j = api_json_load(text, len, 0, &why);
 
     if (j == NULL)
         return json_error_code(&why) == json_error_premature_end_of_input
@@ -116,12 +125,13 @@ struct error *api_query_filters(const struct api_request *r, const char *const *
 {
     const char *text = api_query(r, "filters"), *key;
     struct error *e = NULL;
+    json_error_t why;
     json_t *j, *values;
 
     ret->keys.free_value = free_values;
     if (text == NULL || text[0] == '\0')
         return NULL;
-    if (!json_is_object(j = json_loads(text, 0, NULL))) {
+    if (!json_is_object(j = api_json_load(text, strlen(text), 0, &why))) {
         json_decref(j);
         return err_new(ERR_INVALID, "invalid filter");
     }

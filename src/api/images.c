@@ -18,12 +18,13 @@
 static struct error *platform_json_query(const struct api_request *r, const char *name, struct platform *ret)
 {
     const char *text = api_query(r, name);
+    json_error_t why;
     struct error *e;
     json_t *j;
 
     if (text == NULL || text[0] == '\0' || r->version < 48)
         return NULL;
-    j = json_loads(text, 0, NULL);
+    j = api_json_load(text, strlen(text), 0, &why);
     if (!json_is_object(j)) {
         json_decref(j);
         return err_new(ERR_INVALID, "failed to parse platform: %s", text);

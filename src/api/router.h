@@ -72,6 +72,8 @@ struct error *api_query_filters(const struct api_request *r, const char *const *
                                 struct api_filters *ret) MUST_CHECK;
 void api_filters_deinit(struct api_filters *f);
 const struct strv *api_filter(const struct api_filters *f, const char *key); /* NULL when absent */
+/* jansson's json_loadb for a client's text, bounded in depth (LIMIT_JSON_DEPTH); NULL with `why` filled. */
+json_t *api_json_load(const char *text, size_t len, size_t flags, json_error_t *why);
 /* X-Registry-Auth style header: base64url JSON; NULL object when absent. */
 struct error *api_auth_header(const struct api_request *r, const char *header, json_t **ret) MUST_CHECK;
 

@@ -5,7 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
-#include "oci/tar_sparse.h"
+#include "oci/tar_extended.h"
 
 #define INPUT_SIZE (64 * KIB)
 
@@ -44,11 +44,6 @@ void tar_reader_freep(struct tar_reader **r)
 {
     tar_reader_free(*r);
     *r = NULL;
-}
-
-static struct error *bad_header(const char *why)
-{
-    return err_new(ERR_INVALID, "archive/tar: invalid tar header: %s", why);
 }
 
 static struct error *read_failed(int r)
@@ -182,148 +177,11 @@ static bool checksum_ok(const char *block)
 /* ---- extended headers ------------------------------------------------------------------------------------
  */
 
-/* What the headers before the main one said. */
-struct extended {
-    char *path, *linkpath, *uname, *gname;
-    bool has_uid, has_gid, has_size, has_mtime;
-    int64_t uid, gid, size, mtime;
-    uint32_t mtime_nsec;
-    char *long_name, *long_link; /* GNU */
-    struct tar_entry xattrs;     /* only its attributes */
-    struct tar_sparse_pax sparse;
-};
-
-static void extended_reset_pax(struct extended *x)
-{
-    char *name = x->long_name;
-    char *link = x->long_link;
-    free(x->path);
-    free(x->linkpath);
-    free(x->uname);
-    free(x->gname);
-    tar_entry_deinit(&x->xattrs);
-    tar_sparse_pax_deinit(&x->sparse);
-    memset(x, 0, sizeof(*x));
-    x->long_name = name;
-    x->long_link = link;
-}
-
-static void extended_deinit(struct extended *x)
-{
-    extended_reset_pax(x);
-    free(x->long_name);
-    free(x->long_link);
-}
-
-static int pax_time(const char *s, int64_t *ret_sec, uint32_t *ret_nsec)
-{
-    int64_t sec;
-    uint32_t nsec = 0;
-    size_t whole = strcspn(s, ".");
-    CLEANUP(freep) char *head = xstrndup(s, whole);
-    if (parse_i64(head, &sec) < 0)
-        return -EINVAL;
-    const char *p = s[whole] == '.' ? s + whole + 1 : s + whole;
-    for (int digit = 0; *p != '\0'; p++, digit++) {
-        if (*p < '0' || *p > '9')
-            return -EINVAL;
-        if (digit < 9) {
-            static const uint32_t unit[] = { 100000000, 10000000, 1000000, 100000, 10000, 1000, 100, 10, 1 };
-            nsec += (uint32_t)(*p - '0') * unit[digit];
-        }
-    }
-    if (*s == '-' && nsec > 0) {
-        if (sec == INT64_MIN)
-            return -ERANGE;
-        sec--;
-        nsec = 1000000000u - nsec;
-    }
-    *ret_sec = sec;
-    *ret_nsec = nsec;
-    return 0;
-}
-
-static void replace(char **s, const char *value)
-{
-    free(*s);
-    *s = *value != '\0' ? xstrdup(value) : NULL; /* an empty record restores the header's own value */
-}
-
-static int set_number(const char *value, bool *has, int64_t *ret)
-{
-    *has = *value != '\0';
-    return *has ? parse_i64(value, ret) : 0;
-}
-
-static struct error *apply_record(struct extended *x, const char *key, const char *value, size_t len)
-{
-    bool has_nul = memchr(value, 0, len) != NULL;
-    const char *attr = str_skip_prefix(key, "SCHILY.xattr.");
-    int r = 0;
-    if (attr != NULL) {
-        if (x->xattrs.xattr_count >= LIMIT_TAR_XATTRS)
-            return bad_header("too many extended attributes");
-        if (*attr != '\0')
-            tar_entry_add_xattr(&x->xattrs, attr, value, len);
-        return NULL;
-    }
-    if (has_nul)
-        return str_has_prefix(key, "GNU.sparse") || streq(key, "path") || streq(key, "linkpath") ||
-                       streq(key, "uname") || streq(key, "gname")
-                   ? bad_header("PAX record holds a NUL")
-                   : NULL;
-    if (streq(key, "path"))
-        replace(&x->path, value);
-    else if (streq(key, "linkpath"))
-        replace(&x->linkpath, value);
-    else if (streq(key, "uname"))
-        replace(&x->uname, value);
-    else if (streq(key, "gname"))
-        replace(&x->gname, value);
-    else if (streq(key, "uid"))
-        r = set_number(value, &x->has_uid, &x->uid);
-    else if (streq(key, "gid"))
-        r = set_number(value, &x->has_gid, &x->gid);
-    else if (streq(key, "size"))
-        r = set_number(value, &x->has_size, &x->size);
-    else if (streq(key, "mtime") && (x->has_mtime = *value != '\0'))
-        r = pax_time(value, &x->mtime, &x->mtime_nsec);
-    else if (str_has_prefix(key, "GNU.sparse."))
-        return tar_sparse_record(&x->sparse, key + 11, value);
-    return r < 0 ? bad_header("PAX record is not a number") : NULL;
-}
-
-/* "LEN key=value\n"... */
-static struct error *parse_records(struct extended *x, const char *p, size_t len)
-{
-    const char *end = p + len;
-    while (p < end && *p != '\0') {
-        const char *space = memchr(p, ' ', (size_t)MIN(end - p, (ptrdiff_t)20));
-        int64_t size;
-        if (space == NULL)
-            return bad_header("malformed PAX record");
-        CLEANUP(freep) char *digits = xstrndup(p, (size_t)(space - p));
-        if (parse_i64(digits, &size) < 0 || size < 5 || size > end - p || p + size - 1 <= space ||
-            p[size - 1] != '\n')
-            return bad_header("malformed PAX record");
-        const char *stop = p + size - 1;
-        const char *equals = memchr(space + 1, '=', (size_t)(stop - space - 1));
-        if (equals == NULL || equals == space + 1 ||
-            memchr(space + 1, 0, (size_t)(equals - space - 1)) != NULL)
-            return bad_header("malformed PAX record");
-        CLEANUP(freep) char *key = xstrndup(space + 1, (size_t)(equals - space - 1));
-        CLEANUP(freep) char *value = xmemdup(equals + 1, (size_t)(stop - equals - 1));
-        TRY(apply_record(x, key, value, (size_t)(stop - equals - 1)));
-        p += size;
-    }
-    return NULL;
-}
-
 /* The content of an extended header, bounded. */
 static struct error *read_special(struct tar_reader *r, int64_t size, struct buf *out)
 {
     if (size < 0 || size > (int64_t)LIMIT_TAR_PAX)
-        return bad_header("extended header is too large");
+        return tar_bad_header("extended header is too large");
     buf_reserve(out, (size_t)size + 1);
     int n = size > 0 ? input_full(r, out->data, (size_t)size) : 1;
     if (n <= 0)
@@ -334,14 +192,13 @@ static struct error *read_special(struct tar_reader *r, int64_t size, struct buf
     return n < 0 ? read_failed(n) : NULL;
 }
 
-static struct error *read_extended(struct tar_reader *r, char type, int64_t size, struct extended *x)
+static struct error *read_extended(struct tar_reader *r, char type, int64_t size, struct tar_extended *x)
 {
     CLEANUP(buf_deinit) struct buf content = { 0 };
     TRY(read_special(r, size, &content));
     switch (type) {
     case 'x':
-        extended_reset_pax(x);
-        return parse_records(x, content.data, content.len);
+        return tar_extended_pax(x, content.data, content.len);
     case 'L':
         free(x->long_name);
         x->long_name = xstrdup(content.data);
@@ -366,7 +223,7 @@ static struct error *parse_fields(const char *b, struct tar_entry *e, int64_t *r
     if (tar_number(b + 100, 8, &mode) < 0 || tar_number(b + 108, 8, &e->uid) < 0 ||
         tar_number(b + 116, 8, &e->gid) < 0 || tar_number(b + 124, 12, ret_size) < 0 ||
         tar_number(b + 136, 12, &e->mtime) < 0)
-        return bad_header("malformed number");
+        return tar_bad_header("malformed number");
     e->name = field_string(b, 100);
     e->linkname = field_string(b + 157, 100);
     e->mode = (uint32_t)mode & 07777;
@@ -374,10 +231,10 @@ static struct error *parse_fields(const char *b, struct tar_entry *e, int64_t *r
         e->uname = field_string(b + 265, 32);
         e->gname = field_string(b + 297, 32);
         if (tar_number(b + 329, 8, &major) < 0 || tar_number(b + 337, 8, &minor) < 0)
-            return bad_header("malformed number");
+            return tar_bad_header("malformed number");
         bool device = b[156] == TAR_CHAR || b[156] == TAR_BLOCKDEV;
         if (device && (major < 0 || major > 0xfff || minor < 0 || minor > 0xfffff))
-            return bad_header("device number out of range");
+            return tar_bad_header("device number out of range");
         e->dev_major = device ? (uint32_t)major : 0;
         e->dev_minor = device ? (uint32_t)minor : 0;
     }
@@ -388,37 +245,6 @@ static struct error *parse_fields(const char *b, struct tar_entry *e, int64_t *r
         e->name = joined;
     }
     return NULL;
-}
-
-static void take_string(char **dst, char **src)
-{
-    if (*src == NULL)
-        return;
-    free(*dst);
-    *dst = TAKE(*src);
-}
-
-static void apply_extended(struct tar_entry *e, struct extended *x, int64_t *size)
-{
-    take_string(&e->name, &x->path);
-    take_string(&e->linkname, &x->linkpath);
-    take_string(&e->uname, &x->uname);
-    take_string(&e->gname, &x->gname);
-    take_string(&e->name, &x->long_name);
-    take_string(&e->linkname, &x->long_link);
-    if (x->has_uid)
-        e->uid = x->uid;
-    if (x->has_gid)
-        e->gid = x->gid;
-    if (x->has_size)
-        *size = x->size;
-    if (x->has_mtime) {
-        e->mtime = x->mtime;
-        e->mtime_nsec = x->mtime_nsec;
-    }
-    e->xattrs = TAKE(x->xattrs.xattrs);
-    e->xattr_count = x->xattrs.xattr_count;
-    x->xattrs.xattr_count = 0;
 }
 
 static struct error *set_type(struct tar_entry *e, char type)
@@ -466,17 +292,17 @@ static ssize_t sparse_input(void *ctx, void *buf, size_t len)
 }
 
 /* The block is a main header: fill r->entry. */
-static struct error *read_main(struct tar_reader *r, char type, struct extended *x)
+static struct error *read_main(struct tar_reader *r, char type, struct tar_extended *x)
 {
     struct tar_entry *e = &r->entry;
     int64_t size;
     TRY(parse_fields(r->block, e, &size));
-    apply_extended(e, x, &size);
+    tar_extended_apply(x, e, &size);
     TRY(set_type(e, type));
     if (size < 0 || size > INT64_MAX - TAR_BLOCK)
-        return bad_header("size out of range");
+        return tar_bad_header("size out of range");
     if (e->name[0] == '\0')
-        return bad_header("empty name");
+        return tar_bad_header("empty name");
     r->left = e->type == TAR_FILE ? size : 0;
     r->padding = tar_padding(r->left);
     e->size = r->left;
@@ -509,18 +335,18 @@ static struct error *read_block(struct tar_reader *r, bool *ret_end)
         if (n < 0)
             return read_failed(n);
         if (n > 0 && !is_zero(r->block))
-            return bad_header("data behind a zero block");
+            return tar_bad_header("data behind a zero block");
         n = 0;
     }
     *ret_end = n == 0;
     if (n > 0 && !checksum_ok(r->block))
-        return bad_header("checksum does not match");
+        return tar_bad_header("checksum does not match");
     return NULL;
 }
 
 struct error *tar_reader_next(struct tar_reader *r, struct tar_entry **ret)
 {
-    CLEANUP(extended_deinit) struct extended x = { 0 };
+    CLEANUP(tar_extended_deinit) struct tar_extended x = { 0 };
     bool end = r->ended;
     TRY(finish_entry(r));
     while (!end) {
@@ -533,7 +359,7 @@ struct error *tar_reader_next(struct tar_reader *r, struct tar_entry **ret)
         if (type == 'x' || type == 'g' || type == 'L' || type == 'K') {
             int64_t size;
             if (tar_number(r->block + 124, 12, &size) < 0)
-                return bad_header("malformed number");
+                return tar_bad_header("malformed number");
             TRY(read_extended(r, type, size, &x));
             continue;
         }

@@ -1,67 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "registry/exchange.h"
+#include "registry/exchange_impl.h"
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include "base/buf.h"
 #include "base/bytes.h"
 #include "base/limits.h"
-#include "registry/curl.h"
-#include "task/task.h"
 
 /* curl's own stall rule: slower than this for that long is a broken connection. */
 #define STALL_BYTES_PER_SECOND 64L
 #define STALL_SECONDS 60L
 #define CONNECT_TIMEOUT_MS 30000L
-#define IDLE_CONNECTIONS 8
-#define IDLE_NS (30 * NS_PER_SEC)
-
-/* A multi handle and what it waits for.  It keeps at most one connection, to `origin`. */
-struct exchange_conn {
-    CURLM *multi;
-    char *origin;
-    struct pollfd *fds;
-    size_t fd_count, fd_cap;
-    int64_t timer_ns; /* monotonic; -1: none */
-    int64_t idle_since_ns;
-    struct exchange_conn *next;
-};
-
-struct exchange_pool {
-    const struct curl_api *curl; /* NULL until the first use */
-    char *user_agent;
-    struct mutex lock;
-    struct exchange_conn *idle;
-    size_t idle_count;
-};
-
-struct exchange {
-    struct exchange_pool *client;
-    const struct curl_api *curl;
-    struct exchange_conn *conn;
-    CURL *easy;
-    struct curl_slist *send_headers;
-    char *request_body, *url;
-    struct stream *upload; /* borrowed */
-    int64_t upload_left, upload_size;
-    int upload_error; /* what reading it failed with */
-    void (*sent)(void *ctx, int64_t bytes);
-    void *sent_ctx;
-    struct strv headers;
-    size_t header_bytes;
-    int status;
-    char *status_line;
-    struct buf body;
-    size_t body_read; /* bytes at the front of `body` that the caller has */
-    bool headers_done, finished, paused, redirected, refused_address, too_many_headers;
-    CURLcode result;
-    char failure[CURL_ERROR_SIZE + 64];
-};
 
 void exchange_tls_deinit(struct exchange_tls *t)
 {
@@ -69,162 +20,6 @@ void exchange_tls_deinit(struct exchange_tls *t)
     free(t->cert_file);
     free(t->key_file);
     *t = (struct exchange_tls){ 0 };
-}
-
-/* ---- connections ---- */
-
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *unused)
-{
-    struct exchange_conn *c = ctx;
-    size_t i = 0;
-
-    while (i < c->fd_count && c->fds[i].fd != fd)
-        i++;
-    if (what == CURL_POLL_REMOVE) {
-        if (i < c->fd_count)
-            c->fds[i] = c->fds[--c->fd_count];
-        return 0;
-    }
-    if (i == c->fd_count) {
-        if (c->fd_count == c->fd_cap) {
-            c->fd_cap = c->fd_cap == 0 ? 4 : c->fd_cap * 2;
-            c->fds = xreallocarray(c->fds, c->fd_cap, sizeof(*c->fds));
-        }
-        c->fd_count++;
-    }
-    c->fds[i] = (struct pollfd){ .fd = fd,
-                                 .events = (short)(((what & CURL_POLL_IN) != 0 ? POLLIN : 0) |
-                                                   ((what & CURL_POLL_OUT) != 0 ? POLLOUT : 0)) };
-    return 0;
-}
-
-static int on_timer(CURLM *multi, long timeout_ms, void *ctx)
-{
-    struct exchange_conn *c = ctx;
-
-    c->timer_ns = timeout_ms < 0 ? -1 : monotonic_ns() + timeout_ms * NS_PER_MS;
-    return 0;
-}
-
-static void conn_free(const struct curl_api *curl, struct exchange_conn *c)
-{
-    curl->multi_cleanup(c->multi);
-    free(c->origin);
-    free(c->fds);
-    free(c);
-}
-
-static struct exchange_conn *conn_new(const struct curl_api *curl, const char *origin)
-{
-    struct exchange_conn *c = NEW(struct exchange_conn);
-
-    c->multi = curl->multi_init();
-    if (c->multi == NULL)
-        abort(); /* out of memory */
-    c->origin = xstrdup(origin);
-    c->timer_ns = -1;
-    curl->multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl->multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
-    curl->multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-    curl->multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
-    curl->multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, 1L);
-    return c;
-}
-
-/* Unlink idle connections that are older than `max_age_ns`; the caller frees the list. */
-static struct exchange_conn *take_old_locked(struct exchange_pool *c, int64_t max_age_ns)
-{
-    struct exchange_conn *old = NULL, **at = &c->idle;
-    int64_t now = monotonic_ns();
-
-    while (*at != NULL) {
-        struct exchange_conn *one = *at;
-
-        if (now - one->idle_since_ns < max_age_ns) {
-            at = &one->next;
-            continue;
-        }
-        *at = one->next;
-        one->next = old;
-        old = one;
-        c->idle_count--;
-    }
-    return old;
-}
-
-static void free_list(const struct curl_api *curl, struct exchange_conn *list)
-{
-    while (list != NULL) {
-        struct exchange_conn *next = list->next;
-
-        conn_free(curl, list);
-        list = next;
-    }
-}
-
-static struct exchange_conn *pool_get(struct exchange_pool *c, const struct curl_api *curl,
-                                      const char *origin)
-{
-    struct exchange_conn *found = NULL;
-
-    mutex_lock(&c->lock);
-    struct exchange_conn *old = take_old_locked(c, IDLE_NS);
-
-    for (struct exchange_conn **at = &c->idle; *at != NULL; at = &(*at)->next) {
-        if (!streq((*at)->origin, origin))
-            continue;
-        found = *at;
-        *at = found->next;
-        found->next = NULL;
-        c->idle_count--;
-        break;
-    }
-    mutex_unlock(&c->lock);
-    free_list(curl, old);
-    return found != NULL ? found : conn_new(curl, origin);
-}
-
-static void pool_put(struct exchange_pool *c, const struct curl_api *curl, struct exchange_conn *conn)
-{
-    conn->idle_since_ns = monotonic_ns();
-    mutex_lock(&c->lock);
-    if (c->idle_count < IDLE_CONNECTIONS) {
-        conn->next = c->idle;
-        c->idle = conn;
-        c->idle_count++;
-        conn = NULL;
-    }
-    mutex_unlock(&c->lock);
-    if (conn != NULL)
-        conn_free(curl, conn);
-}
-
-struct exchange_pool *exchange_pool_new(const char *user_agent)
-{
-    struct exchange_pool *c = NEW(struct exchange_pool);
-
-    c->user_agent = xstrdup(user_agent != NULL ? user_agent : "minke");
-    mutex_init(&c->lock);
-    return c;
-}
-
-void exchange_pool_trim(struct exchange_pool *c)
-{
-    mutex_lock(&c->lock);
-    struct exchange_conn *old = take_old_locked(c, 0);
-
-    mutex_unlock(&c->lock);
-    free_list(c->curl, old);
-}
-
-void exchange_pool_free(struct exchange_pool *c)
-{
-    if (c == NULL)
-        return;
-    free_list(c->curl, c->idle);
-    mutex_deinit(&c->lock);
-    free(c->user_agent);
-    free(c);
 }
 
 /* ---- curl's callbacks of one exchange ---- */
@@ -488,112 +283,6 @@ static int turn(struct exchange *x)
     return 0;
 }
 
-/* What connecting failed with; 0: curl does not tell. */
-static int connect_errno(const struct exchange *x)
-{
-    long errnum = 0;
-
-    x->curl->easy_getinfo(x->easy, CURLINFO_OS_ERRNO, &errnum);
-    return (int)errnum;
-}
-
-/* The errno of the class of a failure: see exchange_open. */
-static int failure_class(const struct exchange *x)
-{
-    if (x->refused_address)
-        return EACCES;
-    switch (x->result) {
-    case CURLE_COULDNT_CONNECT:
-        return connect_errno(x) == ECONNREFUSED ? ECONNREFUSED : 0;
-    case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-    case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_HTTP2:
-        return EPROTO;
-    case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_COULDNT_RESOLVE_PROXY:
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_CIPHER:
-    case CURLE_URL_MALFORMAT:
-    case CURLE_OUT_OF_MEMORY:
-    case CURLE_BAD_FUNCTION_ARGUMENT:
-        return 0;
-    default:
-        return x->too_many_headers ? 0 : ECONNRESET;
-    }
-}
-
-/* "localhost:5000" of "http://localhost:5000/v2/". New string. */
-static char *host_port(const char *url)
-{
-    CLEANUP(freep) char *origin = NULL;
-    struct error *e = exchange_url_origin(url, &origin);
-
-    if (e != NULL) {
-        err_free(e);
-        return xstrdup("");
-    }
-    const char *host = strstr(origin, "://") + 3;
-    bool secure = str_has_prefix(origin, "https://");
-
-    if (strchr(host[0] == '[' ? strchr(host, ']') : host, ':') != NULL)
-        return xstrdup(host);
-    return xasprintf("%s:%d", host, secure ? 443 : 80);
-}
-
-static char *refused_connection(const char *host, int errnum)
-{
-    CLEANUP(freep) char *reason = str_lower(strerror(errnum));
-
-    return xasprintf("dial tcp %s: connect: %s", host, reason);
-}
-
-/* The words of docker for what curl names otherwise: people search for them. New string. */
-static char *explain(const struct exchange *x, const struct exchange_request *q)
-{
-    CLEANUP(freep) char *host = host_port(q->url);
-    int errnum = connect_errno(x);
-
-    if (x->refused_address)
-        return xstrdup("refusing to follow a redirect to a link-local address");
-    if (x->too_many_headers)
-        return xstrdup("the answer's header is too large");
-    switch (x->result) {
-    case CURLE_COULDNT_CONNECT:
-        return errnum != 0 ? refused_connection(host, errnum) : xstrdup(x->failure);
-    case CURLE_COULDNT_RESOLVE_HOST:
-        return xasprintf("dial tcp: lookup %.*s: no such host", (int)(strrchr(host, ':') - host), host);
-    case CURLE_PEER_FAILED_VERIFICATION:
-        if (strstr(x->failure, "self-signed") != NULL || strstr(x->failure, "local issuer") != NULL)
-            return xstrdup(
-                "tls: failed to verify certificate: x509: certificate signed by unknown authority");
-        return xasprintf("tls: failed to verify certificate: %s", x->failure);
-    case CURLE_GOT_NOTHING:
-        return xstrdup("EOF");
-    default:
-        break;
-    }
-    return xstrdup(x->failure);
-}
-
-static struct error *failed(const struct exchange *x, const struct exchange_request *q)
-{
-    CLEANUP(freep) char *url = exchange_url_redact(q->url);
-
-    if (!x->refused_address && !x->too_many_headers && x->upload_error < 0)
-        return task_error(x->upload_error, "read what is sent to %s", url);
-    CLEANUP(freep) char *why = explain(x, q);
-    CLEANUP(freep) char *method = str_lower(q->method);
-
-    method[0] = q->method[0]; /* Go writes Get, Head */
-    struct error *e = err_new(ERR_UNAVAILABLE, "failed to do request: %s \"%s\": %s", method, url, why);
-
-    e->errnum = failure_class(x);
-    return e;
-}
-
 static struct error *client_curl(struct exchange_pool *c, const struct curl_api **ret)
 {
     TRY(curl_api_get(ret));
@@ -617,7 +306,7 @@ struct error *exchange_open(struct exchange_pool *c, const struct exchange_reque
     x->curl = curl;
     x->redirected = q->redirected;
     x->url = xstrdup(q->url);
-    x->conn = pool_get(c, curl, origin);
+    x->conn = exchange_pool_get(c, curl, origin);
     x->easy = curl->easy_init();
     if (x->easy == NULL)
         abort(); /* out of memory */
@@ -636,7 +325,7 @@ struct error *exchange_open(struct exchange_pool *c, const struct exchange_reque
             return task_error(r, "%s %s", q->method, q->url);
     }
     if (!x->headers_done)
-        return failed(x, q);
+        return exchange_failed(x, q);
     *ret = TAKE(x);
     return NULL;
 }
@@ -740,9 +429,9 @@ void exchange_close(struct exchange *x)
     }
     x->curl->slist_free_all(x->send_headers);
     if (reusable)
-        pool_put(x->client, x->curl, x->conn);
+        exchange_pool_put(x->client, x->curl, x->conn);
     else
-        conn_free(x->curl, x->conn);
+        exchange_conn_free(x->curl, x->conn);
     strv_deinit(&x->headers);
     buf_deinit(&x->body);
     free(x->status_line);

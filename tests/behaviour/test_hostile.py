@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import urllib.parse
 
 import archives
 import harness
@@ -314,3 +315,12 @@ def test_lying_file_sync(w):
     for folder, _, files in os.walk(d.root):
         for f in files:
             check(not f.startswith("escaped"), f"{folder}/{f}")
+
+
+def test_json_nested_deeper_than_any_answer_needs(w):
+    d = w.shared()
+    deep = b'{"Image": ' + b"[" * 1000 + b"]" * 1000 + b"}"
+    for path, body in (("/v1.50/containers/create", deep), ("/v1.50/build?buildargs=" + urllib.parse.quote(deep.decode()), b""),
+                       ("/v1.50/build?version=2&buildargs=" + urllib.parse.quote(deep.decode()), b"")):
+        status, _, text = d.http("POST", path, body, {"Content-Type": "application/json"})
+        check(status == 400 and b"nested too deep" in text, f"{path[:40]}: {status} {text}")
