@@ -62,6 +62,14 @@ struct error *bridge_call_ref(const struct bridge_call *c, const char *id, struc
 /* `e` is the failure of a solve of `ref`, NULL passes: as the client gets it. */
 struct error *bridge_call_failure(struct ref *ref, struct error *e) MUST_CHECK;
 
+/* What a frontend returned, as clients get it, with memory of `a`. */
+struct error *gateway_result_message(struct pb_arena *a, const struct frontend_result *r,
+                                     Gw__Result **ret) MUST_CHECK;
+/* The same from a frontend: its refs are the build's.  ERR_EXHAUSTED: more than LIMIT_RESULT_ENTRIES of
+ * something. */
+struct error *gateway_result_from_message(const struct bridge_call *c, const Gw__Result *m,
+                                          struct frontend_result *r) MUST_CHECK;
+
 /* Methods in files of their own. */
 struct error *gateway_read_file(struct rpc_call *call, void *door) MUST_CHECK;
 struct error *gateway_read_dir(struct rpc_call *call, void *door) MUST_CHECK;
