@@ -233,7 +233,8 @@ struct ahead *ahead_begin(struct request *r)
     group_open(&a->group, 0);
     struct error *e = group_spawn(&a->group, "ask-ahead", begin, a);
 
-    a->recalled |= e != NULL; /* no task to spare: nothing is asked ahead */
+    if (e != NULL)
+        a->recalled = true; /* no task to spare: nothing is asked ahead */
     err_free(e);
     return a;
 }
