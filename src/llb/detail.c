@@ -18,33 +18,30 @@ static struct error *write_info(const struct llb_source_info *info, struct go_wr
 
 /* pb.SourceInfo in JSON; without its definition when that does not decode: the frame is drawn all the same.
  */
-static void add_info(const struct llb_source_info *from, struct buf *out)
+void llb_info_write_json(const struct llb_source_info *from, struct go_writer *w)
 {
+    const struct go_writer before = *w;
     struct llb_source_info info = *from;
-    size_t start = out->len;
+    size_t start = w->out->len;
 
     for (int i = 0; i < 2; i++) {
-        struct go_writer w = { .out = out };
-        struct error *e = write_info(&info, &w);
+        struct error *e = write_info(&info, w);
 
         if (e == NULL)
             return;
         err_free(e);
-        buf_truncate(out, start);
+        buf_truncate(w->out, start);
+        *w = before;
         info.definition = NULL;
         info.definition_len = 0;
     }
-    buf_adds(out, "{}");
+    go_write_open(w, '{');
+    go_write_close(w, '}');
 }
 
-json_t *llb_info_to_json(const struct llb_source_info *info)
+static void add_info(const struct llb_source_info *info, struct buf *out)
 {
-    CLEANUP(buf_deinit) struct buf text = { 0 };
-    json_t *j;
-
-    add_info(info, &text);
-    j = json_loadb(text.data, text.len, 0, NULL);
-    return j != NULL ? j : json_object();
+    llb_info_write_json(info, &(struct go_writer){ .out = out });
 }
 
 static void write_position(struct go_writer *w, const char *name, int32_t line, int32_t character)

@@ -39,7 +39,7 @@ void llb_json_deinit(struct llb_json *j);
 struct error *llb_json_write(struct llb_json *j, const ProtobufCMessage *m) MUST_CHECK;
 
 /* A file in JSON, as error details and answers of checks carry it (LLB_JSON_GO). */
-json_t *llb_info_to_json(const struct llb_source_info *info);
+void llb_info_write_json(const struct llb_source_info *info, struct go_writer *w);
 /* pb.Range of a source, as LLB_JSON_GO. */
 void llb_range_write_json(const struct llb_range *r, struct go_writer *w);
 /* A definition as frontend.convertllb answers it. The same errors. */

@@ -70,25 +70,57 @@ static void collect(void *ctx, const struct lint_warning *w)
     f->len++;
 }
 
-static json_t *warnings_json(const struct findings *f)
+/* A member that is left out when the text is empty. */
+static void write_member(struct go_writer *w, const char *name, const char *text)
 {
-    json_t *list = f->len == 0 ? json_null() : json_array();
+    if (*text == '\0')
+        return;
+    go_write_member(w, name, text);
+}
 
-    for (size_t i = 0; i < f->len; i++) {
-        const struct finding *w = &f->v[i];
-        json_t *j = json_pack("{s:s}", "ruleName", w->info->name);
+static void write_range(struct go_writer *w, int line)
+{
+    llb_range_write_json(&(struct llb_range){ .start_line = line, .end_line = line }, w);
+}
 
-        answer_set_member(j, "description", w->info->description);
-        answer_set_member(j, "url", w->info->url);
-        answer_set_member(j, "detail", w->text);
-        json_object_set_new(j, "location", answer_location(w->lines));
-        json_array_append_new(list, j);
+/* {"ranges":[..]}, one for every line. */
+static void write_location(struct go_writer *w, struct df_lines lines)
+{
+    go_write_open(w, '{');
+    go_write_name(w, "ranges");
+    go_write_open(w, '[');
+    for (int n = lines.first;
+         n >= 0 && n <= MAX(lines.last, lines.first) && n - lines.first < LIMIT_LOCATION_LINES; n++)
+        write_range(w, n);
+    go_write_close(w, ']');
+    go_write_close(w, '}');
+}
+
+static void write_warnings(struct go_writer *w, const struct findings *f)
+{
+    go_write_name(w, "warnings");
+    if (f->len == 0) {
+        go_write_null(w);
+        return;
     }
-    return list;
+    go_write_open(w, '[');
+    for (size_t i = 0; i < f->len; i++) {
+        const struct finding *x = &f->v[i];
+
+        go_write_open(w, '{');
+        go_write_member(w, "ruleName", x->info->name);
+        write_member(w, "description", x->info->description);
+        write_member(w, "url", x->info->url);
+        write_member(w, "detail", x->text);
+        go_write_name(w, "location");
+        write_location(w, x->lines);
+        go_write_close(w, '}');
+    }
+    go_write_close(w, ']');
 }
 
 /* The file, as an error detail has it. */
-static json_t *source_json(const struct dockerui_source *src)
+static void write_source(struct go_writer *w, const struct dockerui_source *src)
 {
     CLEANUP(buf_deinit) struct buf definition = { 0 };
     struct llb_source_info info = { .filename = (char *)src->map.filename,
@@ -99,7 +131,10 @@ static json_t *source_json(const struct dockerui_source *src)
     llb_def_encode(src->map.definition, &definition);
     info.definition = definition.data;
     info.definition_len = definition.len;
-    return llb_info_to_json(&info);
+    go_write_name(w, "sources");
+    go_write_open(w, '[');
+    llb_info_write_json(&info, w);
+    go_write_close(w, ']');
 }
 
 static int by_line(const void *a, const void *b)
@@ -107,13 +142,12 @@ static int by_line(const void *a, const void *b)
     return *(const int *)a - *(const int *)b;
 }
 
-/* The places of an error, each line once. */
-static json_t *error_json(const struct error *e)
+/* The lines of an error, each once, in order. *ret is malloc'd; answers how many there are. */
+static size_t error_lines(const struct error *e, int **ret)
 {
-    size_t count = df_error_lines(e, NULL, 0), n = 0;
+    size_t count = df_error_lines(e, NULL, 0), n = 0, kept = 0;
     CLEANUP(freep) struct df_lines *lines = xcalloc(count + 1, sizeof(*lines));
-    CLEANUP(freep) int *all = NULL;
-    json_t *list = json_array();
+    int *all = NULL;
 
     df_error_lines(e, lines, count);
     for (size_t i = 0; i < count; i++) {
@@ -128,13 +162,31 @@ static json_t *error_json(const struct error *e)
         qsort(all, n, sizeof(*all), by_line);
     for (size_t i = 0; i < n; i++) {
         if (i == 0 || all[i] != all[i - 1])
-            json_array_append_new(list, answer_range(all[i]));
+            all[kept++] = all[i];
     }
-    if (json_array_size(list) == 0) {
-        json_decref(list);
-        return json_pack("{s:o, s:{}}", "message", go_json_text(e->message), "location");
+    *ret = all;
+    return kept;
+}
+
+static void write_error(struct go_writer *w, const struct error *e)
+{
+    CLEANUP(freep) int *lines = NULL;
+    size_t count = error_lines(e, &lines);
+
+    go_write_name(w, "buildError");
+    go_write_open(w, '{');
+    go_write_member(w, "message", e->message);
+    go_write_name(w, "location");
+    go_write_open(w, '{');
+    if (count > 0) {
+        go_write_name(w, "ranges");
+        go_write_open(w, '[');
+        for (size_t i = 0; i < count; i++)
+            write_range(w, lines[i]);
+        go_write_close(w, ']');
     }
-    return json_pack("{s:o, s:{s:o}}", "message", go_json_text(e->message), "location", "ranges", list);
+    go_write_close(w, '}');
+    go_write_close(w, '}');
 }
 
 static int by_place(const void *a, const void *b)
@@ -173,11 +225,11 @@ static void print_findings(struct findings *f, const struct dockerui_source *src
 struct error *answer_lint(struct dockerui *ui, const struct dockerui_source *src, struct frontend_result *ret)
 {
     CLEANUP(findings_deinit) struct findings found = { 0 };
-    CLEANUP(buf_deinit) struct buf text = { 0 };
+    CLEANUP(buf_deinit) struct buf text = { 0 }, document = { 0 };
+    struct go_writer w = { .out = &document, .indent = "  " };
     CLEANUP(err_freep) struct error *failure = NULL;
     struct convert_result result = { 0 };
     struct convert_options o = answer_conversion(ui, src, collect, &found);
-    json_t *j, *source;
 
     o.all_stages = ui->target[0] == '\0';
     o.only_check = true;
@@ -185,11 +237,13 @@ struct error *answer_lint(struct dockerui *ui, const struct dockerui_source *src
     convert_result_deinit(&result);
     if (err_is(failure, ERR_CANCELLED))
         return TAKE(failure);
-    source = source_json(src);
-    j = json_pack("{s:o, s:[o]}", "warnings", warnings_json(&found), "sources", source);
+    go_write_open(&w, '{');
+    write_warnings(&w, &found);
+    write_source(&w, src);
     if (failure != NULL)
-        json_object_set_new(j, "buildError", error_json(failure));
-    answer_set_json(ret, j, "1.0.0");
+        write_error(&w, failure);
+    go_write_close(&w, '}');
+    answer_set_document(ret, &document, "1.0.0");
     print_findings(&found, src, &text);
     answer_set_text(ret, "result.txt", &text);
     frontend_result_set_metadata(ret, "result.statuscode", found.len > 0 || failure != NULL ? "1" : "0", 1);

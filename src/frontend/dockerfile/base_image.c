@@ -250,7 +250,7 @@ static struct error *apply_image(struct lookup *l, bool *ret_empty)
     return NULL;
 }
 
-static void set_image_state(struct lookup *l, bool reachable)
+static struct llb_state image_state(struct lookup *l)
 {
     struct build_stage *s = l->s;
     struct convert *c = l->c;
@@ -259,7 +259,15 @@ static void set_image_state(struct lookup *l, bool reachable)
     struct llb_options o = { .command = s->code, .platform = l->platform, .custom_name = name };
 
     options_locate(c, &o, s->lines);
-    s->state = llb_image(c->b, s->base_name, c->ui->resolve_mode, &o);
+    return llb_image(c->b, s->base_name, c->ui->resolve_mode, &o);
+}
+
+static void set_image_state(struct lookup *l, bool reachable)
+{
+    struct build_stage *s = l->s;
+    struct convert *c = l->c;
+
+    s->state = c->o->only_check ? llb_scratch() : image_state(l); /* in a check nobody will see it */
     if (reachable)
         check_base_platform(c, l->orig_name, l->platform, &s->image.platform, s->lines);
 }

@@ -11,11 +11,12 @@
  * ------------------------------------------------------------------------------------------------------------
  */
 
+/* `base_name` is borrowed. */
 static struct build_stage *stage_new(struct convert *c, const char *base_name, struct df_lines lines)
 {
-    struct build_stage *s = NEW(struct build_stage);
+    struct build_stage *s = ARENA_NEW(&c->mem, struct build_stage);
 
-    s->base_name = llb_strdup(c->b, base_name);
+    s->base_name = base_name;
     s->name = "";
     s->code = "";
     s->lines = lines;
@@ -29,13 +30,7 @@ void stage_free(struct build_stage *s)
 {
     df_image_deinit(&s->image);
     named_context_free(s->named);
-    for (size_t i = 0; i < s->command_count; i++)
-        free(s->commands[i].sources);
-    free(s->commands);
-    free(s->deps);
-    map_deinit(&s->ctx_paths);
     map_deinit(&s->own_paths);
-    free(s);
 }
 
 /* Put a stage in its place, and find the stage it builds on. */
@@ -89,8 +84,13 @@ static struct error *expand_base(struct convert *c, struct lint *lint, const str
 {
     CLEANUP(words_result_deinit) struct words_result r = { 0 };
     struct words_env env = env_of(&c->global_args);
-    struct error *e = words_process(&c->words, st->base, &env, &r);
+    struct error *e;
 
+    if (*st->base != '\0' && words_plain(&c->words, st->base)) {
+        s->base_name = st->base;
+        return NULL;
+    }
+    e = words_process(&c->words, st->base, &env, &r);
     check_unused_from_args(c, lint, &r, st->lines);
     if (e == NULL && *r.text == '\0')
         e = err_new(ERR_INVALID, "base name (%s) should not be blank", st->base);
@@ -210,7 +210,8 @@ struct error *stages_build(struct convert *c)
  * ----------------------------------------------------------------------------------------------------------
  */
 
-static void add_dep(struct build_stage *s, struct build_stage *on, const struct instruction *by)
+static void add_dep(struct convert *c, struct build_stage *s, struct build_stage *on,
+                    const struct instruction *by)
 {
     for (size_t i = 0; i < s->dep_count; i++) {
         if (s->deps[i].stage == on) {
@@ -218,7 +219,7 @@ static void add_dep(struct build_stage *s, struct build_stage *on, const struct 
             return;
         }
     }
-    s->deps = xreallocarray(s->deps, s->dep_count + 1, sizeof(s->deps[0]));
+    s->deps = arena_grow(&c->mem, s->deps, s->dep_count, sizeof(s->deps[0]));
     s->deps[s->dep_count++] = (struct stage_dep){ on, by };
 }
 
@@ -261,12 +262,12 @@ static struct error *command_init(struct convert *c, struct instruction *ins, st
 {
     *cmd = (struct build_command){ .ins = ins };
     if (ins->kind == INSTR_COPY && *ins->copy.from != '\0') {
-        cmd->sources = xcalloc(1, sizeof(cmd->sources[0]));
+        cmd->sources = arena_alloc(&c->mem, sizeof(cmd->sources[0]));
         TRY(link_copy(c, ins, &cmd->sources[0]));
         cmd->source_count = 1;
     } else if (ins->kind == INSTR_RUN && ins->run.mount_count > 0) {
         cmd->source_count = ins->run.mount_count;
-        cmd->sources = xcalloc(cmd->source_count, sizeof(cmd->sources[0]));
+        cmd->sources = arena_alloc(&c->mem, cmd->source_count * sizeof(cmd->sources[0]));
         for (size_t i = 0; i < cmd->source_count; i++) {
             const char *from = ins->run.mounts[i].from;
 
@@ -283,7 +284,7 @@ static struct error *command_init(struct convert *c, struct instruction *ins, st
 static void link_sources(struct convert *c, struct build_stage *s, const struct build_command *cmd)
 {
     for (size_t i = 0; i < cmd->source_count; i++) {
-        add_dep(s, cmd->sources[i], cmd->ins);
+        add_dep(c, s, cmd->sources[i], cmd->ins);
         if (cmd->sources[i]->unregistered)
             register_stage(c, cmd->sources[i]);
     }
@@ -354,7 +355,6 @@ static void abandon_command(struct build_command *cmd)
         if (cmd->sources[i] != NULL && cmd->sources[i]->unregistered)
             stage_free(cmd->sources[i]);
     }
-    free(cmd->sources);
 }
 
 struct error *stages_link(struct convert *c)
@@ -363,7 +363,7 @@ struct error *stages_link(struct convert *c)
         struct build_stage *s = c->stages.v[i];
         size_t count = s->parsed != NULL ? s->parsed->command_count : 0;
 
-        s->commands = xcalloc(MAX(count, (size_t)1), sizeof(s->commands[0]));
+        s->commands = arena_alloc(&c->mem, count * sizeof(s->commands[0]));
         for (size_t k = 0; k < count; k++) {
             struct error *e = command_init(c, s->parsed->commands[k], &s->commands[k]);
 
@@ -430,35 +430,26 @@ static struct error *parse_trigger(struct convert *c, struct build_stage *s, con
 struct error *stage_add_triggers(struct convert *c, struct build_stage *s, const struct strv *triggers,
                                  bool *ret_new_deps)
 {
-    struct build_command *all = xcalloc(triggers->len + s->command_count, sizeof(*all));
-    struct error *e = NULL;
+    struct build_command *all = arena_alloc(&c->mem, (triggers->len + s->command_count) * sizeof(*all));
     size_t n = 0;
 
     *ret_new_deps = false;
-    for (size_t i = 0; e == NULL && i < triggers->len; i++) {
+    for (size_t i = 0; i < triggers->len; i++) {
         struct instruction *ins;
+        struct error *e;
 
-        e = parse_trigger(c, s, triggers->v[i], &ins);
-        if (e != NULL)
-            break;
+        TRY(parse_trigger(c, s, triggers->v[i], &ins));
         e = command_init(c, ins, &all[n]);
         if (e != NULL) {
             abandon_command(&all[n]);
-            break;
+            return e;
         }
         all[n].onbuild = true;
         *ret_new_deps |= all[n].source_count > 0;
         link_sources(c, s, &all[n++]);
     }
-    if (e != NULL) {
-        for (size_t i = 0; i < n; i++)
-            free(all[i].sources);
-        free(all);
-        return e;
-    }
     if (s->command_count > 0)
         memcpy(&all[n], s->commands, s->command_count * sizeof(*all));
-    free(s->commands);
     s->commands = all;
     s->command_count += n;
     s->cmd_total += (int)n;

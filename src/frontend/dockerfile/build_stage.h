@@ -59,7 +59,6 @@ struct build_stage {
     size_t command_count;
     struct build_arg *args;
     size_t arg_count;
-    struct map ctx_paths; /* set: paths of the main context that are used */
     struct map own_paths; /* set: paths of this stage that are used ... */
     struct map *paths;    /* ... shared with the base stage */
 
@@ -94,6 +93,7 @@ struct convert {
     struct ptrv stages;         /* struct build_stage, in order */
     struct map by_name;         /* lower-case name -> struct build_stage */
     struct llb_output *context; /* the main context, bound at the end */
+    struct map ctx_paths;       /* set: what of it is used */
     struct pattern_set ignore;  /* of the main context */
     bool has_ignore;
     const struct llb_proxy *proxy; /* NULL: none */
@@ -154,8 +154,8 @@ void stage_history(struct convert *c, struct build_stage *s, struct buf *created
 /* The shell and the words as one string; appended to *ret. */
 void with_shell(const struct df_image *image, const struct strv *words, struct strv *ret);
 void set_add(struct map *set, const char *key);
-/* "/" and the path, clean. */
-void mark_path(struct map *paths, const char *path);
+/* "/" and the path, clean. Nothing in a check: nobody will read the context. */
+void mark_path(const struct convert *c, struct map *paths, const char *path);
 /* What a local source must transfer: nothing appended for "all". */
 void used_paths(const struct map *set, struct strv *ret);
 

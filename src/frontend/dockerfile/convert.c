@@ -135,8 +135,8 @@ static struct error *load_ignore(struct convert *c)
     return NULL;
 }
 
-/* Every stage that is needed, in the order of the file. `ctx_paths`: what they use of the main context. */
-static struct error *dispatch_stages(struct convert *c, struct map *ctx_paths)
+/* Every stage that is needed, in the order of the file. */
+static struct error *dispatch_stages(struct convert *c)
 {
     TRY(load_ignore(c));
     for (size_t i = 0; i < c->stages.len; i++) {
@@ -147,8 +147,6 @@ static struct error *dispatch_stages(struct convert *c, struct map *ctx_paths)
         TRY(stage_start(c, s));
         for (size_t k = 0; k < s->command_count; k++)
             TRY(stage_dispatch(c, s, &s->commands[k]));
-        for (size_t k = 0; k < s->ctx_paths.len; k++)
-            set_add(ctx_paths, s->ctx_paths.entries[k].key);
     }
     return NULL;
 }
@@ -243,8 +241,7 @@ static struct error *find_extras(struct convert *c, struct build_stage *target, 
     return NULL;
 }
 
-static struct error *finish(struct convert *c, struct build_stage *target, const struct map *ctx_paths,
-                            struct convert_result *ret)
+static struct error *finish(struct convert *c, struct build_stage *target, struct convert_result *ret)
 {
     CLEANUP(strv_deinit) struct strv paths = { 0 };
     struct llb_state context;
@@ -254,7 +251,7 @@ static struct error *finish(struct convert *c, struct build_stage *target, const
     TRY(lint_error(&c->lint));
     if (c->o->only_check)
         return NULL;
-    used_paths(ctx_paths, &paths);
+    used_paths(&c->ctx_paths, &paths);
     TRY(dockerui_main_context(c->ui, c->b, &paths, &context));
     llb_output_bind(c->context, context);
     if (!c->implicit_target)
@@ -275,7 +272,6 @@ static struct error *finish(struct convert *c, struct build_stage *target, const
 
 static struct error *convert(struct convert *c, struct convert_result *ret)
 {
-    CLEANUP(map_deinit) struct map ctx_paths = { 0 };
     struct build_stage *target;
 
     TRY(parse(c));
@@ -285,9 +281,9 @@ static struct error *convert(struct convert *c, struct convert_result *ret)
     TRY(find_target(c, &target));
     TRY(stages_link(c));
     TRY(stages_resolve(c, target));
-    TRY(dispatch_stages(c, &ctx_paths));
+    TRY(dispatch_stages(c));
     set_add(target->paths, "/"); /* all of the result is used */
-    TRY(finish(c, target, &ctx_paths, ret));
+    TRY(finish(c, target, ret));
     return c->o->outline != NULL ? outline_gather(c, target, c->o->outline) : NULL;
 }
 
@@ -297,6 +293,7 @@ static void convert_deinit(struct convert *c)
         stage_free(c->stages.v[i]);
     ptrv_deinit(&c->stages);
     map_deinit(&c->by_name);
+    map_deinit(&c->ctx_paths);
     for (size_t i = 0; i < c->base_images.len; i++) {
         df_image_deinit(c->base_images.v[i]);
         free(c->base_images.v[i]);

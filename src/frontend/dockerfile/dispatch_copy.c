@@ -408,7 +408,7 @@ static void mark_sources(const struct copy *x, struct map *paths)
 {
     for (size_t i = 0; i < x->args->paths.len; i++) {
         if (!x->add || !copy_is_url(x->args->paths.v[i]))
-            mark_path(paths, x->args->paths.v[i]);
+            mark_path(x->c, paths, x->args->paths.v[i]);
     }
 }
 
@@ -429,7 +429,7 @@ struct error *dispatch_copy(struct convert *c, struct build_stage *s, struct bui
     x.source = from != NULL ? from->state : llb_new_state(c->context);
     e = copy(&x);
     if (e == NULL)
-        mark_sources(&x, from != NULL ? from->paths : &s->ctx_paths);
+        mark_sources(&x, from != NULL ? from->paths : &c->ctx_paths);
     copy_deinit(&x);
     return e;
 }

@@ -255,7 +255,7 @@ static struct error *add_plain_mount(struct run *r, const struct mount_flag *m, 
         to.selector = "/cache";
     }
     add_mount(r, to);
-    mark_path(from_stage ? source->paths : &r->s->ctx_paths, m->source);
+    mark_path(c, from_stage ? source->paths : &c->ctx_paths, m->source);
     return NULL;
 }
 

@@ -209,9 +209,24 @@ static bool is_stage_name(const char *s)
     return *s >= 'a' && *s <= 'z' && s[strspn(s, rest)] == '\0';
 }
 
+/* Letters of ASCII in the word; false: it has others too. */
+static bool find_case(const char *s, bool *ret_lower, bool *ret_upper)
+{
+    *ret_lower = *ret_upper = false;
+    for (; *s != '\0' && (unsigned char)*s < 0x80; s++) {
+        *ret_lower |= *s >= 'a' && *s <= 'z';
+        *ret_upper |= *s >= 'A' && *s <= 'Z';
+    }
+    return *s == '\0';
+}
+
 /* "FROM x AS y": is the case of AS that of FROM?  A FROM in mixed case is another rule's business. */
 static bool as_matches_from(const char *from, const char *as)
 {
+    bool from_lower, from_upper, lower, upper;
+
+    if (find_case(from, &from_lower, &from_upper) && find_case(as, &lower, &upper))
+        return !from_upper ? !upper : from_lower || !lower;
     CLEANUP(freep) char *lower_from = str_lower_valid(from);
     CLEANUP(freep) char *upper_from = str_upper(from);
     CLEANUP(freep) char *lower_as = str_lower_valid(as);
@@ -226,9 +241,12 @@ static void check_from_casing(const struct df_node *n, struct lint *lint)
 {
     if (n->args.len < 3)
         return;
-    CLEANUP(freep) char *lower = str_lower_valid(n->args.v[2]);
-    if (n->args.len == 3 && !streq(lower, n->args.v[2]))
-        lint_report(lint, LINT_STAGE_NAME_CASING, n->lines, n->args.v[2]);
+    if (n->args.len == 3 && !is_stage_name(n->args.v[2])) {
+        CLEANUP(freep) char *lower = str_lower_valid(n->args.v[2]);
+
+        if (!streq(lower, n->args.v[2]))
+            lint_report(lint, LINT_STAGE_NAME_CASING, n->lines, n->args.v[2]);
+    }
     if (!as_matches_from(n->value, n->args.v[1]))
         lint_report(lint, LINT_FROM_AS_CASING, n->lines, n->value, n->args.v[1]);
 }
@@ -238,15 +256,18 @@ static struct error *parse_from(struct arena *mem, const struct df_node *n, stru
 {
     struct flag platform = { .name = "platform", .type = FLAG_STRING };
     CLEANUP(map_deinit) struct map comments = { 0 };
-    CLEANUP(freep) char *lower = NULL;
     struct strv names = { 0 };
     bool named = n->args.len == 3 && str_equal_fold(n->args.v[1], "as");
 
     check_from_casing(n, lint);
     if (!named && n->args.len != 1)
         return err_new(ERR_INVALID, "FROM requires either one or three arguments");
-    lower = named ? str_lower_valid(n->args.v[2]) : NULL;
-    i->from.stage_name = named ? arena_str(mem, lower) : "";
+    i->from.stage_name = named ? n->args.v[2] : "";
+    if (named && !is_stage_name(i->from.stage_name)) {
+        CLEANUP(freep) char *lower = str_lower_valid(n->args.v[2]);
+
+        i->from.stage_name = arena_str(mem, lower);
+    }
     if (named && !is_stage_name(i->from.stage_name)) {
         CLEANUP(freep) char *quoted = str_quote(n->args.v[2]);
         return err_new(ERR_INVALID,

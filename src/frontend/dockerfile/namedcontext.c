@@ -44,6 +44,14 @@ static bool has_contexts(const struct dockerui *ui)
     return false;
 }
 
+/* A reference beyond doubt. */
+static bool is_simple(const char *name)
+{
+    size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789");
+
+    return len > 0 && len < 64 && name[len] == '\0';
+}
+
 void named_context_free(struct named_context *nc)
 {
     if (nc == NULL)
@@ -60,11 +68,14 @@ struct error *named_context_find(struct dockerui *ui, const char *name, const st
     CLEANUP(reference_deinit) struct reference r = { 0 };
     CLEANUP(platform_deinit) struct platform p = { 0 };
     CLEANUP(freep) char *familiar = NULL, *format = NULL, *key = NULL;
+    bool some = has_contexts(ui);
     size_t len;
 
-    TRY(err_wrap(reference_parse(name, &r), "invalid context name %s", name));
     *ret = NULL;
-    if (!has_contexts(ui))
+    if (!some && is_simple(name))
+        return NULL;
+    TRY(err_wrap(reference_parse(name, &r), "invalid context name %s", name));
+    if (!some)
         return NULL;
     familiar = reference_familiar(&r);
     len = strlen(familiar);

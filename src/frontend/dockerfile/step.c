@@ -191,10 +191,13 @@ void set_add(struct map *set, const char *key)
     map_set(set, key, &present);
 }
 
-void mark_path(struct map *paths, const char *path)
+void mark_path(const struct convert *c, struct map *paths, const char *path)
 {
-    CLEANUP(freep) char *joined = gopath_join("/", path);
+    CLEANUP(freep) char *joined = NULL;
 
+    if (c->o->only_check)
+        return;
+    joined = gopath_join("/", path);
     set_add(paths, joined);
 }
 
