@@ -31,7 +31,8 @@ void buf_reserve(struct buf *b, size_t extra)
 
 void buf_add(struct buf *b, const void *p, size_t len)
 {
-    buf_reserve(b, len);
+    if (b->cap - b->len <= len) /* the NUL too */
+        buf_reserve(b, len);
     if (len > 0)
         memcpy(b->data + b->len, p, len);
     b->len += len;

@@ -206,6 +206,6 @@ void used_paths(const struct map *set, struct strv *ret)
     if (map_has(set, "/"))
         return;
     for (size_t i = 0; i < set->len; i++)
-        strv_take(ret, gopath_join(".", set->entries[i].key));
+        strv_add(ret, set->entries[i].key + 1); /* without the slash in front */
     strv_sort(ret);
 }
