@@ -5,36 +5,20 @@
 
 /* ---- options ---- */
 
-static struct error *parse_type(const char *type, const char *value, struct attest_options *o)
+static struct error *parse_type(void *ctx, const char *type, const struct map *fields)
 {
-    CLEANUP(map_deinit) struct map attrs = { 0 };
+    struct attest_options *o = ctx;
 
-    strmap_init(&attrs);
-    TRY(attest_fields_parse(type, value, &attrs));
-    if (streq(type, "sbom"))
+    if (streq(type, "sbom") || o->provenance)
         return NULL; /* sbom_options_parse() */
-    if (!streq(type, "provenance"))
-        return err_new(ERR_INVALID, "unknown attestation type \"%s\"", type);
-    if (o->provenance)
-        return NULL;
     o->provenance = true;
-    return provenance_options_parse(&attrs, &o->how);
+    return provenance_options_parse(fields, &o->how);
 }
 
 struct error *attest_options_parse(const struct map *attrs, struct attest_options *ret)
 {
-    static const char *const prefixes[] = { "attest:", "build-arg:BUILDKIT_ATTEST_" };
-
-    for (size_t p = 0; attrs != NULL && p < ARRAY_LEN(prefixes); p++) {
-        for (size_t i = 0; i < attrs->len; i++) {
-            const char *rest = str_skip_prefix(attrs->entries[i].key, prefixes[p]);
-            CLEANUP(freep) char *type = rest == NULL ? NULL : str_lower(rest);
-
-            if (type != NULL)
-                TRY(parse_type(type, attrs->entries[i].value, ret));
-        }
-    }
     if (attrs != NULL) {
+        TRY(attest_options_each(attrs, parse_type, ret));
         TRY(sbom_options_parse(attrs, "generator", &ret->sbom));
         const char *no_cache = strmap_get(attrs, "no-cache");
 

@@ -13,7 +13,7 @@
 
 /* ---- options ---- */
 
-struct error *attest_fields_parse(const char *type, const char *value, struct map *ret)
+static struct error *parse_fields(const char *type, const char *value, struct map *ret)
 {
     CLEANUP(strv_deinit) struct strv fields = { 0 };
 
@@ -29,6 +29,33 @@ struct error *attest_fields_parse(const char *type, const char *value, struct ma
     return NULL;
 }
 
+static struct error *tell_type(const char *type, const char *value, attest_fn fn, void *ctx)
+{
+    CLEANUP(map_deinit) struct map fields = { 0 };
+
+    strmap_init(&fields);
+    TRY(parse_fields(type, value, &fields));
+    if (!streq(type, "sbom") && !streq(type, "provenance"))
+        return err_new(ERR_INVALID, "unknown attestation type \"%s\"", type);
+    return fn != NULL ? fn(ctx, type, &fields) : NULL;
+}
+
+struct error *attest_options_each(const struct map *opts, attest_fn fn, void *ctx)
+{
+    static const char *const prefixes[] = { "attest:", "build-arg:BUILDKIT_ATTEST_" };
+
+    for (size_t p = 0; p < ARRAY_LEN(prefixes); p++) {
+        for (size_t i = 0; i < opts->len; i++) {
+            const char *rest = str_skip_prefix(opts->entries[i].key, prefixes[p]);
+            CLEANUP(freep) char *type = rest == NULL ? NULL : str_lower(rest);
+
+            if (type != NULL)
+                TRY(tell_type(type, opts->entries[i].value, fn, ctx));
+        }
+    }
+    return NULL;
+}
+
 struct error *sbom_options_parse(const struct map *opts, const char *noun, struct sbom_options *ret)
 {
     const char *value = strmap_get(opts, "attest:sbom"), *generator;
@@ -39,7 +66,7 @@ struct error *sbom_options_parse(const struct map *opts, const char *noun, struc
     if (value == NULL)
         return NULL;
     strmap_init(&ret->params);
-    TRY(attest_fields_parse("sbom", value, &ret->params));
+    TRY(parse_fields("sbom", value, &ret->params));
     generator = strmap_get(&ret->params, "generator");
     if (generator == NULL)
         generator = DEFAULT_GENERATOR;

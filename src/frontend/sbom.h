@@ -16,8 +16,11 @@ struct sbom_options {
     char *generator;   /* image with its tag */
     struct map params; /* string map: BUILDKIT_SCAN_<key>=<value> for the scanner */
 };
-/* The fields of one attestation attribute ("mode=max,version=v1"), appended. `type` begins the error text. */
-struct error *attest_fields_parse(const char *type, const char *value, struct map *ret) MUST_CHECK;
+/* Every attestation that the options ask for ("attest:TYPE", "build-arg:BUILDKIT_ATTEST_TYPE"): its type in
+ * small letters and its fields ("mode=max,version=v1").  Errors: of `fn`, which may be NULL; no such type;
+ * bad CSV. */
+typedef struct error *(*attest_fn)(void *ctx, const char *type, const struct map *fields);
+struct error *attest_options_each(const struct map *opts, attest_fn fn, void *ctx) MUST_CHECK;
 /* From attest:sbom, or build-arg:BUILDKIT_ATTEST_SBOM. `noun`: what errors call the image, "generator" or
  * "scanner". */
 struct error *sbom_options_parse(const struct map *opts, const char *noun,

@@ -248,6 +248,8 @@ static struct error *find_file(struct fake *f, struct ref *ref, const char *path
         json_object_get(json_object_get(json_object_get(f->tc->json, "locals"), local), path);
     const char *base = strmap_get(&f->tc->opts, "filename"), *encoded;
 
+    if (file != NULL && streq(json_string_value(file), "absent:"))
+        return err_new(ERR_NOT_FOUND, "open %s: file does not exist", path);
     if (file != NULL) {
         encoded = str_skip_prefix(json_string_value(file), "base64:");
         if (encoded != NULL)

@@ -391,6 +391,8 @@ struct error *dockerui_init(struct dockerui *ui, struct bridge *b, const struct 
     if (e == NULL)
         e = cache_imports_parse(opts, &ui->caches);
     if (e == NULL)
+        e = attest_options_each(opts, NULL, NULL);
+    if (e == NULL)
         e = sbom_options_parse(opts, "scanner", &ui->sbom);
     if (e != NULL)
         dockerui_deinit(ui);

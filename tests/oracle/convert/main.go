@@ -228,6 +228,9 @@ func (r *fakeRef) content(name string) ([]byte, error) {
 		if rest, ok := strings.CutPrefix(dt, "base64:"); ok {
 			return base64.StdEncoding.DecodeString(rest)
 		}
+		if dt == "absent:" {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+		}
 		return []byte(dt), nil
 	}
 	base := r.c.tc.Opts["filename"]

@@ -1,0 +1,2 @@
+FROM busybox
+COPY --parents e\\*/f g\\[/h /x/

@@ -1,0 +1,4 @@
+FROM alpine AS base
+RUN a
+FROM base
+RUN b

@@ -1,0 +1,2 @@
+FROM winwd
+RUN a

@@ -1,0 +1,3 @@
+FROM busybox
+ENV E=
+VOLUME ["$E"]

@@ -1,0 +1,3 @@
+FROM busybox
+ENV TARGETPLATFORM=not/a/real/platform/x
+RUN a

@@ -1,0 +1,2 @@
+# syntax=other/frontend
+FROM busybox
