@@ -26,9 +26,21 @@ void commit_add_blob(struct committed_image *i, const struct digest *d)
     i->blobs[i->blob_count++] = *d;
 }
 
+static const char *foreign_type(const struct exporter *e, const char *type)
+{
+    bool gzip = compression_of_media_type(type) == COMPRESSION_GZIP;
+
+    if (compression_of_media_type(type) == COMPRESSION_ZSTD)
+        return type; /* docker has none */
+    return !e->oci_types ? (gzip ? MT_DOCKER_LAYER_FOREIGN_GZIP : MT_DOCKER_LAYER_FOREIGN)
+                         : (gzip ? MT_OCI_LAYER_FOREIGN_GZIP : MT_OCI_LAYER_FOREIGN);
+}
+
 /* docker media types where oci-mediatypes=false. */
 static const char *layer_type(const struct exporter *e, const char *oci)
 {
+    if (media_type_is_foreign_layer(oci))
+        return foreign_type(e, oci);
     if (e->oci_types)
         return oci;
     return streq(oci, MT_OCI_LAYER)        ? MT_DOCKER_LAYER
@@ -67,6 +79,15 @@ static json_t *annotations(const struct exporter *e, enum annotation_place place
     return j;
 }
 
+static json_t *list_json(const struct strv *v)
+{
+    json_t *j = json_array();
+
+    for (size_t i = 0; i < v->len; i++)
+        json_array_append_new(j, json_string(v->v[i]));
+    return j;
+}
+
 static json_t *layer_json(const struct exporter *e, const struct layer_list *l, size_t i,
                           const int64_t *epoch_s)
 {
@@ -74,6 +95,8 @@ static json_t *layer_json(const struct exporter *e, const struct layer_list *l, 
     json_t *j = json_pack("{s:s, s:s, s:I}", "mediaType", layer_type(e, d->media_type), "digest", d->digest.s,
                           "size", (json_int_t)d->size);
 
+    if (media_type_is_foreign_layer(d->media_type) && d->urls.len > 0)
+        json_object_set_new(j, "urls", list_json(&d->urls));
     if (epoch_s != NULL && i >= l->kept && e->oci_types)
         json_object_set_new(
             j, "annotations",

@@ -80,6 +80,13 @@ static const char *media_type_of(enum compression kind)
                                       : MT_OCI_LAYER;
 }
 
+/* What a foreign layer is to everybody who may have it. */
+static void as_own(const struct descriptor *have, struct descriptor *ret)
+{
+    descriptor_init(ret, media_type_of(compression_of_media_type(have->media_type)), &have->digest,
+                    have->size);
+}
+
 static struct error *find_known(struct store *s, struct lease *l, const char *key,
                                 const struct layer_format *f, struct descriptor *ret, bool *ret_found)
 {
@@ -169,12 +176,15 @@ struct error *layer_compress(struct store *s, struct lease *l, const struct dige
                              struct descriptor *ret)
 {
     enum compression now = compression_of_media_type(have->media_type);
+    bool foreign = media_type_is_foreign_layer(have->media_type), found = false;
     CLEANUP(freep) char *key = NULL;
-    bool found = false;
 
-    if (media_type_is_foreign_layer(have->media_type) || now == f->kind ||
+    if ((foreign && f->keep_foreign) || now == f->kind ||
         (now == COMPRESSION_NONE ? f->keep_plain : !f->force)) {
-        descriptor_copy(ret, have);
+        if (foreign && !f->keep_foreign)
+            as_own(have, ret);
+        else
+            descriptor_copy(ret, have);
         return NULL;
     }
     if (f->kind == COMPRESSION_NONE) {

@@ -19,6 +19,7 @@ struct layer_format {
     int level;             /* -1: the default */
     bool keep_plain;       /* uncompressed layers stay so: for the own store */
     bool force;            /* also those that came compressed in another way */
+    bool keep_foreign;     /* a layer that came as one which registries should not have stays such */
 };
 /* attrs compression, compression-level, force-compression; `ret` holds the defaults.  Texts of BuildKit. */
 struct error *layer_format_parse(const struct map *attrs, struct layer_format *ret) MUST_CHECK;

@@ -153,6 +153,7 @@ static struct error *parse_attrs(struct exporter *e)
                                .level = -1,
                                .keep_plain = streq(e->type, "image") && !exporter_flag(e, "push", false) };
     TRY(layer_format_parse(&e->attrs, &e->format));
+    e->format.keep_foreign = exporter_flag(e, "prefer-nondist-layers", false);
     /* what nobody asked for (buildx adds inline-only provenance to every build) does not turn a result that
      * stays in the store into an index whose digest changes with each build */
     e->inline_attestations = exporter_flag(

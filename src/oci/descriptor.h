@@ -23,6 +23,9 @@
 #define MT_DOCKER_LAYER "application/vnd.docker.image.rootfs.diff.tar"
 #define MT_DOCKER_LAYER_GZIP "application/vnd.docker.image.rootfs.diff.tar.gzip"
 #define MT_DOCKER_LAYER_ZSTD "application/vnd.docker.image.rootfs.diff.tar.zstd"
+#define MT_OCI_LAYER_FOREIGN "application/vnd.oci.image.layer.nondistributable.v1.tar"
+#define MT_OCI_LAYER_FOREIGN_GZIP "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+#define MT_DOCKER_LAYER_FOREIGN "application/vnd.docker.image.rootfs.foreign.diff.tar"
 #define MT_DOCKER_LAYER_FOREIGN_GZIP "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 
 struct descriptor {

@@ -429,16 +429,16 @@ static struct error *open_layer(void *ctx, size_t index, struct stream **ret)
     struct stream *raw = NULL, *plain = NULL;
     struct layer_stream *l;
 
-    if (media_type_is_foreign_layer(d->media_type) && d->urls.len > 0 &&
-        !have(p->provider->store, &d->digest))
-        return err_new(ERR_UNIMPLEMENTED, "layer %s lies outside of the registry: not supported",
-                       d->digest.s);
     if (have(p->provider->store, &d->digest)) {
         if (p->provider->lease != NULL)
             lease_add_blob(p->provider->lease, &d->digest);
         TRY(blob_open(p->provider->store, &d->digest, &raw));
     } else {
-        TRY(p->provider->open(p->provider, d, &p->progress, &raw));
+        struct error *e = p->provider->open(p->provider, d, &p->progress, &raw);
+
+        if (d->urls.len > 0)
+            e = err_wrap(e, "layer %s may lie outside of the registry", d->digest.s);
+        TRY(e);
     }
     TRY(decompress_stream(raw, &plain));
     if (p->reporter == NULL) {

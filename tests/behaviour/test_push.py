@@ -14,7 +14,7 @@ import tarfile
 import threading
 import urllib.error
 
-from harness import Registry, check, contains, equal, own, sha
+from harness import Image, Registry, check, contains, equal, own, sha, tar_of
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -281,6 +281,24 @@ def test_layouts_in_each_compression(w):
                 data = files["blobs/sha256/" + x["digest"][7:]]
                 equal(sha(data), x["digest"], "digest")
                 equal(sha(plain(data, x["mediaType"])), want, "diff ID")
+
+
+def test_foreign_layers(w):
+    """A layer that registries should not have is pulled where one has it; it goes out as any other, or as what it was."""
+    base = Image([tar_of([("f", "f", 0o644, 0, 0, b"foreign\n")])])
+    foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+    base.manifest = base.manifest.replace(b"application/vnd.oci.image.layer.v1.tar+gzip", foreign.encode())
+    w.registry.push("library/foreign", "latest", base)
+    d = w.face("buildkitd")
+    c = w.context("FROM foreign\nCOPY a /a\n", a="a\n")
+    for option, want in ("", f"{LAYER}+gzip"), (",prefer-nondist-layers=true", foreign):
+        out = w.folder("out") / "image.tar"
+        d.buildctl("build", "--frontend", "dockerfile.v0", "--local", f"context={c}", "--local", f"dockerfile={c}", "--output",
+                   f"type=oci,dest={out}{option}").ok()
+        files = layout(out)
+        layers = layout_manifest(files)["layers"]
+        equal([x["mediaType"] for x in layers], [want, f"{LAYER}+gzip"], f"types with {option!r}")
+        equal(sha(files["blobs/sha256/" + layers[0]["digest"][7:]]), sha(base.blobs[0]), "the layer's bytes")
 
 
 def test_compression_level(w):
