@@ -3,6 +3,7 @@
 #include "container/internal.h"
 
 #include "base/bytes.h"
+#include "base/limits.h"
 #include "container/mounts.h"
 #include "container/shape.h"
 #include "io/path.h"
@@ -95,9 +96,10 @@ char *container_status_text(struct container *ct)
     return text;
 }
 
-static int64_t tree_size(int dir_fd)
+/* Takes the descriptor.  What lies deeper than any path that we walk is not counted. */
+static int64_t tree_size(int dir_fd, int depth)
 {
-    DIR *dir = fdopendir(dir_fd);
+    DIR *dir = depth > LIMIT_PATH_DEPTH ? NULL : fdopendir(dir_fd);
     struct dirent *entry;
     int64_t total = 0;
 
@@ -116,7 +118,7 @@ static int64_t tree_size(int dir_fd)
         } else if (S_ISDIR(st.st_mode)) {
             int sub = openat(dirfd(dir), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-            total += sub >= 0 ? tree_size(sub) : 0;
+            total += sub >= 0 ? tree_size(sub, depth + 1) : 0;
         }
     }
     closedir(dir);
@@ -128,7 +130,7 @@ int64_t container_size(struct container *ct)
     CLEANUP(freep) char *upper = path_join(ct->dir, "upper");
     int fd = open(upper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-    return fd >= 0 ? tree_size(fd) : 0;
+    return fd >= 0 ? tree_size(fd, 0) : 0;
 }
 
 int64_t container_image_size(struct container *ct)

@@ -314,6 +314,7 @@ def test_a_deep_tree(w):
             d.docker("run", "--name", "deep", "busybox", "sh", "-c", DEEP % depth).ok()
             r = d.docker("diff", "deep")
             check(r.code == 0 and r.out.count("/d\n") == depth if depth < 1024 else "too deep" in r.err, f"{r.code} {r.err[-300:]}")
+            check(d.json("GET", "/containers/json?all=1&size=1")[0].get("SizeRw", 0) == 0, "its files are empty")
             r = d.docker("commit", "deep", "of-the-deep")
             check((r.code == 0) == (depth < 1024), f"{r.code} {r.err[-300:]}")
             d.docker("export", "-o", str(w.folder("export") / "tar"), "deep")
