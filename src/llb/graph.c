@@ -13,6 +13,8 @@
 struct loaded {
     const struct llb_op *raw;
     Pb__Op *op;
+    const struct llb_meta *meta;
+    struct loaded **inputs;    /* as op->inputs; in the graph's arena */
     struct llb_vertex *vertex; /* once it is placed */
     bool open;                 /* on the walk's stack */
 };
@@ -20,6 +22,7 @@ struct loaded {
 struct loader {
     struct llb_graph *graph;
     struct loaded *ops;
+    const struct loaded *terminal;
     size_t count;
     struct map by_digest; /* -> struct loaded */
 };
@@ -162,39 +165,53 @@ static struct error *unpack_ops(struct loader *l)
     return NULL;
 }
 
-static struct error *check_inputs(struct loader *l)
+static struct error *find_inputs(struct loader *l)
 {
     for (size_t i = 0; i < l->count; i++) {
-        for (size_t k = 0; k < l->ops[i].op->n_inputs; k++) {
-            const char *digest = l->ops[i].op->inputs[k]->digest;
+        struct loaded *o = &l->ops[i];
 
-            if (!map_has(&l->by_digest, digest))
-                return err_new(ERR_INVALID, "invalid missing input digest %s", digest);
+        o->inputs = pb_array(&l->graph->arena, o->op->n_inputs);
+        for (size_t k = 0; k < o->op->n_inputs; k++) {
+            o->inputs[k] = map_get(&l->by_digest, o->op->inputs[k]->digest);
+            if (o->inputs[k] == NULL)
+                return err_new(ERR_INVALID, "invalid missing input digest %s", o->op->inputs[k]->digest);
         }
     }
     return NULL;
+}
+
+/* Nobody may depend on the terminal op. */
+static struct error *check_input(const struct loader *l, const struct loaded *input)
+{
+    return input != l->terminal
+               ? NULL
+               : err_new(ERR_INVALID, "invalid missing input digest %s", input->raw->digest.s);
+}
+
+static struct error *validate(const struct loader *l, struct loaded *o)
+{
+    const struct llb_meta *meta = llb_def_meta(l->graph->def, o->raw->digest.s);
+
+    o->meta = meta != NULL ? meta : &no_meta;
+    return op_validate(o->op, o->meta);
 }
 
 static struct error *place(struct loader *l, struct loaded *o)
 {
     struct llb_graph *g = l->graph;
     struct llb_vertex *v = &g->vertices[g->vertex_count];
-    const struct llb_meta *meta = llb_def_meta(g->def, o->raw->digest.s);
 
     v->digest = o->raw->digest;
     v->position = g->vertex_count;
     v->op = o->op;
     v->raw = o->raw;
-    v->meta = meta != NULL ? meta : &no_meta;
+    v->meta = o->meta;
     v->locations = llb_def_locations(g->def, v->digest.s);
     v->inputs = pb_alloc(&g->arena, MAX(o->op->n_inputs, (size_t)1) * sizeof(v->inputs[0]));
     v->input_count = o->op->n_inputs;
     g->vertex_count++;
-    for (size_t i = 0; i < v->input_count; i++) {
-        struct loaded *input = map_get(&l->by_digest, o->op->inputs[i]->digest);
-
-        v->inputs[i] = (struct llb_edge){ input->vertex, o->op->inputs[i]->index };
-    }
+    for (size_t i = 0; i < v->input_count; i++)
+        v->inputs[i] = (struct llb_edge){ o->inputs[i]->vertex, o->op->inputs[i]->index };
     v->name = without_passwords(plain_name(v));
     o->vertex = v;
     return NULL;
@@ -212,7 +229,7 @@ static struct error *walk(struct loader *l, struct loaded *root)
     size_t depth = 0;
 
     stack[depth++] = (struct step){ .op = root };
-    TRY(op_validate(root->op, root->raw, l->graph->def));
+    TRY(validate(l, root));
     root->open = true;
     while (depth > 0) {
         struct step *top = &stack[depth - 1];
@@ -224,17 +241,15 @@ static struct error *walk(struct loader *l, struct loaded *root)
             depth--;
             continue;
         }
-        input = map_get(&l->by_digest, top->op->op->inputs[top->next++]->digest);
-        if (input == NULL)
-            return err_new(ERR_INVALID, "invalid missing input digest %s",
-                           top->op->op->inputs[top->next - 1]->digest);
+        input = top->op->inputs[top->next++];
+        TRY(check_input(l, input));
         if (input->vertex != NULL)
             continue;
         if (input->open)
             return err_new(ERR_INVALID, "invalid cycle at vertex %s", input->raw->digest.s);
         if (depth == LIMIT_LLB_DEPTH)
             return err_new(ERR_INVALID, "definition is deeper than %d ops", LIMIT_LLB_DEPTH);
-        TRY(op_validate(input->op, input->raw, l->graph->def));
+        TRY(validate(l, input));
         input->open = true;
         stack[depth++] = (struct step){ .op = input };
     }
@@ -245,22 +260,20 @@ static struct error *load(struct loader *l)
 {
     const struct llb_def *def = l->graph->def;
     const struct llb_op *last = &def->ops[def->op_count - 1];
-    struct loaded *terminal, *root;
+    struct loaded *root;
 
     TRY(unpack_ops(l));
-    TRY(check_inputs(l));
+    TRY(find_inputs(l));
     if (l->count < 2)
         return err_new(ERR_INVALID, "invalid LLB with %zu vertexes", l->count);
-    terminal = map_get(&l->by_digest, last->digest.s);
-    if (terminal->op->n_inputs == 0)
+    l->terminal = map_get(&l->by_digest, last->digest.s);
+    if (l->terminal->op->n_inputs == 0)
         return err_new(ERR_INVALID, "invalid LLB with no inputs on last vertex");
-    map_remove(&l->by_digest, last->digest.s); /* nobody may depend on it */
-    root = map_get(&l->by_digest, terminal->op->inputs[0]->digest);
-    if (root == NULL)
-        return err_new(ERR_INVALID, "invalid missing input digest %s", terminal->op->inputs[0]->digest);
+    root = l->terminal->inputs[0];
+    TRY(check_input(l, root));
     l->graph->vertices = xcalloc(l->count, sizeof(l->graph->vertices[0]));
     TRY(walk(l, root));
-    l->graph->result = (struct llb_edge){ root->vertex, terminal->op->inputs[0]->index };
+    l->graph->result = (struct llb_edge){ root->vertex, l->terminal->op->inputs[0]->index };
     return NULL;
 }
 

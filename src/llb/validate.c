@@ -197,12 +197,10 @@ static struct error *check_shape(const Pb__Op *op)
     }
 }
 
-struct error *op_validate(const Pb__Op *op, const struct llb_op *raw, const struct llb_def *def)
+struct error *op_validate(const Pb__Op *op, const struct llb_meta *meta)
 {
-    const struct llb_meta *meta = llb_def_meta(def, raw->digest.s);
-
     TRY(check_shape(op));
-    for (size_t i = 0; meta != NULL && i < meta->caps.len; i++)
+    for (size_t i = 0; i < meta->caps.len; i++)
         TRY(llb_cap_check(meta->caps.v[i]));
     return NULL;
 }

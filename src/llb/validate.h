@@ -7,6 +7,7 @@
 #include "llb/llb.h"
 
 /* Everything that llb.h promises about a vertex's op. Errors: ERR_INVALID; ERR_UNKNOWN for capabilities. */
-struct error *op_validate(const Pb__Op *op, const struct llb_op *raw, const struct llb_def *def) MUST_CHECK;
+/* `meta`: what is said of it. */
+struct error *op_validate(const Pb__Op *op, const struct llb_meta *meta) MUST_CHECK;
 
 #endif
