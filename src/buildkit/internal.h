@@ -200,8 +200,6 @@ struct error *worker_init(struct builder *b) MUST_CHECK;
 void worker_add_devices(const struct builder *b, struct pb_arena *a, Bkt__WorkerRecord *w);
 Caps__ApiCap **worker_frontend_caps(struct pb_arena *a, size_t *ret_count);
 Caps__ApiCap **worker_llb_caps(struct pb_arena *a, size_t *ret_count);
-void status_from_events(struct pb_arena *a, const struct progress_event *const *events, size_t count,
-                        Bk__StatusResponse *out);
 
 extern const struct rpc_method control_methods[], gateway_methods[], content_methods[], health_methods[],
     trace_methods[];

@@ -3,134 +3,148 @@
 #include "buildkit/internal.h"
 
 #include "base/limits.h"
+#include "llb/encode.h"
 
 #define BATCH_INTERVAL                                                                                       \
     (20 * NS_PER_MS) /* shorter than anybody sees; each message costs a round trip of pings */
 #define BATCH_EVENTS 512
 #define BATCH_BYTES MIB /* as BuildKit splits: about 1 MiB of log text a message */
 
-static Bk__Vertex *vertex(struct pb_arena *a, const struct progress_event *e)
-{
-    Bk__Vertex *v = PB_NEW(a, bk__vertex);
+/* ---- encoding: a build has thousands of events and each is told twice, to the client and to its record, so
+ * they are written field by field as bk.proto numbers them ---- */
 
-    v->digest = (char *)e->vertex;
-    v->name = (char *)e->v.name;
-    v->n_inputs = e->v.input_count;
-    v->inputs = pb_array(a, e->v.input_count);
+static void add_time(struct buf *out, unsigned field, int64_t ns)
+{
+    int64_t seconds = ns / NS_PER_SEC, nanos = ns % NS_PER_SEC;
+    size_t at;
+
+    if (ns == 0)
+        return;
+    if (nanos < 0) {
+        seconds--;
+        nanos += NS_PER_SEC;
+    }
+    at = pbw_begin(out, field);
+    pbw_int(out, 1, seconds);
+    pbw_int(out, 2, nanos);
+    pbw_end(out, at);
+}
+
+static void add_group(struct buf *out, const struct progress_event *e)
+{
+    size_t at;
+
+    if (e->v.group_id == NULL)
+        return;
+    at = pbw_begin(out, 8);
+    pbw_str(out, 1, e->v.group_id);
+    pbw_str(out, 2, e->v.group_name);
+    pbw_bool(out, 3, e->v.group_weak);
+    pbw_end(out, at);
+}
+
+static void add_vertex(struct buf *out, const struct progress_event *e)
+{
+    pbw_str(out, 1, e->vertex);
     for (size_t i = 0; i < e->v.input_count; i++)
-        v->inputs[i] = (char *)e->v.inputs[i];
-    v->cached = e->v.cached;
-    v->started = pb_time(a, e->v.started_ns);
-    v->completed = pb_time(a, e->v.completed_ns);
-    v->error = e->v.error == NULL ? (char *)"" : (char *)e->v.error;
-    if (e->v.group_id != NULL) {
-        v->progress_group = PB_NEW(a, pb__progress_group);
-        v->progress_group->id = (char *)e->v.group_id;
-        v->progress_group->name = e->v.group_name == NULL ? (char *)"" : (char *)e->v.group_name;
-        v->progress_group->weak = e->v.group_weak;
+        pbw_str_always(out, 2, e->v.inputs[i]);
+    pbw_str(out, 3, e->v.name);
+    pbw_bool(out, 4, e->v.cached);
+    add_time(out, 5, e->v.started_ns);
+    add_time(out, 6, e->v.completed_ns);
+    pbw_str(out, 7, e->v.error);
+    add_group(out, e);
+}
+
+static void add_status(struct buf *out, const struct progress_event *e)
+{
+    pbw_str(out, 1, e->status.id);
+    pbw_str(out, 2, e->vertex);
+    pbw_str(out, 3, e->status.name);
+    pbw_int(out, 4, e->status.current);
+    pbw_int(out, 5, e->status.total);
+    add_time(out, 6, e->status.timestamp_ns);
+    add_time(out, 7, e->status.started_ns);
+    add_time(out, 8, e->status.completed_ns);
+}
+
+static void add_log(struct buf *out, const struct progress_event *e)
+{
+    pbw_str(out, 1, e->vertex);
+    add_time(out, 2, e->log.timestamp_ns);
+    pbw_int(out, 3, e->log.stream);
+    pbw_bytes(out, 4, e->log.data, e->log.len);
+}
+
+static void add_position(struct buf *out, unsigned field, int32_t line, int32_t character)
+{
+    size_t at = pbw_begin(out, field);
+
+    pbw_int(out, 1, line);
+    pbw_int(out, 2, character);
+    pbw_end(out, at);
+}
+
+static void add_ranges(struct buf *out, const struct progress_event *e)
+{
+    for (size_t i = 0; i < e->warning.range_count; i++) {
+        const struct llb_range *r = &e->warning.ranges[i];
+        size_t at = pbw_begin(out, 7);
+
+        add_position(out, 1, r->start_line, r->start_char);
+        add_position(out, 2, r->end_line, r->end_char);
+        pbw_end(out, at);
     }
-    return v;
 }
 
-static Bk__VertexStatus *status(struct pb_arena *a, const struct progress_event *e)
+static void add_info(struct buf *out, const struct llb_source_info *info)
 {
-    Bk__VertexStatus *s = PB_NEW(a, bk__vertex_status);
+    size_t at;
 
-    s->id = (char *)e->status.id;
-    s->vertex = (char *)e->vertex;
-    s->name = e->status.name == NULL ? (char *)"" : (char *)e->status.name;
-    s->current = e->status.current;
-    s->total = e->status.total;
-    s->timestamp = pb_time(a, e->status.timestamp_ns);
-    s->started = pb_time(a, e->status.started_ns);
-    s->completed = pb_time(a, e->status.completed_ns);
-    return s;
+    if (info == NULL)
+        return;
+    at = pbw_begin(out, 6);
+    pbw_str(out, 1, info->filename);
+    pbw_bytes(out, 2, info->data, info->data_len);
+    pbw_str(out, 4, info->language);
+    pbw_end(out, at);
 }
 
-static Bk__VertexLog *log_of(struct pb_arena *a, const struct progress_event *e)
+static void add_warning(struct buf *out, const struct progress_event *e)
 {
-    Bk__VertexLog *l = PB_NEW(a, bk__vertex_log);
-
-    l->vertex = (char *)e->vertex;
-    l->timestamp = pb_time(a, e->log.timestamp_ns);
-    l->stream = e->log.stream;
-    l->msg = pb_bytes(e->log.data, e->log.len);
-    return l;
-}
-
-static Pb__Range **ranges(struct pb_arena *a, const struct llb_range *r, size_t count)
-{
-    Pb__Range **v = pb_array(a, count);
-
-    for (size_t i = 0; i < count; i++) {
-        v[i] = PB_NEW(a, pb__range);
-        v[i]->start = PB_NEW(a, pb__position);
-        v[i]->end = PB_NEW(a, pb__position);
-        v[i]->start->line = r[i].start_line;
-        v[i]->start->character = r[i].start_char;
-        v[i]->end->line = r[i].end_line;
-        v[i]->end->character = r[i].end_char;
-    }
-    return v;
-}
-
-static Bk__VertexWarning *warning(struct pb_arena *a, const struct progress_event *e)
-{
-    Bk__VertexWarning *w = PB_NEW(a, bk__vertex_warning);
-
-    w->vertex = (char *)e->vertex;
-    w->level = e->warning.level;
-    w->short_text =
-        pb_bytes(e->warning.short_text, e->warning.short_text == NULL ? 0 : strlen(e->warning.short_text));
-    w->url = e->warning.url == NULL ? (char *)"" : (char *)e->warning.url;
-    w->n_detail = e->warning.detail_count;
-    w->detail = w->n_detail == 0 ? NULL : pb_alloc(a, w->n_detail * sizeof(*w->detail));
-    for (size_t i = 0; i < w->n_detail; i++)
-        w->detail[i] = pb_bytes(e->warning.detail[i], strlen(e->warning.detail[i]));
-    if (e->warning.info != NULL) {
-        w->info = PB_NEW(a, pb__source_info);
-        w->info->filename = e->warning.info->filename;
-        w->info->language = e->warning.info->language;
-        w->info->data = pb_bytes(e->warning.info->data, e->warning.info->data_len);
-    }
-    w->n_ranges = e->warning.range_count;
-    w->ranges = ranges(a, e->warning.ranges, e->warning.range_count);
-    return w;
-}
-
-void status_from_events(struct pb_arena *a, const struct progress_event *const *events, size_t count,
-                        Bk__StatusResponse *out)
-{
-    out->vertexes = pb_array(a, count);
-    out->statuses = pb_array(a, count);
-    out->logs = pb_array(a, count);
-    out->warnings = pb_array(a, count);
-    for (size_t i = 0; i < count; i++) {
-        switch (events[i]->kind) {
-        case PROGRESS_VERTEX:
-            out->vertexes[out->n_vertexes++] = vertex(a, events[i]);
-            break;
-        case PROGRESS_STATUS:
-            out->statuses[out->n_statuses++] = status(a, events[i]);
-            break;
-        case PROGRESS_LOG:
-            out->logs[out->n_logs++] = log_of(a, events[i]);
-            break;
-        case PROGRESS_WARNING:
-            out->warnings[out->n_warnings++] = warning(a, events[i]);
-            break;
-        }
-    }
+    pbw_str(out, 1, e->vertex);
+    pbw_int(out, 2, e->warning.level);
+    pbw_str(out, 3, e->warning.short_text);
+    for (size_t i = 0; i < e->warning.detail_count; i++)
+        pbw_str_always(out, 4, e->warning.detail[i]);
+    pbw_str(out, 5, e->warning.url);
+    add_info(out, e->warning.info);
+    add_ranges(out, e);
 }
 
 void builder_encode_status(const struct progress_event *const *events, size_t count, struct buf *out)
 {
-    CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
-    Bk__StatusResponse m = BK__STATUS_RESPONSE__INIT;
+    static const struct {
+        enum progress_kind kind;
+        void (*add)(struct buf *out, const struct progress_event *e);
+    } fields[] = { { PROGRESS_VERTEX, add_vertex },
+                   { PROGRESS_STATUS, add_status },
+                   { PROGRESS_LOG, add_log },
+                   { PROGRESS_WARNING, add_warning } };
 
-    status_from_events(&a, events, count, &m);
-    pb_pack(&m.base, out);
+    for (unsigned f = 0; f < ARRAY_LEN(fields); f++) {
+        for (size_t i = 0; i < count; i++) {
+            if (events[i]->kind != fields[f].kind)
+                continue;
+            size_t at = pbw_begin(out, f + 1);
+
+            fields[f].add(out, events[i]);
+            pbw_end(out, at);
+        }
+    }
 }
+
+/* ---- following ---- */
 
 /* What is long in it. */
 static size_t text_bytes(const struct progress_event *e)
