@@ -25,7 +25,8 @@ void layers_ask_locked(struct ref *r)
     CLEANUP(freep) bool *asked = NULL;
     size_t head = g->result.vertex->position;
 
-    if (!r->job->exports_layers)
+    /* A source alone is what a frontend reads from, or what is fetched ahead: seldom what is exported. */
+    if (!r->job->exports_layers || g->result.vertex->input_count == 0)
         return;
     asked = xcalloc(g->vertex_count + 1, sizeof *asked);
     asked[head] = true;
