@@ -38,32 +38,30 @@ static struct error *entry_error(int r, const struct tar_entry *e)
 }
 
 /* Attributes are best effort: a filesystem may not have them. */
-static void set_xattrs(int dir, const char *base, const struct tar_entry *e)
+static void set_xattrs(const char *path, const struct tar_entry *e)
 {
-    CLEANUP(closep) int fd = -1;
-    char proc[32];
-
-    if (e->xattr_count == 0 || e->type == TAR_SYMLINK)
+    if (e->type == TAR_SYMLINK)
         return;
-    fd = openat(dir, base, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    fd_path(proc, fd);
     for (size_t i = 0; i < e->xattr_count; i++)
         if (!str_has_prefix(e->xattrs[i].name, "trusted.overlay."))
-            (void)!setxattr(proc, e->xattrs[i].name, e->xattrs[i].value, e->xattrs[i].len, 0);
+            (void)!setxattr(path, e->xattrs[i].name, e->xattrs[i].value, e->xattrs[i].len, 0);
 }
 
+/* All by a descriptor: what is unpacked into may be a running container's, whose processes put links where a
+ * file was made a moment ago, and a link is followed on the host. */
 static struct error *set_meta(struct unpacker *u, int dir, const char *base, const struct tar_entry *e)
 {
     struct file_owner owner =
         u->owner != NULL ? *u->owner : (struct file_owner){ (uint32_t)e->uid, (uint32_t)e->gid };
     struct timespec t[2] = { { e->mtime, e->mtime_nsec }, { e->mtime, e->mtime_nsec } };
+    CLEANUP(closep) int fd = openat(dir, base, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    char path[32];
 
-    if (fchownat(dir, base, owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) < 0)
+    if (fd < 0 || fchownat(fd, "", owner.uid, owner.gid, AT_EMPTY_PATH) < 0)
         return entry_error(-errno, e);
-    set_xattrs(dir, base, e);
-    if (e->type != TAR_SYMLINK && fchmodat(dir, base, e->mode & 07777, 0) < 0)
+    fd_path(path, fd);
+    set_xattrs(path, e);
+    if (e->type != TAR_SYMLINK && chmod(path, e->mode & 07777) < 0)
         return entry_error(-errno, e);
     if (e->type != TAR_DIR && utimensat(dir, base, t, AT_SYMLINK_NOFOLLOW) < 0)
         return entry_error(-errno, e);

@@ -291,6 +291,25 @@ def test_diff_does_not_follow_links_of_the_image(w):
     d.docker("rmi", "with-link").ok()
 
 
+def test_cp_into_a_container_that_swaps_its_files(w):
+    """What the container puts in the place of a file that was just made is a link to the host's: nothing there changes."""
+    d = w.shared()
+    d.docker("pull", "-q", "busybox").ok()
+    victim = w.folder("host") / "victim"
+    victim.write_text("mine")
+    victim.chmod(0o600)
+    swap = f"mkdir /t; while :; do ln -s {victim} /t/l; mv -f /t/l /t/f; done"
+    d.docker("run", "-d", "--name", "swaps", "busybox", "sh", "-c", swap).ok()
+    wait_for(lambda: d.docker("exec", "swaps", "test", "-L", "/t/f").code == 0, "the first link")
+    archive = tar_of([("f", "f", 0o4777, 0, 0, b"theirs")] * 500)
+    for _ in range(10):
+        d.http("PUT", "/containers/swaps/archive?path=/t", archive, {"Content-Type": "application/x-tar"})
+        if victim.stat().st_mode & 0o7777 != 0o600:
+            break
+    d.docker("rm", "-f", "swaps").ok()
+    equal((oct(victim.stat().st_mode & 0o7777), victim.read_text()), ("0o600", "mine"), "the host's file")
+
+
 DEEP = "cd /tmp; i=0; while [ $i -lt %d ]; do mkdir d; cd d; i=$((i+1)); done; touch end"
 
 
