@@ -3,7 +3,6 @@
 #include "engine/classic_impl.h"
 
 #include "base/limits.h"
-#include "frontend/dockerfile/gitref.h"
 #include "frontend/dockerfile/ignore.h"
 #include "frontend/dockerfile/remote_context.h"
 #include "io/path.h"
@@ -198,36 +197,11 @@ static struct error *from_download(struct classic *c, struct llb_builder *b)
     return is_archive(head, (size_t)n) ? from_archive(c, stream_from_fd(TAKE_FD(fd))) : read_text(c, root);
 }
 
-static struct error *git_state(struct llb_builder *b, const char *url, struct llb_state *ret,
-                               bool *ret_is_git)
-{
-    CLEANUP(git_ref_deinit) struct git_ref g = { 0 };
-    CLEANUP(freep) char *remote = NULL;
-
-    TRY(git_ref_parse(url, &g, ret_is_git));
-    if (!*ret_is_git)
-        return NULL;
-    remote = g.local_looking ? xasprintf("https://%s", g.remote) : xstrdup(g.remote);
-    *ret = llb_git(b,
-                   &(struct llb_git_options){
-                       .remote = remote,
-                       .scheme = g.scheme,
-                       .host = g.host,
-                       .path = g.path,
-                       .ref = g.ref,
-                       .subdir = g.subdir,
-                       .checksum = g.checksum,
-                       .keep_git_dir = !g.keep_git_dir_set || g.keep_git_dir, /* a clone, as it always was */
-                       .skip_submodules = g.submodules_set && !g.submodules,
-                       .fetch_by_commit = g.fetch_by_commit,
-                   },
-                   &(struct llb_options){ .custom_name = "[internal] load git source" });
-    return NULL;
-}
-
 static struct error *from_remote(struct classic *c)
 {
     CLEANUP(llb_builder_freep) struct llb_builder *b = llb_builder_new();
+    const struct remote_git_options clone = { .name = "[internal] load git source",
+                                              .keep_git_dir = KEEP_GIT_UNLESS_DENIED };
     const char *url = c->o->remote;
     struct llb_state state;
     bool is_git = false;
@@ -236,7 +210,7 @@ static struct error *from_remote(struct classic *c)
         return err_new(ERR_INVALID,
                        "experimental session with v1 builder is no longer supported, use builder "
                        "version v2 (BuildKit) instead");
-    TRY(git_state(b, url, &state, &is_git));
+    TRY(remote_git(b, url, &clone, &state, &is_git));
     if (is_git)
         return from_git(c, state, b);
     if (is_http_url(url))

@@ -114,14 +114,28 @@ static struct error *locate(struct dockerui *ui)
     return NULL;
 }
 
+/* The main context's repository, of which build arguments may change what its URL leaves open. */
+static struct error *git_context(const struct dockerui *ui, struct llb_builder *b, struct llb_state *ret)
+{
+    CLEANUP(freep) char *name = xasprintf(REMOTE_GIT_STEP, ui->context_url);
+    const char *keep = dockerui_opt(ui, "build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR");
+    const char *epoch = dockerui_opt(ui, "build-arg:SOURCE_DATE_EPOCH");
+    struct remote_git_options o = { .name = name, .advice = ui->git_advice };
+    bool always = false, is_git;
+
+    if (keep != NULL && parse_bool(keep, &always) == 0 && always) /* anything else is no answer */
+        o.keep_git_dir = KEEP_GIT_ALWAYS;
+    if (epoch != NULL && *epoch != '\0')
+        o.mtime = "commit";
+    return remote_git(b, ui->context_url, &o, ret, &is_git);
+}
+
 /* The context where it is no folder of the client, whole. */
 static struct error *fetched_context(struct dockerui *ui, struct llb_builder *b, struct llb_state *ret)
 {
-    bool is_git;
-
     switch (ui->context_kind) {
     case CONTEXT_GIT:
-        return remote_git(ui, b, ui->context_url, true, ret, &is_git);
+        return git_context(ui, b, ret);
     case CONTEXT_FILE:
         *ret = remote_file(b, ui->context_url, REMOTE_STEP);
         return NULL;

@@ -328,9 +328,12 @@ static struct error *load_input(const struct load *l, const char *name)
 static struct error *load_remote(const struct load *l, bool http)
 {
     CLEANUP(freep) char *name = xasprintf("[context %s] %s", l->nc->key, l->nc->input);
+    CLEANUP(freep) char *git_name = xasprintf(REMOTE_GIT_STEP, l->nc->input);
     bool is_git;
 
-    TRY(remote_git(l->ui, l->b, l->nc->input, false, l->ret, &is_git));
+    TRY(remote_git(l->b, l->nc->input,
+                   &(struct remote_git_options){ .name = git_name, .advice = l->ui->git_advice }, l->ret,
+                   &is_git));
     if (is_git)
         return NULL;
     if (!http)

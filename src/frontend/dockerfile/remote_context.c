@@ -5,20 +5,28 @@
 #include "frontend/dockerfile/gitref.h"
 #include "llb/gopath.h"
 
-struct error *remote_git(const struct dockerui *ui, struct llb_builder *b, const char *url, bool main,
+static bool keeps_git_dir(const struct remote_git_options *o, const struct git_ref *g)
+{
+    switch (o->keep_git_dir) {
+    case KEEP_GIT_ALWAYS:
+        return true;
+    case KEEP_GIT_UNLESS_DENIED:
+        return !g->keep_git_dir_set || g->keep_git_dir;
+    case KEEP_GIT_WHEN_ASKED:
+        break;
+    }
+    return g->keep_git_dir_set && g->keep_git_dir;
+}
+
+struct error *remote_git(struct llb_builder *b, const char *url, const struct remote_git_options *o,
                          struct llb_state *ret, bool *ret_is_git)
 {
     CLEANUP(git_ref_deinit) struct git_ref g = { 0 };
-    CLEANUP(freep) char *name = xasprintf("[internal] load git source %s", url), *full = NULL;
-    const char *keep = dockerui_opt(ui, "build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR");
-    const char *epoch = dockerui_opt(ui, "build-arg:SOURCE_DATE_EPOCH");
-    bool keep_git_dir = false;
+    CLEANUP(freep) char *full = NULL;
 
     TRY(git_ref_parse(url, &g, ret_is_git));
     if (!*ret_is_git)
         return NULL;
-    if (main && keep != NULL && parse_bool(keep, &keep_git_dir) < 0)
-        keep_git_dir = false; /* anything else is no answer */
     full = g.local_looking ? xasprintf("https://%s", g.remote) : xstrdup(g.remote);
     *ret = llb_git(b,
                    &(struct llb_git_options){
@@ -29,15 +37,13 @@ struct error *remote_git(const struct dockerui *ui, struct llb_builder *b, const
                        .ref = g.ref,
                        .subdir = g.subdir,
                        .checksum = g.checksum,
-                       .mtime = *g.mtime != '\0'                          ? g.mtime
-                                : main && epoch != NULL && *epoch != '\0' ? "commit"
-                                                                          : NULL,
-                       .keep_git_dir = keep_git_dir || (g.keep_git_dir_set && g.keep_git_dir),
+                       .mtime = *g.mtime != '\0' ? g.mtime : o->mtime,
+                       .keep_git_dir = keeps_git_dir(o, &g),
                        .skip_submodules = g.submodules_set && !g.submodules,
-                       .advice = ui->git_advice,
+                       .advice = o->advice,
                        .fetch_by_commit = g.fetch_by_commit,
                    },
-                   &(struct llb_options){ .custom_name = name });
+                   &(struct llb_options){ .custom_name = o->name });
     return NULL;
 }
 

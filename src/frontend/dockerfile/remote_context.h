@@ -12,9 +12,17 @@ static inline bool is_http_url(const char *s)
     return str_has_prefix(s, "http://") || str_has_prefix(s, "https://");
 }
 
-/* The repository that `url` names.  `main`: the main context, which build arguments may change further.
- * *ret_is_git is false, and nothing else done, when it names none. */
-struct error *remote_git(const struct dockerui *ui, struct llb_builder *b, const char *url, bool main,
+#define REMOTE_GIT_STEP "[internal] load git source %s" /* name of the step, with the URL */
+
+/* What the URL of a repository leaves open. */
+struct remote_git_options {
+    const char *name;  /* of the step */
+    const char *mtime; /* of the files; NULL: the time of the checkout */
+    enum { KEEP_GIT_WHEN_ASKED, KEEP_GIT_UNLESS_DENIED, KEEP_GIT_ALWAYS } keep_git_dir; /* by the URL */
+    bool advice;
+};
+/* The repository that `url` names.  *ret_is_git is false, and nothing else done, when it names none. */
+struct error *remote_git(struct llb_builder *b, const char *url, const struct remote_git_options *o,
                          struct llb_state *ret, bool *ret_is_git) MUST_CHECK;
 /* A download as the file "context". */
 struct llb_state remote_file(struct llb_builder *b, const char *url, const char *name);
