@@ -57,6 +57,8 @@ void df_image_init_scratch(struct df_image *i, const struct platform *p);
 struct error *df_image_parse(const void *json, size_t len, struct df_image *ret) MUST_CHECK;
 void df_image_encode(const struct df_image *i, struct buf *out);
 
+/* One more entry, empty. Borrowed, good until the next. */
+struct df_history *df_image_push_history(struct df_image *i);
 /* One entry: `created_by` is taken, `created` may be NULL. */
 void df_image_add_history(struct df_image *i, char *created_by, bool empty_layer, const char *created);
 /* KEY=VALUE in the environment: replaced in its place, or added at the end. */
