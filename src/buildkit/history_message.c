@@ -85,6 +85,7 @@ static void add_results(struct pb_arena *a, const struct history_record *r, Bk__
         entry = to->results[to->n_results++] = PB_NEW(a, bk__descriptor_entry);
         entry->key = (int64_t)i;
         entry->value = descriptor(a, d->media_type, d->digest.s, d->size);
+        entry->value->annotations = copy_map(a, &d->annotations, &entry->value->n_annotations);
         if (to->result_deprecated == NULL)
             to->result_deprecated = entry->value;
     }
