@@ -197,8 +197,15 @@ bool capture_ref(struct capture *c, struct ref *r)
 static int by_kind_and_name(const void *a, const void *b)
 {
     const struct material *x = a, *y = b;
+    int r = x->kind != y->kind ? (int)x->kind - (int)y->kind : strcmp(x->name, y->name);
 
-    return x->kind != y->kind ? (int)x->kind - (int)y->kind : strcmp(x->name, y->name);
+    if (r != 0 || x->kind != MATERIAL_IMAGE)
+        return r;
+    /* The same image for several platforms: whichever was solved first, the document is the same. */
+    CLEANUP(freep) char *p = platform_format_all(&x->platform);
+    CLEANUP(freep) char *q = platform_format_all(&y->platform);
+
+    return strcmp(p, q);
 }
 
 static int by_id(const void *a, const void *b)

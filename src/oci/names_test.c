@@ -10,6 +10,7 @@
 #include "oci/descriptor.h"
 #include "oci/digest.h"
 #include "oci/platform.h"
+#include "oci/purl.h"
 #include "oci/reference.h"
 
 #define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -239,12 +240,85 @@ static void test_descriptor(void **state)
     }
 }
 
+/* What BuildKit's urlutil.RedactCredentials answers. */
+static void urls_lose_their_credentials(void **state)
+{
+    static const char *const cases[][2] = {
+        { "https://u:p@h/x", "https://xxxxx:xxxxx@h/x" },
+        { "https://u@h/x", "https://xxxxx@h/x" },
+        { "https://:p@h/x", "https://:xxxxx@h/x" },
+        { "https://u:@h/x", "https://xxxxx:xxxxx@h/x" },
+        { "https://u:p:q@h/", "https://xxxxx:xxxxx@h/" },
+        { "https://u:p%40@h/", "https://xxxxx:xxxxx@h/" },
+        { "https://u:p@h:80?q=a@b#f", "https://xxxxx:xxxxx@h:80?q=a@b#f" },
+        { "http://a@b@c/", "http://xxxxx@c/" },
+        { "ssh://git@h/r", "ssh://xxxxx@h/r" },
+        { "//u:p@h", "//xxxxx:xxxxx@h" },
+        { "https://u:p@", "https://xxxxx:xxxxx@" },
+        { "https://@h/", "https://@h/" },
+        { "https://h/x@y", "https://h/x@y" },
+        { "git@h:o/r.git", "git@h:o/r.git" },
+        { "u:p@h", "u:p@h" },
+        { "", "" },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(freep) char *shown = url_redact(cases[i][0]);
+
+        assert_string_equal(shown, cases[i][1]);
+    }
+}
+
+/* What BuildKit's purl.RefToPURL answers. */
+static void images_have_package_urls(void **state)
+{
+    static const char *const cases[][3] = {
+        { "busybox", NULL, "pkg:docker/busybox@latest" },
+        { "busybox", "linux/amd64", "pkg:docker/busybox@latest?platform=linux%2Famd64" },
+        { "docker.io/library/busybox:1.36", "linux/arm/v7",
+          "pkg:docker/busybox@1.36?platform=linux%2Farm%2Fv7" },
+        { "docker.io/org/x", "linux/arm64/v8", "pkg:docker/org/x@latest?platform=linux%2Farm64" },
+        { "registry.example/x:a_b.c-d", NULL, "pkg:docker/registry.example/x@a_b.c-d" },
+        { "localhost:5000/a/b:v+1", NULL, NULL },
+        { "A B", NULL, NULL },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(platform_deinit) struct platform p = { 0 };
+        CLEANUP(freep) char *got = NULL;
+        CLEANUP(err_freep) struct error *e = NULL;
+
+        if (cases[i][1] != NULL)
+            assert_null(platform_parse(cases[i][1], &p));
+        e = purl_of_image("docker", cases[i][0], &p, NULL, NULL, &got);
+        if (cases[i][2] != NULL)
+            assert_string_equal(got, cases[i][2]);
+        else
+            assert_true(e != NULL && str_has_prefix(e->message, "failed to parse ref \""));
+    }
+}
+
+static void a_bundle_has_a_package_url(void **state)
+{
+    CLEANUP(freep) char *got = NULL;
+
+    assert_null(purl_of_image("docker", "h.example/b:1", NULL, "bundle", "https://h.example/r.git", &got));
+    assert_string_equal(got,
+                        "pkg:docker/h.example/b@1?ref_type=bundle&vcs_url=https:%2F%2Fh.example%2Fr.git");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_digest),           cmocka_unit_test(test_reference_forms),
-        cmocka_unit_test(test_reference_errors), cmocka_unit_test(test_platform_parse),
-        cmocka_unit_test(test_platform_match),   cmocka_unit_test(test_descriptor),
+        cmocka_unit_test(urls_lose_their_credentials),
+        cmocka_unit_test(images_have_package_urls),
+        cmocka_unit_test(a_bundle_has_a_package_url),
+        cmocka_unit_test(test_digest),
+        cmocka_unit_test(test_reference_forms),
+        cmocka_unit_test(test_reference_errors),
+        cmocka_unit_test(test_platform_parse),
+        cmocka_unit_test(test_platform_match),
+        cmocka_unit_test(test_descriptor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

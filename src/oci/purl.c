@@ -85,9 +85,12 @@ char *url_redact(const char *url)
     size_t scheme = strspn(url, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
     const char *host, *at = NULL, *colon;
 
-    if (scheme == 0 || strncmp(url + scheme, "://", 3) != 0)
+    if (strncmp(url, "//", 2) == 0)
+        host = url + 2;
+    else if (scheme > 0 && strncmp(url + scheme, "://", 3) == 0)
+        host = url + scheme + 3;
+    else
         return xstrdup(url);
-    host = url + scheme + 3;
     for (const char *p = host; *p != '\0' && strchr("/?#", *p) == NULL; p++) {
         if (*p == '@')
             at = p;
