@@ -254,6 +254,23 @@ static bool start_workers(struct copier *c)
     return n > 0;
 }
 
+static void queue_locked(struct workers *w, struct batch *b)
+{
+    if (w->first == NULL)
+        w->first = b;
+    else
+        w->last->next = b;
+    w->last = b;
+    w->waiting++;
+    cond_broadcast(&w->changed);
+}
+
+static void drop_batch(struct batch *b)
+{
+    copier_drop_dir(&b->frame);
+    batch_free(b);
+}
+
 /* Waits while too many are under way.  Takes the batch. */
 static struct error *hand_over(struct workers *w, struct batch *b)
 {
@@ -262,19 +279,16 @@ static struct error *hand_over(struct workers *w, struct batch *b)
     mutex_lock(&w->lock);
     while (r == 0 && w->waiting >= BATCHES_MAX && !w->failed)
         r = cond_wait(&w->changed, &w->lock);
-    if (w->first == NULL)
-        w->first = b;
-    else
-        w->last->next = b;
-    w->last = b;
-    w->waiting++;
     bool failed = w->failed;
 
-    cond_broadcast(&w->changed);
+    if (r == 0 && !failed)
+        queue_locked(w, TAKE(b));
     mutex_unlock(&w->lock);
-    if (r < 0)
-        return task_error(r, "copy");
-    return failed ? err_new(ERR_CANCELLED, "context canceled") : NULL; /* by what a worker met */
+    if (b == NULL)
+        return NULL;
+    drop_batch(b);
+    return r < 0 ? task_error(r, "copy")
+                 : err_new(ERR_CANCELLED, "context canceled"); /* by what a worker met */
 }
 
 struct error *copier_workers_end(struct copier *c, struct error *e)
@@ -292,8 +306,7 @@ struct error *copier_workers_end(struct copier *c, struct error *e)
         struct batch *b = w->first;
 
         w->first = b->next;
-        copier_drop_dir(&b->frame);
-        batch_free(b);
+        drop_batch(b);
     }
     cond_deinit(&w->changed);
     mutex_deinit(&w->lock);
