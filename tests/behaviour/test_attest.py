@@ -207,6 +207,31 @@ def test_history_and_metadata(w):
 
 
 @own
+def test_records_of_many_builds(w):
+    """Records wait for a quiet moment: of builds one after the other each is there, and a build that runs keeps nobody waiting who asks."""
+    d = w.daemon()
+    contexts = [w.context("FROM scratch\nCOPY f /f\n", f=f"{n}\n") for n in range(4)]
+    refs = []
+    for n, c in enumerate(contexts):
+        meta = w.folder(f"m{n}") / "meta.json"
+        d.docker("buildx", "build", "--metadata-file", meta, c, env={"BUILDX_METADATA_PROVENANCE": "disabled"}).ok()
+        refs.append(json.loads(meta.read_text())["buildx.build.ref"].split("/")[-1])
+    running = d.spawn(w.clients / "bin/docker", "build", "--progress=plain", w.context("FROM busybox\nRUN sh -c 'echo MARK-two; sleep 3599; true'\n"))
+    try:
+        for line in running.stdout:
+            if b"MARK-two" in line and b"echo" not in line:
+                break
+        listed = d.docker("buildx", "history", "ls", "--format", "{{.Ref}} {{.Status}}").ok().out
+        for ref in refs:
+            contains(listed, f"{ref} Completed")
+            contains(d.docker("buildx", "history", "logs", ref, "--progress=plain").ok().err, "COPY f /f")
+            check("buildDefinition" in d.docker("buildx", "history", "inspect", "attachment", ref, "--type", "provenance").ok().out, ref)
+    finally:
+        running.kill()
+        running.wait()
+
+
+@own
 def test_docker_tar_with_attestations(w):
     d = w.daemon()
     tar = w.folder("t") / "image.tar"
