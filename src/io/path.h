@@ -19,7 +19,7 @@
  */
 int path_open(int root_fd, const char *path, int flags, mode_t mode) MUST_CHECK;
 /* O_PATH of the parent directory; *ret_base (malloc'd) is the last component ("." for the root itself).  With
- * `make_parents` missing directories are made with `mode`, owned by uid:gid. */
+ * `make_parents` missing directories are made with `mode`. */
 int path_open_parent(int root_fd, const char *path, bool make_parents, mode_t mode,
                      char **ret_base) MUST_CHECK;
 /* mkdir -p below the root: O_PATH descriptor of the directory. */

@@ -316,6 +316,12 @@ static void mirrors(void **state)
     /* it has the blob */
     expect_ok(test_fetch(&c, &upstream, NULL));
     assert_int_equal(test_server_count(&upstream.server, "GET /v2/lib/img/blobs", ""), 0);
+    /* nobody has it: that a mirror is down is not what to say then */
+    struct digest nowhere = digest_of("nowhere", 7);
+    int64_t size;
+
+    expect_error(registry_blob_size(c.registry, &c.ref, NULL, &nowhere, &size), ERR_NOT_FOUND,
+                 "from remote: not found");
     test_client_close(&c);
     strv_deinit(&host.mirrors);
     free(host.host);

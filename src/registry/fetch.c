@@ -478,6 +478,11 @@ struct error *registry_open(struct registry *r, const struct reference *ref, con
 
 /* ---- how long a blob is ---- */
 
+static struct error *not_there(const struct digest *d)
+{
+    return err_new(ERR_NOT_FOUND, "could not fetch content descriptor %s from remote: not found", d->s);
+}
+
 struct error *registry_blob_size(struct registry *r, const struct reference *ref,
                                  const struct registry_auth *auth, const struct digest *d, int64_t *ret)
 {
@@ -488,7 +493,7 @@ struct error *registry_blob_size(struct registry *r, const struct reference *ref
 
     TRY(endpoints_of(r->config, ref->domain, auth != NULL && auth->insecure, &endpoints));
     auth_call_begin(&call, auth);
-    e = err_new(ERR_NOT_FOUND, "could not fetch content descriptor %s from remote: not found", d->s);
+    e = not_there(d);
     for (size_t i = 0; i < endpoints.len && e != NULL && !err_is(e, ERR_CANCELLED); i++) {
         CLEANUP(exchange_closep) struct exchange *x = NULL;
         struct registry_query q = { .endpoint = &endpoints.v[i],
@@ -499,11 +504,11 @@ struct error *registry_blob_size(struct registry *r, const struct reference *ref
                                     .last = i + 1 == endpoints.len };
         struct error *one = registry_send(r, &q, &x);
 
-        if (one == NULL && exchange_status(x) == 404)
-            continue; /* as the first one says */
         err_free(e);
         e = one;
-        if (e == NULL && exchange_status(x) != 200)
+        if (e == NULL && exchange_status(x) == 404)
+            e = not_there(d);
+        else if (e == NULL && exchange_status(x) != 200)
             e = registry_refusal(x, &q);
         if (e == NULL && (*ret = exchange_content_length(x)) < 0)
             e = err_new(ERR_UNAVAILABLE, "the registry does not tell the size of %s", d->s);
