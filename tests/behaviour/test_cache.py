@@ -285,6 +285,21 @@ def test_buildctl(w):
     equal(read(b), read(a), "the random content")
 
 
+def test_insecure_registry(w):
+    """By a name that is not loopback's, a registry without TLS is spoken to only when the entry says so."""
+    d, other = w.daemon(name="buildkitd"), w.daemon(name="buildkitd")
+    context = w.context("FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /unique\n")
+    ref = f"type=registry,ref=0.0.0.0:{w.registry.port}/insecure-cache:latest"
+    command = ["build", "--progress", "plain", "--frontend", "dockerfile.v0", "--local", f"context={context}", "--local", f"dockerfile={context}"]
+    d.buildctl(*command, "--export-cache", ref).fails("0.0.0.0")
+    d.buildctl(*command, "--export-cache", f"{ref},registry.insecure=true").ok()
+    r = other.buildctl(*command, "--import-cache", ref).ok()
+    check("CACHED" not in r.err, "a cache that cannot be read is none")
+    other.buildctl("prune", "--all").ok()
+    contains(other.buildctl(*command, "--import-cache", f"{ref},registry.insecure=true").ok().err, "CACHED")
+    d.buildctl(*command, "--export-cache", f"{ref},registry.insecure=maybe").fails("maybe")
+
+
 def test_hostile(w):
     """Records that are none, loops, indices out of range: told, and the build goes on."""
     good = f"{w.registry.host}/cache/hostile:good"
