@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """docker build, end to end, through every door."""
 import json
+import tarfile
 
 from harness import TOP, check, contains, equal, go_program, run, tar_of
 
@@ -79,6 +80,57 @@ def test_config(w):
     equal(i["Entrypoint"], ["/bin/echo"], "Entrypoint")
     equal(i["Labels"], {"k": "v"}, "Labels")
     check("A=b" in i["Env"], i["Env"])
+
+
+def test_flags_that_name_results(w):
+    d = w.shared()
+    c = w.context("FROM busybox AS one\nRUN cat /proc/sys/kernel/random/uuid > /a\nFROM one AS two\nRUN cat /proc/sys/kernel/random/uuid > /b\n")
+    iid, md = w.tmp / "iid", w.tmp / "flags.json"
+    r = d.docker("buildx", "build", "--quiet", "--iidfile", iid, "--metadata-file", md, "--file", c / "Dockerfile", "--tag", "flags:1",
+                 "--tag", "flags:2", "--label", "x=y", c).ok()
+    equal(r.err, "", "what --quiet says")
+    equal(r.out, iid.read_text() + "\n", "the id")
+    equal(json.loads(md.read_text())["containerimage.digest"], iid.read_text(), "the id of --metadata-file")
+    for tag in ("flags:1", "flags:2"):
+        image = d.json("GET", f"/v1.51/images/{tag}/json")
+        equal((image["Id"], image["Config"]["Labels"]), (iid.read_text(), {"x": "y"}), tag)
+    d.docker("buildx", "build", "--annotation", "a.b/c=d", "--output", f"type=oci,dest={w.tmp}/flags.tar", c).ok()
+    with tarfile.open(w.tmp / "flags.tar") as t:
+        index = json.loads(t.extractfile("index.json").read())
+        name = index["manifests"][0]["digest"].removeprefix("sha256:")
+        manifest = json.loads(t.extractfile(f"blobs/sha256/{name}").read())
+    equal(manifest.get("annotations"), {"a.b/c": "d"}, "annotations")
+
+
+def test_no_cache_filter(w):
+    d = w.shared()
+    c = w.context("FROM busybox AS one\nRUN cat /proc/sys/kernel/random/uuid > /a\nFROM busybox AS two\nRUN cat /proc/sys/kernel/random/uuid > /b\n"
+                  "FROM scratch\nCOPY --from=one /a /\nCOPY --from=two /b /\n")
+
+    def made(*args):
+        out = w.folder("o")
+        d.docker("buildx", "build", *args, "-o", out, c).ok()
+        return (out / "a").read_text(), (out / "b").read_text()
+
+    a, b = made()
+    equal(made(), (a, b), "from the cache")
+    equal(made("--no-cache-filter", "two")[0], a, "the stage that is not named")
+    a2, b2 = made("--no-cache-filter", "one,two")
+    check(a2 != a and b2 != b, "both stages ran again")
+    a3, b3 = made("--no-cache")
+    check(a3 != a2 and b3 != b2, "all ran again")
+
+
+def test_limits_of_steps(w):
+    d = w.shared()
+    show = "cat /proc/self/cgroup; cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; ulimit -n; df -k /dev/shm | tail -1; cat /etc/hosts"
+    c = w.context(f"FROM busybox\nRUN {show}\n")
+    out = d.docker("buildx", "build", "--progress=plain", "--no-cache", "--cgroup-parent", "/own-parent", "--resource", "memory=64m", "--ulimit", "nofile=77:88",
+                   "--shm-size", "3m", "--add-host", "h.example:10.1.2.3", c).ok().err
+    for part in ("67108864", " 77\n", " 3072 ", "10.1.2.3\th.example"):
+        contains(out, part)
+    d.docker("buildx", "build", "--resource", "memory=x", c).fails("memory")
+    d.docker("buildx", "build", "--resource", "nonsense=1", c).fails("nonsense")
 
 
 def test_go_program(w):
