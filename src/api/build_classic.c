@@ -125,19 +125,14 @@ static struct error *outputs_query(const struct api_request *r)
         "how to build images with BuildKit enabled");
 }
 
-static struct error *isolation_query(const struct api_request *r, struct classic_options *o)
+static struct error *check_isolation(const struct api_request *r)
 {
-    static const char *const known[] = { "", "default", "process", "hyperv" };
+    const char *asked = api_query(r, "isolation");
     CLEANUP(freep) char *quoted = NULL;
 
-    o->isolation = api_query(r, "isolation");
-    for (size_t i = 0; o->isolation != NULL && i < ARRAY_LEN(known); i++) {
-        if (str_equal_fold(known[i], o->isolation))
-            return NULL;
-    }
-    if (o->isolation == NULL)
+    if (asked == NULL || *asked == '\0' || str_equal_fold(asked, "default"))
         return NULL;
-    quoted = str_quote(o->isolation);
+    quoted = str_quote(asked);
     return err_new(ERR_INVALID, "unsupported isolation: %s", quoted);
 }
 
@@ -191,7 +186,7 @@ static struct error *parse_query(struct api_request *r, struct classic_options *
     limits_query(r, o);
     TRY(outputs_query(r));
     TRY(api_query_int(r, "shmsize", 0, &o->shm_size));
-    TRY(isolation_query(r, o));
+    TRY(check_isolation(r));
     TRY(ulimits_query(r, o));
     TRY(texts_query(r, "buildargs", "error reading build args", add_arg, o));
     TRY(texts_query(r, "labels", "error reading labels", add_label, o));

@@ -372,8 +372,6 @@ static struct error *check_options(struct classic *c)
 
     if (o->platform != NULL && *o->platform != '\0')
         TRY(platform_parse(o->platform, &c->platform));
-    if (o->isolation != NULL && *o->isolation != '\0' && !streq(o->isolation, "default"))
-        return err_new(ERR_INVALID, "invalid isolation (%s): linux only supports 'default'", o->isolation);
     if (o->network == NULL || *o->network == '\0' || streq(o->network, "default") ||
         streq(o->network, "bridge") || streq(o->network, "host") || streq(o->network, "none"))
         return NULL;

@@ -19,7 +19,7 @@ struct classic_options {
     struct strv tags;
     const char *dockerfile; /* in the context; "Dockerfile" by default */
     const char *remote;     /* URL of the context: an archive, a repository, or a Dockerfile alone */
-    const char *target, *platform, *network, *cgroup_parent, *isolation;
+    const char *target, *platform, *network, *cgroup_parent;
     bool no_cache, pull, remove, force_remove, squash;
     struct map build_args;         /* name -> value (owned); NULL: named without a value */
     struct map labels;             /* string map */

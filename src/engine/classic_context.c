@@ -7,6 +7,7 @@
 #include "frontend/dockerfile/remote_context.h"
 #include "io/path.h"
 #include "io/pattern.h"
+#include "llb/gopath.h"
 #include "op/unpack.h"
 #include "task/task.h"
 
@@ -38,7 +39,9 @@ static struct error *read_dockerfile(struct classic *c, int root)
     const char *asked = c->o->dockerfile;
     bool found;
 
-    c->dockerfile_name = xstrdup(asked == NULL || *asked == '\0' ? DEFAULT_NAME : asked);
+    c->dockerfile_name = asked == NULL || *asked == '\0' ? xstrdup(DEFAULT_NAME) : gopath_clean(asked);
+    if (streq(c->dockerfile_name, "..") || str_has_prefix(c->dockerfile_name, "../"))
+        return err_new(ERR_UNKNOWN, "forbidden path outside the build context: %s ()", asked);
     TRY(read_named(c, root, c->dockerfile_name, &found));
     if (!found && streq(c->dockerfile_name, DEFAULT_NAME)) {
         TRY(read_named(c, root, "dockerfile", &found));

@@ -143,6 +143,18 @@ static struct error *execute(const struct run *r, const char *code, struct snaps
     return e;
 }
 
+/* A process that could not be started, without the words that steps of BuildKit put before. Takes `e`. */
+static struct error *without_process(struct error *e)
+{
+    static const char words[] = " did not complete successfully: ";
+    const char *rest = str_has_prefix(e->message, "process ") ? strstr(e->message, words) : NULL;
+    struct error *mine = rest == NULL ? e : err_new(e->kind, "%s", rest + strlen(words));
+
+    if (mine != e)
+        err_free(e);
+    return mine;
+}
+
 /* A failed process in the classic builder's words. Takes `e`. */
 static struct error *exit_error(const struct run *r, struct error *e)
 {
@@ -152,7 +164,7 @@ static struct error *exit_error(const struct run *r, struct error *e)
     struct error *mine;
 
     if (d == NULL)
-        return e;
+        return e == NULL ? NULL : without_process(e);
     j = json_loadb(d->value, d->len, 0, NULL);
     joined = strv_join(&r->args, " ");
     mine = err_new(ERR_UNKNOWN, "The command '%s' returned a non-zero code: %lld", joined,
