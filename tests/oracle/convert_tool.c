@@ -430,8 +430,10 @@ static void add_attestation(struct buf *out, struct frontend_attestation *a)
 static void add_result(struct buf *out, struct frontend_result *r)
 {
     buf_adds(out, "result\n");
-    qsort(r->refs, r->ref_count, sizeof(r->refs[0]), compare_refs);
-    qsort(r->metadata, r->metadata_count, sizeof(r->metadata[0]), compare_metadata);
+    if (r->ref_count > 0)
+        qsort(r->refs, r->ref_count, sizeof(r->refs[0]), compare_refs);
+    if (r->metadata_count > 0)
+        qsort(r->metadata, r->metadata_count, sizeof(r->metadata[0]), compare_metadata);
     for (size_t i = 0; i < r->ref_count; i++) {
         if (r->refs[i].key != NULL)
             buf_addf(out, "  ref[%s] %s\n", r->refs[i].key, ref_text(r->refs[i].ref));
