@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/bytes.h"
 #include "base/error.h"
@@ -365,6 +366,49 @@ static void map_agrees_with_a_model(void **state)
     assert_true(map_has(&m, m.entries[0].key));
 }
 
+static void map_borrows_keys(void **state)
+{
+    static const char key[] = "key";
+    CLEANUP(map_deinit) struct map m = { .borrows_keys = true };
+    void **at = map_at(&m, key);
+
+    assert_null(*at);
+    *at = (void *)key;
+    assert_ptr_equal(*map_at(&m, "key"), key);
+    assert_int_equal(m.len, 1);
+    assert_ptr_equal(m.entries[0].key, key);
+    assert_true(map_remove(&m, "key"));
+}
+
+static void arena_pieces(void **state)
+{
+    CLEANUP(arena_deinit) struct arena a = { 0 };
+    struct strv v = { 0 };
+    int *numbers = NULL;
+
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < 300; i++) {
+            char *text = arena_strn(&a, "abcdef", i % 7);
+            char *zeroed = arena_alloc(&a, i * i % 5000);
+
+            assert_int_equal(strlen(text), i % 7);
+            assert_int_equal((uintptr_t)zeroed % 16, 0);
+            for (size_t k = 0; k < i * i % 5000; k++)
+                assert_int_equal(zeroed[k], 0);
+            memset(zeroed, 7, i * i % 5000);
+            numbers = arena_grow(&a, i == 0 ? NULL : numbers, i, sizeof(*numbers));
+            numbers[i] = (int)i;
+            arena_strv_add(&a, &v, text);
+        }
+        assert_int_equal(numbers[0] + numbers[299], 299);
+        assert_string_equal(v.v[13], "abcdef");
+        assert_null(v.v[v.len]);
+        v = (struct strv){ 0 };
+        arena_reset(&a);
+        assert_int_equal(a.used, 0);
+    }
+}
+
 static void map_keeps_insertion_order(void **state)
 {
     CLEANUP(map_deinit) struct map m = { 0 };
@@ -471,6 +515,8 @@ int main(void)
         cmocka_unit_test(string_vectors),
         cmocka_unit_test(map_agrees_with_a_model),
         cmocka_unit_test(map_keeps_insertion_order),
+        cmocka_unit_test(map_borrows_keys),
+        cmocka_unit_test(arena_pieces),
         cmocka_unit_test(records_are_one_line),
         cmocka_unit_test(trim_drops_code),
     };
