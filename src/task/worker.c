@@ -16,6 +16,7 @@
 
 #define KEEP 16                  /* that wait for a task */
 #define IDLE_NS (2 * NS_PER_SEC) /* so long */
+#define EXIT_NS (NS_PER_SEC / 5) /* how long the program's end waits for threads to leave */
 
 struct worker {
     pthread_t thread;
@@ -27,7 +28,9 @@ struct worker {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct worker *idle, *ended; /* the last to become so first */
-static size_t idle_count;
+static size_t idle_count, alive;
+static bool closing; /* the program ends: nobody waits for a task any more */
+static pthread_cond_t left = PTHREAD_COND_INITIALIZER; /* one of them, while it is */
 
 static void worker_free(struct worker *w)
 {
@@ -66,12 +69,12 @@ static struct task *next_task_locked(struct worker *w)
     int r = 0;
 
     w->task = NULL;
-    if (idle_count >= KEEP)
+    if (idle_count >= KEEP || closing)
         return NULL;
     w->link = idle;
     idle = w;
     idle_count++;
-    while (w->task == NULL && r == 0)
+    while (w->task == NULL && r == 0 && !closing)
         r = pthread_cond_timedwait(&w->wake, &lock, &ts);
     if (w->task == NULL)
         remove_idle_locked(w);
@@ -91,6 +94,8 @@ static void *worker_main(void *arg)
             others = ended;
             w->link = NULL;
             ended = w;
+            alive--;
+            pthread_cond_signal(&left);
         }
         pthread_mutex_unlock(&lock);
     } while (t != NULL);
@@ -131,21 +136,62 @@ static struct worker *worker_new(struct task *t)
     return w;
 }
 
+/* Threads that run no task leave, and the last that ended, which has nobody after it, is joined. */
+static void end_all(void)
+{
+    struct timespec until;
+    int r = 0;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += EXIT_NS;
+    until.tv_sec += until.tv_nsec / NS_PER_SEC;
+    until.tv_nsec %= NS_PER_SEC;
+    pthread_mutex_lock(&lock);
+    closing = true;
+    for (struct worker *w = idle; w != NULL; w = w->link)
+        pthread_cond_signal(&w->wake);
+    while (alive > 0 && r == 0) /* a task that runs still is not waited for */
+        r = pthread_cond_timedwait(&left, &lock, &until);
+    struct worker *gone = ended;
+
+    ended = NULL;
+    pthread_mutex_unlock(&lock);
+    join_all(gone);
+}
+
+/* No destructor of the program: those run after a sanitizer has looked for threads that nobody joined. */
+static void end_at_exit(void)
+{
+    atexit(end_all);
+}
+
+static void count_alive(int n)
+{
+    pthread_mutex_lock(&lock);
+    alive += (size_t)n;
+    pthread_mutex_unlock(&lock);
+}
+
 static int start_new(struct task *t)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct worker *w = worker_new(t);
     pthread_attr_t attr;
 
     if (w == NULL)
         return -ENOMEM;
+    pthread_once(&once, end_at_exit);
     pthread_attr_init(&attr);
     pthread_attr_setstack(&attr, w->stack, stack_size());
     block_signals(&attr);
+    count_alive(1);
     int r = pthread_create(&w->thread, &attr, worker_main, w);
 
     pthread_attr_destroy(&attr);
-    if (r != 0)
+    if (r != 0) {
+        count_alive(-1);
         worker_free(w);
+    }
     return -r;
 }
 
@@ -164,15 +210,4 @@ int worker_start(struct task *t)
     pthread_mutex_unlock(&lock);
     join_all(gone);
     return w != NULL ? 0 : start_new(t);
-}
-
-/* The last that ended has nobody after it. */
-__attribute__((destructor)) static void join_last(void)
-{
-    pthread_mutex_lock(&lock);
-    struct worker *gone = ended;
-
-    ended = NULL;
-    pthread_mutex_unlock(&lock);
-    join_all(gone);
 }
