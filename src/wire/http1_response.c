@@ -141,13 +141,19 @@ static struct error *build_head(struct http_state *x, int status, int64_t conten
  * -----------------------------------------------------------------------------------------------------------
  */
 
-/* A client that has only half-closed still wants its answer, though the handler's scope is cancelled. */
-static int write_bytes(struct http_state *x, const void *data, size_t len)
+/* A client that has only half-closed still wants its answer, though the handler's scope is cancelled; that
+ * may happen in the middle. */
+static int write_bytes(struct http_state *x, const char *data, size_t len)
 {
     struct deadline d;
+    ssize_t n = 0;
 
-    if (!scope_cancelled(x->scope))
-        return stream_write_full(x->conn->io, data, len);
+    while (len > 0 && (n = stream_write(x->conn->io, data, len)) > 0) {
+        data += n;
+        len -= (size_t)n;
+    }
+    if (len == 0 || n != -ECANCELED || !scope_cancelled(x->scope))
+        return len == 0 ? 0 : (int)n;
     scope_enter(x->outer_scope);
     deadline_begin(&d, HALF_CLOSED_NS);
     int r = stream_write_full(x->conn->io, data, len);

@@ -17,6 +17,53 @@
 /* "/echo" gives the body back, "/late" answers before it reads, "/fail" fails, "/hijack" upgrades and echoes,
  * "/wait" waits for the client to go, "/dup" reads and writes at once; else method, path, query "q" and host.
  */
+struct server {
+    struct stream *end;
+    bool peer_gone;
+    struct mutex lock; /* of the rest */
+    struct cond changed;
+    bool started, cancelled; /* the handler, and its scope */
+};
+
+#define LONG_BODY (512 * KIB) /* more than a pair of streams holds */
+
+static void tell(struct server *s, bool *what)
+{
+    mutex_lock(&s->lock);
+    *what = true;
+    cond_broadcast(&s->changed);
+    mutex_unlock(&s->lock);
+}
+
+static void await(struct server *s, const bool *what)
+{
+    mutex_lock(&s->lock);
+    while (!*what)
+        assert_int_equal(cond_wait(&s->changed, &s->lock), 0);
+    mutex_unlock(&s->lock);
+}
+
+static struct error *tell_of_cancellation(void *arg)
+{
+    struct server *s = arg;
+
+    assert_int_equal(task_sleep(600 * NS_PER_SEC), -ECANCELED);
+    tell(s, &s->cancelled);
+    return NULL;
+}
+
+/* An answer that is under way when the scope is cancelled. */
+static struct error *answer_at_length(struct http_exchange *x, struct server *s)
+{
+    CLEANUP(group_deinit) struct group g = { 0 };
+    CLEANUP(freep) char *text = xcalloc(1, LONG_BODY);
+
+    group_open(&g, 0);
+    TRY(group_spawn(&g, "teller", tell_of_cancellation, s));
+    tell(s, &s->started);
+    return http_reply(x, 200, "text/plain", text, LONG_BODY);
+}
+
 static struct error *handler(struct http_exchange *x, void *ctx)
 {
     const struct http_request *r = x->request;
@@ -26,10 +73,12 @@ static struct error *handler(struct http_exchange *x, void *ctx)
         return err_new(ERR_NOT_FOUND, "no such <thing>");
     if (streq(r->path, "/early"))
         return http_reply(x, 403, "text/plain", "no", 2);
+    if (streq(r->path, "/long"))
+        return answer_at_length(x, ctx);
     if (streq(r->path, "/wait")) {
         int res = task_sleep(600 * NS_PER_SEC);
 
-        *(bool *)ctx = http_peer_gone(x);
+        ((struct server *)ctx)->peer_gone = http_peer_gone(x);
         return task_error(res, "sleep");
     }
     if (streq(r->path, "/hijack")) {
@@ -62,15 +111,10 @@ static struct error *http2(struct stream *s, void *ctx)
     return r < 0 ? err_sys(-r, "preface") : NULL;
 }
 
-struct server {
-    struct stream *end;
-    bool peer_gone;
-};
-
 static struct error *serve(void *arg)
 {
     struct server *s = arg;
-    struct http_config config = { .handler = handler, .http2 = http2, .ctx = &s->peer_gone };
+    struct http_config config = { .handler = handler, .http2 = http2, .ctx = s };
 
     http_params_add(&config.headers, "Server", "test");
     struct error *e = http_serve(TAKE(s->end), &config);
@@ -236,6 +280,32 @@ static void client_that_goes_cancels_the_handler(void **state)
 
 /* ---- request smuggling: whatever could be read in two ways is refused, and nothing behind it is served
  * --------------------------- */
+
+/* It is told of the end while it writes, and the client, which has only closed its side, gets the rest. */
+static void half_closed_in_the_middle(void **state)
+{
+    static const char raw[] = "GET /long HTTP/1.1\r\n" H "\r\n";
+    CLEANUP(buf_deinit) struct buf out = { 0 };
+    struct server server = { 0 };
+    struct stream *client;
+    struct group g;
+
+    mutex_init(&server.lock);
+    cond_init(&server.changed);
+    stream_pair(&server.end, &client, 64 * KIB);
+    group_open(&g, 0);
+    assert_null(group_spawn(&g, "server", serve, &server));
+    assert_int_equal(stream_write_full(client, raw, sizeof(raw) - 1), 0);
+    await(&server, &server.started);
+    assert_int_equal(stream_shut(client), 0);
+    await(&server, &server.cancelled);
+    assert_int_equal(stream_read_all(client, &out, MIB), 0);
+    assert_true(out.len > LONG_BODY);
+    stream_close(client);
+    assert_null(group_join(&g));
+    cond_deinit(&server.changed);
+    mutex_deinit(&server.lock);
+}
 
 static void refused_heads(void **state)
 {
@@ -405,6 +475,7 @@ int main(void)
         cmocka_unit_test(hijack_keeps_what_was_read_ahead),
         cmocka_unit_test(http2_preface_is_handed_over),
         cmocka_unit_test(client_that_goes_cancels_the_handler),
+        cmocka_unit_test(half_closed_in_the_middle),
         cmocka_unit_test(refused_heads),
         cmocka_unit_test(broken_chunks),
         cmocka_unit_test(limits_of_heads),
