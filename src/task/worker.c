@@ -16,7 +16,6 @@
 
 #define KEEP 16                  /* that wait for a task */
 #define IDLE_NS (2 * NS_PER_SEC) /* so long */
-#define EXIT_NS (NS_PER_SEC / 5) /* how long the program's end waits for threads to leave */
 
 struct worker {
     pthread_t thread;
@@ -28,9 +27,8 @@ struct worker {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct worker *idle, *ended; /* the last to become so first */
-static size_t idle_count, alive;
-static bool closing; /* the program ends: nobody waits for a task any more */
-static pthread_cond_t left = PTHREAD_COND_INITIALIZER; /* one of them, while it is */
+static size_t idle_count;
+static bool closing; /* the program ends: no thread does so before it */
 
 static void worker_free(struct worker *w)
 {
@@ -69,13 +67,13 @@ static struct task *next_task_locked(struct worker *w)
     int r = 0;
 
     w->task = NULL;
-    if (idle_count >= KEEP || closing)
+    if (idle_count >= KEEP && !closing)
         return NULL;
     w->link = idle;
     idle = w;
     idle_count++;
-    while (w->task == NULL && r == 0 && !closing)
-        r = pthread_cond_timedwait(&w->wake, &lock, &ts);
+    while (w->task == NULL && (r == 0 || closing))
+        r = closing ? pthread_cond_wait(&w->wake, &lock) : pthread_cond_timedwait(&w->wake, &lock, &ts);
     if (w->task == NULL)
         remove_idle_locked(w);
     return w->task;
@@ -94,8 +92,6 @@ static void *worker_main(void *arg)
             others = ended;
             w->link = NULL;
             ended = w;
-            alive--;
-            pthread_cond_signal(&left);
         }
         pthread_mutex_unlock(&lock);
     } while (t != NULL);
@@ -136,40 +132,23 @@ static struct worker *worker_new(struct task *t)
     return w;
 }
 
-/* Threads that run no task leave, and the last that ended, which has nobody after it, is joined. */
-static void end_all(void)
+/* The last that ended has nobody after it.  The others stay as they are: a sanitizer that looks once more, up
+ * to a second after this, finds no thread that nobody joined and no memory that such a thread left behind. */
+static void join_last(void)
 {
-    struct timespec until;
-    int r = 0;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += EXIT_NS;
-    until.tv_sec += until.tv_nsec / NS_PER_SEC;
-    until.tv_nsec %= NS_PER_SEC;
     pthread_mutex_lock(&lock);
-    closing = true;
-    for (struct worker *w = idle; w != NULL; w = w->link)
-        pthread_cond_signal(&w->wake);
-    while (alive > 0 && r == 0) /* a task that runs still is not waited for */
-        r = pthread_cond_timedwait(&left, &lock, &until);
     struct worker *gone = ended;
 
     ended = NULL;
+    closing = true;
     pthread_mutex_unlock(&lock);
     join_all(gone);
 }
 
-/* No destructor of the program: those run after a sanitizer has looked for threads that nobody joined. */
-static void end_at_exit(void)
+/* No destructor of the program: those run after the sanitizer's. */
+static void join_at_exit(void)
 {
-    atexit(end_all);
-}
-
-static void count_alive(int n)
-{
-    pthread_mutex_lock(&lock);
-    alive += (size_t)n;
-    pthread_mutex_unlock(&lock);
+    atexit(join_last);
 }
 
 static int start_new(struct task *t)
@@ -180,18 +159,15 @@ static int start_new(struct task *t)
 
     if (w == NULL)
         return -ENOMEM;
-    pthread_once(&once, end_at_exit);
+    pthread_once(&once, join_at_exit);
     pthread_attr_init(&attr);
     pthread_attr_setstack(&attr, w->stack, stack_size());
     block_signals(&attr);
-    count_alive(1);
     int r = pthread_create(&w->thread, &attr, worker_main, w);
 
     pthread_attr_destroy(&attr);
-    if (r != 0) {
-        count_alive(-1);
+    if (r != 0)
         worker_free(w);
-    }
     return -r;
 }
 
