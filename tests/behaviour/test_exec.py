@@ -7,13 +7,15 @@ import json
 import os
 import pty
 import select
+import shlex
 import subprocess
 import tarfile
 import textwrap
 import time
 import urllib.parse
 
-from harness import canary, check, contains, equal, run, tar_of, wait_for
+import harness
+from harness import canary, check, contains, equal, own, run, tar_of, wait_for
 
 
 def running(w, *args, image="busybox"):
@@ -453,3 +455,21 @@ def test_docker_py_files(w):
     """)
     run([w.clients / "venv/bin/python", "-c", script], env=d.env()).ok()
     gone(d, c)
+
+
+@own
+def test_no_exec_in_a_chroot(w):
+    """In a chroot a runtime that joins a container is left with the root of the mount namespace: the host's."""
+    place = w.folder("chroot")
+    place.mkdir(exist_ok=True)
+
+    class Inside(harness.Daemon):
+        def command(self):
+            inner = " ".join(shlex.quote(str(a)) for a in super().command())
+            return ["unshare", "--mount", "sh", "-c", f"mount --rbind / {place} && exec chroot {place} {inner}"]
+
+    d = Inside(w, w.folder("d"))
+    w.daemons.append(d)
+    c = d.docker("run", "-d", "busybox", "sleep", "600").ok().out.strip()
+    d.docker("exec", c, "true").fails("no process can join a container while the daemon runs in a chroot")
+    equal(d.docker("run", "--rm", "busybox", "echo", "runs").ok().out, "runs\n", "output")
