@@ -55,8 +55,14 @@ json_t *api_json_load(const char *text, size_t len, size_t flags, json_error_t *
 static struct error *parse(const char *text, size_t len, const char *what, json_t **ret)
 {
     json_error_t why;
-    json_t *j = api_json_load(text, len, 0, &why);
+    json_t *j = api_json_load(text, len, JSON_DECODE_ANY, &why);
 
+    if (json_is_null(j)) /* nothing is said: older clients send it where they have no settings */
+        j = json_object();
+    if (j != NULL && !json_is_object(j) && !json_is_array(j)) {
+        json_decref(j);
+        return err_new(ERR_INVALID, "invalid JSON in %s: an object is expected", what);
+    }
     if (j == NULL)
         return json_error_code(&why) == json_error_premature_end_of_input
                    ? err_new(ERR_INVALID, "invalid JSON: %s", len == 0 ? "EOF" : "unexpected EOF")

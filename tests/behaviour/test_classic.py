@@ -405,7 +405,8 @@ def test_cache_from(w):
 def test_clients(w):
     d = base(w)
     c = w.context("FROM busybox\nARG A\nCOPY f /f\nRUN cat /f; echo $A\n", f="by a client\n", **{".dockerignore": "secret\n", "secret": "s"})
-    for client in (d.docker20, d.docker):
+    major = int(re.search(r"version (\d+)", d.docker("--version").ok().out)[1])
+    for client in [d.docker20, *([d.docker] if major >= 23 else [])]:  # older ones: the same one
         r = client("build", "--no-cache", "-t", "byclient", "--build-arg", "A=b", "--label", "l=1", "-m", "64m", c, env={"DOCKER_BUILDKIT": "0"}).ok()
         contains(r.out, "by a client\nb\n")
         contains(r.out, "Successfully tagged byclient:latest")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many at once: bake, concurrent solves, floods, slow readers, turns."""
 import json
+import os
 import pathlib
 import re
 import signal
@@ -82,16 +83,16 @@ def test_flood_and_stopped_reader(w):
     """A step that floods its log, before a client that does not read: other builds do not notice, and the log is clipped."""
     d = w.daemon()
     c = w.context("FROM busybox\nRUN echo begins && yes floods | head -c 40000000 && sleep 1000\n")
-    flood = d.spawn(w.clients / "bin/docker", "build", "--progress", "plain", c)
+    flood = d.spawn(w.clients / "bin/docker", "build", "--progress", "plain", c, process_group=0)  # with its plugin
     reading(flood, b" begins")
-    flood.send_signal(signal.SIGSTOP)
+    os.killpg(flood.pid, signal.SIGSTOP)
     d.docker("build", "-t", "calm", w.context("FROM busybox\nRUN echo calm > /c\n")).ok()
     equal(d.docker("run", "--rm", "calm", "cat", "/c").ok().out, "calm\n", "the other build")
-    flood.send_signal(signal.SIGCONT)
+    os.killpg(flood.pid, signal.SIGCONT)
     reading(flood, b"output clipped")
     check(flood.poll() is None, "the step that floods is still at work")
     check(peak_mib(d) < MEMORY_MIB, f"the daemon needed {peak_mib(d):.0f} MiB")
-    flood.terminate()
+    os.killpg(flood.pid, signal.SIGTERM)
     flood.communicate()
 
 
