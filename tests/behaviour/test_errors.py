@@ -63,3 +63,12 @@ def test_requests(w):
         have, _, answer = d.http(method, path, body, {"Content-Type": "application/json"})
         equal(have, status, f"{method} {path}: {answer[:300]!r}")
         contains(json.loads(answer)["message"], text, f"{method} {path}")
+
+
+def test_several_platforms_and_one_error(w):
+    """The platforms are converted side by side: whichever fails first, the file's error is told, not that the others were cancelled."""
+    d = w.face("buildkitd")
+    c = w.context("FROM scratch\nCOPY a /a\nBADCMD x\n", a="a")
+    for _ in range(12):
+        d.buildctl("build", "--frontend", "dockerfile.v0", "--local", f"context={c}", "--local", f"dockerfile={c}", "--opt",
+                   "platform=linux/amd64,linux/arm64").fails("dockerfile parse error on line 3: unknown instruction: BADCMD")

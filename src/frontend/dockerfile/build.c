@@ -277,12 +277,7 @@ static struct error *build_platforms(struct platform_build *v, size_t count)
     group_open(&g, 0);
     for (size_t i = 0; e == NULL && i < count; i++)
         e = group_spawn(&g, "dockerfile-platform", build_platform, &v[i]);
-    if (e != NULL) {
-        group_cancel(&g);
-        err_free(group_join(&g));
-        return e;
-    }
-    return group_join(&g);
+    return group_finish(&g, e); /* the first may fail before the second is there */
 }
 
 /* ---- result
