@@ -174,7 +174,7 @@ def test_plain_build_is_a_plain_manifest(w):
         ids.append(image["Id"])
     equal(ids[0], ids[1], "digest of the same content")
     d.docker("buildx", "build", "--provenance=true", "-t", "asked", c).ok()
-    image = json.loads(d.docker("image", "inspect", "asked").ok().out)[0]
+    image = d.json("GET", "/v1.51/images/asked/json")
     contains(image["Descriptor"]["mediaType"], "image.index.v1+json", "media type")
 
 

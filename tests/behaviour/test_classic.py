@@ -416,7 +416,7 @@ def test_clients(w):
         contains(r.err, "The command '/bin/sh -c exit 9' returned a non-zero code: 9")
     r = d.docker20("build", "-q", c, env={"DOCKER_BUILDKIT": "0"}).ok()
     check(re.fullmatch(r"sha256:[0-9a-f]{64}\n", r.out), r.out)
-    r = d.docker("build", "-", env={"DOCKER_BUILDKIT": "0"}, stdin=b"FROM busybox\nRUN echo from stdin\n").ok()
+    r = d.docker20("build", "-", env={"DOCKER_BUILDKIT": "0"}, stdin=b"FROM busybox\nRUN echo from stdin\n").ok()
     contains(r.out, "from stdin\n")
 
 
