@@ -11,8 +11,9 @@ struct ahead_image {
     struct platform platform;
     bool has_platform;
     struct ahead *ahead;
-    enum { ASKED, ANSWERED, GONE } state; /* GONE: failed, or taken */
+    enum { ASKED, ANSWERED, GONE } state; /* GONE: taken, or never asked */
     struct resolved_manifest answer;
+    struct error *failure; /* the answer, when not NULL */
 };
 
 struct ahead {
@@ -53,6 +54,7 @@ static void image_deinit(struct ahead_image *i)
     free(i->mode);
     platform_deinit(&i->platform);
     resolved_manifest_deinit(&i->answer);
+    err_free(i->failure);
 }
 
 static bool same_question(const struct ahead_image *i, const char *ref, const struct image_resolve_options *o)
@@ -168,11 +170,11 @@ static struct error *ask(void *arg)
     struct error *e = op_image_resolve(u->builder->config->ops, i->ref, &o, &access, u->lease, &m);
 
     mutex_lock(&a->lock);
-    i->state = e == NULL ? ANSWERED : GONE;
+    i->state = ANSWERED;
     i->answer = m;
+    i->failure = e;
     cond_broadcast(&a->changed);
     mutex_unlock(&a->lock);
-    err_free(e); /* the one who wants to know asks again, and tells */
     return NULL;
 }
 
@@ -239,26 +241,30 @@ struct ahead *ahead_begin(struct request *r)
     return a;
 }
 
-bool ahead_take(struct ahead *a, const char *ref, const struct image_resolve_options *o,
-                struct resolved_manifest *ret)
+struct error *ahead_take(struct ahead *a, const char *ref, const struct image_resolve_options *o,
+                         struct resolved_manifest *ret, bool *ret_asked)
 {
     int r = 0;
 
+    *ret_asked = false;
     if (a == NULL || *or_empty(o->checksum) != '\0')
-        return false;
+        return NULL;
     CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&a->lock);
     size_t at = find(a->asked, a->asked_count, ref, o);
 
     if (at == a->asked_count)
-        return false;
+        return NULL;
     while (r == 0 && a->asked[at].state == ASKED)
         r = cond_wait(&a->changed, &a->lock);
-    if (r < 0 || a->asked[at].state == GONE)
-        return false;
+    if (r < 0)
+        return task_error(r, "wait for the metadata of %s", ref);
+    if (a->asked[at].state == GONE)
+        return NULL;
     *ret = a->asked[at].answer;
     a->asked[at].answer = (struct resolved_manifest){ 0 };
     a->asked[at].state = GONE;
-    return true;
+    *ret_asked = true;
+    return TAKE(a->asked[at].failure);
 }
 
 void ahead_note(struct ahead *a, const char *ref, const struct image_resolve_options *o)

@@ -5,8 +5,8 @@
  * A rebuild mostly starts from the images that the build before it started from.  What a frontend asked for
  * is remembered by who asked and how (the session's shared key, the frontend, its options); the next request
  * like that asks the registries for the same at once.  An answer is taken for the same question only, once,
- * and within the request that asked for it: it is never older than its build.  What fails here is asked again
- * by the one who wants to know; what nobody wants ends with the request.
+ * and within the request that asked for it: it is never older than its build.  What nobody wants ends with
+ * the request.
  */
 #ifndef MINKE_BUILDKIT_AHEAD_H
 #define MINKE_BUILDKIT_AHEAD_H
@@ -40,9 +40,10 @@ struct ahead;
 /* Begin to ask for what the last request like `r` asked for.  NULL where nothing can be asked ahead: the
  * build has no session, or policies that decide what may be asked. */
 struct ahead *ahead_begin(struct request *r);
-/* The answer to that question, if it is asked for (then it is waited for) and there is one; taken. */
-bool ahead_take(struct ahead *a, const char *ref, const struct image_resolve_options *o,
-                struct resolved_manifest *ret);
+/* The answer to that question, or its error, if it is asked for (then it is waited for): *ret_asked. Taken.
+ */
+struct error *ahead_take(struct ahead *a, const char *ref, const struct image_resolve_options *o,
+                         struct resolved_manifest *ret, bool *ret_asked) MUST_CHECK;
 /* The question was asked, and answered. */
 void ahead_note(struct ahead *a, const char *ref, const struct image_resolve_options *o);
 /* Did the last request like this one need that?  Waits until that is known.  And: this one does. */

@@ -116,6 +116,18 @@ static struct error *attestations(struct question *q, const char *ref, const str
     return chain_message(q, &chain, im->attestation_chain);
 }
 
+static struct error *resolve_image(struct question *q, const char *ref, const struct image_resolve_options *o,
+                                   const struct image_access *access, struct resolved_manifest *ret)
+{
+    bool asked;
+
+    TRY(ahead_take(q->ahead, ref, o, ret, &asked));
+    if (!asked)
+        TRY(op_image_resolve(q->build->builder->config->ops, ref, o, access, q->build->lease, ret));
+    ahead_note(q->ahead, ref, o);
+    return NULL;
+}
+
 static struct error *image_meta(struct question *q, const char *ref, bool layout)
 {
     CLEANUP(platform_deinit) struct platform p = { 0 };
@@ -132,10 +144,8 @@ static struct error *image_meta(struct question *q, const char *ref, bool layout
     if (layout)
         TRY(op_layout_resolve(ops, ref, attr(q, "oci.session"), attr(q, "oci.store"), &o, &access,
                               q->build->lease, &m));
-    else if (!ahead_take(q->ahead, ref, &o, &m))
-        TRY(op_image_resolve(ops, ref, &o, &access, q->build->lease, &m));
-    if (!layout)
-        ahead_note(q->ahead, ref, &o);
+    else
+        TRY(resolve_image(q, ref, &o, &access, &m));
     im->digest = pb_str(q->arena, m.target.digest.s);
     if (q->request->image == NULL || !q->request->image->no_config)
         im->config = bytes_of(q->arena, &m.config);

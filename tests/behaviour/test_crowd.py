@@ -60,13 +60,14 @@ def test_large_graph(w):
 @own
 def test_base_images_asked_ahead(w):
     """The registry is asked for the last build's base image, and the client for .dockerignore, while the Dockerfile travels, and once only;
-    a Dockerfile that names another image, or has a .dockerignore of its own, gets what it asks for."""
+    a Dockerfile that names another image, or has a .dockerignore of its own, gets what it asks for, an error too."""
     d = w.daemon()
     w.registry.push("library/other", "latest", harness.Image([harness.busybox_layer()]))
     asked = crowd(w, d, "ahead", w.registry.host)
     equal(asked[:2], [["library/busybox"], ["library/busybox"]], "tags asked for")
     equal(sorted(asked[2]), ["library/busybox", "library/other"], "tags asked for when the Dockerfile has changed")
     equal(asked[3], ["library/other"], "tags asked for with the Dockerfile's own .dockerignore")
+    equal(asked[4], ["library/other"], "tags asked for when the image is gone: its answer is the build's, nobody asks again")
 
 
 def reading(p, text):

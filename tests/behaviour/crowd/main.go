@@ -186,6 +186,7 @@ type asked struct {
 	mu   sync.Mutex
 	tags []string
 	news chan struct{}
+	none bool // there is nothing here
 }
 
 func (a *asked) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -198,6 +199,10 @@ func (a *asked) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		a.mu.Unlock()
 	}
+	if a.none {
+		http.NotFound(w, r)
+		return
+	}
 	a.next.ServeHTTP(w, r)
 }
 
@@ -209,8 +214,8 @@ func (a *asked) expect() <-chan struct{} {
 	return a.news
 }
 
-// ahead builds from one base image, the same again, then from another, then with a .dockerignore of the Dockerfile's own:
-// whatever was asked for ahead, the build is the Dockerfile's.  Prints the tags that each build asked for.
+// ahead builds from one base image, the same again, then from another, then with a .dockerignore of the Dockerfile's own, then
+// from one that is gone: whatever was asked for ahead, the build is the Dockerfile's.  Prints the tags that each build asked for.
 func ahead(ctx context.Context, c *client.Client, registry string) error {
 	a := &asked{next: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: registry})}
 	server := httptest.NewServer(a)
@@ -233,18 +238,22 @@ func ahead(ctx context.Context, c *client.Client, registry string) error {
 	write("good", "good")
 	write("bad", "bad")
 	var out [][]string
-	for i, base := range []string{"busybox", "busybox", "other", "other"} {
+	for i, base := range []string{"busybox", "busybox", "other", "other", "other"} {
 		image := strings.TrimPrefix(server.URL, "http://") + "/library/" + base
 		steps := "COPY . /c/\nRUN test -e /c/bad && ! test -e /c/good\n"
-		if i == 3 {
+		a.none = i == 4
+		if i >= 3 {
 			write("Dockerfile.dockerignore", "bad\n")
 			steps = "COPY . /c/\nRUN test -e /c/good && ! test -e /c/bad\n"
 		}
 		write("Dockerfile", "FROM "+image+"\n"+steps)
 		seen := walked{fs, make(chan struct{}), &sync.Once{}}
 		open := []<-chan struct{}{a.expect(), seen.news}
-		if i == 0 {
+		switch i {
+		case 0:
 			open = nil
+		case 4: // the build before needed no .dockerignore of the context
+			open = open[:1]
 		}
 		ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, fmt.Errorf("build %d: nobody asked ahead", i))
 		v, _, err := solve(ctx, c, nil, client.SolveOpt{
@@ -254,7 +263,9 @@ func ahead(ctx context.Context, c *client.Client, registry string) error {
 			Session:     []session.Attachable{},
 		}, now())
 		cancel()
-		if err != nil {
+		if a.none && (err == nil || !strings.Contains(err.Error(), base+":latest: not found")) {
+			return fmt.Errorf("build %d: not that the image is gone: %v", i, err)
+		} else if !a.none && err != nil {
 			return fmt.Errorf("build %d: %w", i, err)
 		}
 		a.mu.Lock()
