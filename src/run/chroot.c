@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "run/chroot.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-static bool found;
+enum answer { UNKNOWN, NAMESPACE_ROOT, CHROOT };
 
 static bool same_root(const struct statx *a, const struct statx *b)
 {
@@ -17,34 +16,48 @@ static bool same_root(const struct statx *a, const struct statx *b)
            a->stx_dev_major == b->stx_dev_major && a->stx_dev_minor == b->stx_dev_minor;
 }
 
-/* In a child, whose root it is that changes: 0 where it stays the same, or nobody can say. */
-static int look(void)
+/* Joins the namespace that it is in already, and so gets its root: in a thread that shares its own with no
+ * other and ends with that. */
+static void *look(void *arg)
 {
+    const unsigned mask = STATX_INO | STATX_MNT_ID;
+    enum answer *ret = arg;
     struct statx before, after;
     int ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 
-    if (ns < 0 || statx(AT_FDCWD, "/", 0, STATX_INO | STATX_MNT_ID, &before) < 0 ||
-        setns(ns, CLONE_NEWNS) < 0 || statx(AT_FDCWD, "/", 0, STATX_INO | STATX_MNT_ID, &after) < 0)
-        return 0;
-    return same_root(&before, &after) ? 0 : 1;
+    if (ns >= 0 && unshare(CLONE_FS) == 0 && statx(AT_FDCWD, "/", 0, mask, &before) == 0 &&
+        setns(ns, CLONE_NEWNS) == 0 && statx(AT_FDCWD, "/", 0, mask, &after) == 0)
+        *ret = same_root(&before, &after) ? NAMESPACE_ROOT : CHROOT;
+    if (ns >= 0)
+        close(ns);
+    return NULL;
 }
 
-static void find_out(void)
+static enum answer find_out(void)
 {
-    int status = 0;
-    pid_t child = fork();
+    enum answer a = UNKNOWN;
+    pthread_t thread;
 
-    if (child == 0)
-        _exit(look()); /* system calls only: other threads may have held any lock */
-    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
-        ;
-    found = child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 1;
+    if (pthread_create(&thread, NULL, look, &a) == 0)
+        pthread_join(thread, NULL);
+    return a;
 }
 
-bool runs_in_chroot(void)
+struct error *chroot_check(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    static _Atomic enum answer known = UNKNOWN;
 
-    pthread_once(&once, find_out);
-    return found;
+    if (atomic_load(&known) == UNKNOWN)
+        atomic_store(&known, find_out());
+    switch (atomic_load(&known)) {
+    case NAMESPACE_ROOT:
+        return NULL;
+    case CHROOT:
+        return err_new(ERR_CONFLICT,
+                       "no process can join a container while the daemon runs in a chroot: it would have the "
+                       "host's files; use pivot_root or a mount namespace with this root");
+    default:
+        return err_new(ERR_INTERNAL,
+                       "no process can join a container: it is not known whose root it would have");
+    }
 }

@@ -10,9 +10,9 @@
 #ifndef MINKE_RUN_CHROOT_H
 #define MINKE_RUN_CHROOT_H
 
-#include "base/base.h"
+#include "base/error.h"
 
-/* Found out once, by a child that joins our own namespace. */
-bool runs_in_chroot(void);
+/* May processes join containers?  Errors: ERR_CONFLICT in a chroot; ERR_INTERNAL while nobody can say. */
+struct error *chroot_check(void) MUST_CHECK;
 
 #endif

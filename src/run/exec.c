@@ -170,10 +170,7 @@ struct error *process_exec(struct process *container, const struct process_exec_
 
     assert(container->container == NULL);
     TRY(task_check());
-    if (runs_in_chroot())
-        return err_new(ERR_CONFLICT,
-                       "no process can join a container while the daemon runs in a chroot: it would "
-                       "have the host's files; use pivot_root or a mount namespace with this root");
+    TRY(chroot_check());
     TRY(check_running(container));
     TRY(describe(container, x, &text));
     TRY(bundle_init(&b, container->prepared.bundle.path));

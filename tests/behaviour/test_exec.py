@@ -476,3 +476,4 @@ def test_no_exec_in_a_chroot(w):
     c = d.docker("run", "-d", "busybox", "sleep", "600").ok().out.strip()
     d.docker("exec", c, "true").fails("no process can join a container while the daemon runs in a chroot")
     equal(d.docker("run", "--rm", "busybox", "echo", "runs").ok().out, "runs\n", "output")
+    gone(d, c)
