@@ -18,6 +18,26 @@
 int32_t rune_decode(const char *s, size_t len, size_t *ret_width);
 void buf_add_rune(struct buf *b, int32_t r); /* not a scalar value: U+FFFD */
 
+/* Reading text one code point after the other, RUNE_EOF at its end. */
+struct rune_reader {
+    const char *s; /* borrowed */
+    size_t len, pos;
+};
+static inline int32_t rune_peek(const struct rune_reader *r)
+{
+    size_t width;
+
+    return rune_decode(r->s + r->pos, r->len - r->pos, &width);
+}
+static inline int32_t rune_next(struct rune_reader *r)
+{
+    size_t width;
+    int32_t c = rune_decode(r->s + r->pos, r->len - r->pos, &width);
+
+    r->pos += width;
+    return c;
+}
+
 bool rune_is_space(int32_t r);
 bool rune_is_letter(int32_t r);
 bool rune_is_digit(int32_t r); /* decimal digits of all scripts */

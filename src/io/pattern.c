@@ -16,36 +16,19 @@ struct pattern {
 };
 
 struct translation {
-    const char *s;
-    size_t len, pos;
+    struct rune_reader in;
     struct buf re;
     enum pattern_kind kind;
 };
-
-static int32_t peek(const struct translation *t)
-{
-    size_t width;
-
-    return rune_decode(t->s + t->pos, t->len - t->pos, &width);
-}
-
-static int32_t next(struct translation *t)
-{
-    size_t width;
-    int32_t r = rune_decode(t->s + t->pos, t->len - t->pos, &width);
-
-    t->pos += width;
-    return r;
-}
 
 /* Behind the first of two stars.  "**" takes a '/' that follows with it, for it matches no directory at all,
  * too. */
 static void translate_double_star(struct translation *t, bool first)
 {
-    next(t);
-    if (peek(t) == '/')
-        next(t);
-    if (peek(t) != RUNE_EOF) {
+    rune_next(&t->in);
+    if (rune_peek(&t->in) == '/')
+        rune_next(&t->in);
+    if (rune_peek(&t->in) != RUNE_EOF) {
         buf_adds(&t->re, "(.*/)?");
         t->kind = PATTERN_REGEX;
     } else if (t->kind == PATTERN_EXACT) {
@@ -61,9 +44,9 @@ static void translate_double_star(struct translation *t, bool first)
 static void translate_escape(struct translation *t)
 {
     buf_addc(&t->re, '\\');
-    if (peek(t) == RUNE_EOF)
+    if (rune_peek(&t->in) == RUNE_EOF)
         return;
-    buf_add_rune(&t->re, next(t));
+    buf_add_rune(&t->re, rune_next(&t->in));
     t->kind = PATTERN_REGEX;
 }
 
@@ -71,9 +54,9 @@ static void translate_escape(struct translation *t)
  * one: *.{2}, *.a|b. */
 static void translate_next(struct translation *t, bool first)
 {
-    int32_t r = next(t);
+    int32_t r = rune_next(&t->in);
 
-    if (r == '*' && peek(t) == '*') {
+    if (r == '*' && rune_peek(&t->in) == '*') {
         translate_double_star(t, first);
     } else if (r == '*') {
         buf_adds(&t->re, "[^/]*");
@@ -94,12 +77,12 @@ static void translate_next(struct translation *t, bool first)
 
 static void compile(struct pattern *p)
 {
-    struct translation t = { .s = p->text, .len = strlen(p->text), .kind = PATTERN_EXACT };
+    struct translation t = { .in = { p->text, strlen(p->text), 0 }, .kind = PATTERN_EXACT };
 
     if (str_has_prefix(p->text, "\xef\xbb\xbf"))
-        t.pos = 3;
+        t.in.pos = 3;
     buf_addc(&t.re, '^');
-    for (bool first = true; peek(&t) != RUNE_EOF; first = false)
+    for (bool first = true; rune_peek(&t.in) != RUNE_EOF; first = false)
         translate_next(&t, first);
     buf_addc(&t.re, '$');
     p->kind = t.kind;

@@ -156,6 +156,8 @@ struct llb_graph {
 struct error *llb_load(struct llb_def *def, struct llb_graph **ret) MUST_CHECK;
 void llb_graph_free(struct llb_graph *g);
 void llb_graph_freep(struct llb_graph **g);
+/* Whose a file action makes what it makes; NULL: it does not say. */
+const Pb__ChownOpt *llb_action_owner(const Pb__FileAction *a);
 
 /* errdefs.Source JSON (protocol.md 3.7) of a vertex, added as a detail to `e` (NULL or no locations: nothing
  * happens). */

@@ -46,27 +46,23 @@ void llb_builder_freep(struct llb_builder **b)
     *b = NULL;
 }
 
-static void *take(struct llb_builder *b, size_t size, size_t align)
+void *llb_alloc(struct llb_builder *b, size_t size)
 {
     void *p;
 
     pthread_mutex_lock(&b->lock);
-    p = arena_take(&b->mem, size, align);
+    p = size > 0 ? arena_alloc(&b->mem, size) : NULL;
     pthread_mutex_unlock(&b->lock);
     return p;
 }
 
-void *llb_alloc(struct llb_builder *b, size_t size)
-{
-    return size > 0 ? memset(take(b, size, 16), 0, size) : NULL;
-}
-
 char *llb_strndup(struct llb_builder *b, const char *s, size_t len)
 {
-    char *copy = take(b, len + 1, 1);
+    char *copy;
 
-    memcpy(copy, s, len);
-    copy[len] = '\0';
+    pthread_mutex_lock(&b->lock);
+    copy = arena_strn(&b->mem, s, len);
+    pthread_mutex_unlock(&b->lock);
     return copy;
 }
 

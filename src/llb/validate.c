@@ -50,7 +50,7 @@ static struct error *check_owner_part(const Pb__UserOpt *u, size_t limit)
     return NULL;
 }
 
-static const Pb__ChownOpt *action_owner(const Pb__FileAction *a)
+const Pb__ChownOpt *llb_action_owner(const Pb__FileAction *a)
 {
     switch (a->action_case) {
     case PB__FILE_ACTION__ACTION_COPY:
@@ -81,7 +81,7 @@ static struct error *check_action(const Pb__FileAction *a, size_t limit)
                        (long long)a->secondary_input, limit);
     if (a->output < -1)
         return err_new(ERR_INVALID, "invalid output index %lld", (long long)a->output);
-    owner = action_owner(a);
+    owner = llb_action_owner(a);
     if (owner != NULL) {
         TRY(check_owner_part(owner->user, limit));
         TRY(check_owner_part(owner->group, limit));

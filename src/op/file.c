@@ -67,7 +67,7 @@ static void count_uses(struct file_run *f, const Pb__FileOp *op)
 {
     for (size_t i = 0; i < op->n_actions; i++) {
         const Pb__FileAction *a = op->actions[i];
-        const Pb__ChownOpt *o = file_action_owner(a);
+        const Pb__ChownOpt *o = llb_action_owner(a);
 
         count_use(f, a->input);
         count_use(f, a->secondary_input);

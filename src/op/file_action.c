@@ -31,22 +31,6 @@ static struct error *fail(int r, const char *op, const char *path)
  * ------------------------------------------------------------------------------------------------------------------
  */
 
-const Pb__ChownOpt *file_action_owner(const Pb__FileAction *a)
-{
-    switch (a->action_case) {
-    case PB__FILE_ACTION__ACTION_MKDIR:
-        return a->mkdir->owner;
-    case PB__FILE_ACTION__ACTION_MKFILE:
-        return a->mkfile->owner;
-    case PB__FILE_ACTION__ACTION_SYMLINK:
-        return a->symlink->owner;
-    case PB__FILE_ACTION__ACTION_COPY:
-        return a->copy->owner;
-    default:
-        return NULL;
-    }
-}
-
 const Pb__NamedUserOpt *file_named_user(const Pb__UserOpt *u)
 {
     return u != NULL && u->user_case == PB__USER_OPT__USER_BY_NAME ? u->by_name : NULL;

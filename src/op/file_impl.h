@@ -25,8 +25,7 @@ struct error *file_slot_ro(struct file_run *f, int64_t i, int *ret_fd) MUST_CHEC
 
 /* One action on the root that `live` is. */
 struct error *file_action_run(struct file_run *f, struct active *live, const Pb__FileAction *a) MUST_CHECK;
-const Pb__ChownOpt *file_action_owner(const Pb__FileAction *a); /* NULL: none is asked for */
-const Pb__NamedUserOpt *file_named_user(const Pb__UserOpt *u);  /* NULL: by number, or none */
+const Pb__NamedUserOpt *file_named_user(const Pb__UserOpt *u); /* NULL: by number, or none */
 
 struct error *file_key_text(const struct llb_vertex *v, struct buf *out) MUST_CHECK;
 /* An input that an action works on counts by its id; one that is only read, by what is read of it. */

@@ -113,7 +113,7 @@ struct error *file_key_input(const struct llb_vertex *v, size_t input, struct op
 
     for (size_t i = 0; i < v->op->file->n_actions; i++) {
         const Pb__FileAction *a = v->op->file->actions[i];
-        const Pb__ChownOpt *o = file_action_owner(a);
+        const Pb__ChownOpt *o = llb_action_owner(a);
 
         base = base || a->input == (int64_t)input;
         if (a->action_case == PB__FILE_ACTION__ACTION_COPY && a->secondary_input == (int64_t)input) {

@@ -151,104 +151,6 @@ static struct error *fetched_context(struct dockerui *ui, struct llb_builder *b,
     return NULL;
 }
 
-/* ---- the Dockerfile
- * ---------------------------------------------------------------------------------------------------- */
-
-static struct error *dockerfile_state(struct dockerui *ui, struct llb_builder *b, struct llb_state *ret)
-{
-    CLEANUP(strv_deinit) struct strv names = { 0 };
-    CLEANUP(freep) char *name = xasprintf("[internal] load build definition from %s", ui->filename);
-    CLEANUP(freep) char *base = gopath_base(ui->filename), *dir = gopath_dir(ui->filename);
-    struct llb_local_options local = { .session_id = dockerui_local_session(ui, ui->dockerfile_name),
-                                       .shared_key_hint = ui->dockerfile_name,
-                                       .follow_paths = &names,
-                                       .differ_none = true };
-
-    if (ui->dockerfile_input != NULL)
-        return llb_from_def(b, llb_def_ref(ui->dockerfile_input), ret);
-    if (!ui->force_local_dockerfile && ui->context_kind != CONTEXT_LOCAL && ui->context_kind != CONTEXT_INPUT)
-        return fetched_context(ui, b, ret);
-    strv_add(&names, ui->filename);
-    strv_addf(&names, "%s.dockerignore", ui->filename);
-    if (streq(base, "Dockerfile"))
-        strv_take(&names, gopath_join(dir, "dockerfile"));
-    *ret = llb_local(b, ui->dockerfile_name, &local, &(struct llb_options){ .custom_name = name });
-    return NULL;
-}
-
-/* "Dockerfile" may be spelt in lower case. */
-static struct error *read_dockerfile(struct dockerui *ui, struct ref *ref, struct buf *ret)
-{
-    CLEANUP(freep) char *base = gopath_base(ui->filename), *dir = gopath_dir(ui->filename);
-    CLEANUP(freep) char *lower = gopath_join(dir, "dockerfile");
-    struct error *e = dockerui_read_file(ui, ref, ui->filename, ret), *e2;
-
-    if (e == NULL || !streq(base, "Dockerfile") || err_is(e, ERR_EXHAUSTED) || err_is(e, ERR_CANCELLED))
-        return err_wrap(e, "failed to read dockerfile");
-    buf_clear(ret);
-    e2 = dockerui_read_file(ui, ref, lower, ret);
-    if (e2 == NULL) {
-        err_free(e);
-        return NULL;
-    }
-    err_free(e2);
-    return err_wrap(e, "failed to read dockerfile");
-}
-
-/* Stands before the context's, which may be on its way. */
-static struct error *read_own_ignore(struct dockerui *ui, struct ref *ref)
-{
-    CLEANUP(freep) char *name = xasprintf("%s" DOCKERIGNORE, ui->filename);
-    CLEANUP(buf_deinit) struct buf text = { 0 };
-    bool found;
-
-    TRY(read_optional(ui, ref, name, &text, &found));
-    if (!found)
-        return NULL;
-    mutex_lock(&ui->lock);
-    buf_deinit(&ui->ignore);
-    ui->ignore = text;
-    text = (struct buf){ 0 };
-    str_replace(&ui->ignore_name, name);
-    ui->ignore_state = IGNORE_LOADED;
-    cond_broadcast(&ui->changed);
-    mutex_unlock(&ui->lock);
-    return NULL;
-}
-
-static void load_ahead(struct dockerui *ui);
-
-struct error *dockerui_read_entrypoint(struct dockerui *ui, struct dockerui_source *ret)
-{
-    CLEANUP(llb_builder_freep) struct llb_builder *b = llb_builder_new();
-    CLEANUP(llb_def_unrefp) struct llb_def *def = NULL;
-    struct llb_state state;
-    struct ref *ref = NULL;
-    int64_t index;
-
-    TRY(locate(ui));
-    load_ahead(ui);
-    TRY(dockerfile_state(ui, b, &state));
-    TRY(err_wrap(llb_marshal(b, state, NULL, &def), "failed to marshal local source"));
-    TRY(llb_def_head(def, &ret->head, &index));
-    ret->map.definition = llb_def_ref(def);
-    TRY(err_wrap(ui->bridge->ops->solve(ui->bridge, def, &ref), "failed to resolve dockerfile"));
-    def = NULL; /* taken */
-    TRY(read_dockerfile(ui, ref, &ret->text));
-    ret->map.filename = ui->filename;
-    ret->map.language = "Dockerfile";
-    ret->map.data = ret->text.data;
-    ret->map.data_len = ret->text.len;
-    return read_own_ignore(ui, ref);
-}
-
-void dockerui_source_deinit(struct dockerui_source *s)
-{
-    llb_def_unref(s->map.definition);
-    buf_deinit(&s->text);
-    *s = (struct dockerui_source){ 0 };
-}
-
 /* ---- .dockerignore
  * ----------------------------------------------------------------------------------------------------- */
 
@@ -356,6 +258,102 @@ static void load_ahead(struct dockerui *ui)
 struct error *dockerui_ignore_patterns(struct dockerui *ui, struct strv *ret)
 {
     return ui->context_kind != CONTEXT_LOCAL ? NULL : ignore_patterns(ui, ret);
+}
+
+/* ---- the Dockerfile
+ * ---------------------------------------------------------------------------------------------------- */
+
+static struct error *dockerfile_state(struct dockerui *ui, struct llb_builder *b, struct llb_state *ret)
+{
+    CLEANUP(strv_deinit) struct strv names = { 0 };
+    CLEANUP(freep) char *name = xasprintf("[internal] load build definition from %s", ui->filename);
+    CLEANUP(freep) char *base = gopath_base(ui->filename), *dir = gopath_dir(ui->filename);
+    struct llb_local_options local = { .session_id = dockerui_local_session(ui, ui->dockerfile_name),
+                                       .shared_key_hint = ui->dockerfile_name,
+                                       .follow_paths = &names,
+                                       .differ_none = true };
+
+    if (ui->dockerfile_input != NULL)
+        return llb_from_def(b, llb_def_ref(ui->dockerfile_input), ret);
+    if (!ui->force_local_dockerfile && ui->context_kind != CONTEXT_LOCAL && ui->context_kind != CONTEXT_INPUT)
+        return fetched_context(ui, b, ret);
+    strv_add(&names, ui->filename);
+    strv_addf(&names, "%s.dockerignore", ui->filename);
+    if (streq(base, "Dockerfile"))
+        strv_take(&names, gopath_join(dir, "dockerfile"));
+    *ret = llb_local(b, ui->dockerfile_name, &local, &(struct llb_options){ .custom_name = name });
+    return NULL;
+}
+
+/* "Dockerfile" may be spelt in lower case. */
+static struct error *read_dockerfile(struct dockerui *ui, struct ref *ref, struct buf *ret)
+{
+    CLEANUP(freep) char *base = gopath_base(ui->filename), *dir = gopath_dir(ui->filename);
+    CLEANUP(freep) char *lower = gopath_join(dir, "dockerfile");
+    struct error *e = dockerui_read_file(ui, ref, ui->filename, ret), *e2;
+
+    if (e == NULL || !streq(base, "Dockerfile") || err_is(e, ERR_EXHAUSTED) || err_is(e, ERR_CANCELLED))
+        return err_wrap(e, "failed to read dockerfile");
+    buf_clear(ret);
+    e2 = dockerui_read_file(ui, ref, lower, ret);
+    if (e2 == NULL) {
+        err_free(e);
+        return NULL;
+    }
+    err_free(e2);
+    return err_wrap(e, "failed to read dockerfile");
+}
+
+/* Stands before the context's, which may be on its way. */
+static struct error *read_own_ignore(struct dockerui *ui, struct ref *ref)
+{
+    CLEANUP(freep) char *name = xasprintf("%s" DOCKERIGNORE, ui->filename);
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    bool found;
+
+    TRY(read_optional(ui, ref, name, &text, &found));
+    if (!found)
+        return NULL;
+    mutex_lock(&ui->lock);
+    buf_deinit(&ui->ignore);
+    ui->ignore = text;
+    text = (struct buf){ 0 };
+    str_replace(&ui->ignore_name, name);
+    ui->ignore_state = IGNORE_LOADED;
+    cond_broadcast(&ui->changed);
+    mutex_unlock(&ui->lock);
+    return NULL;
+}
+
+struct error *dockerui_read_entrypoint(struct dockerui *ui, struct dockerui_source *ret)
+{
+    CLEANUP(llb_builder_freep) struct llb_builder *b = llb_builder_new();
+    CLEANUP(llb_def_unrefp) struct llb_def *def = NULL;
+    struct llb_state state;
+    struct ref *ref = NULL;
+    int64_t index;
+
+    TRY(locate(ui));
+    load_ahead(ui);
+    TRY(dockerfile_state(ui, b, &state));
+    TRY(err_wrap(llb_marshal(b, state, NULL, &def), "failed to marshal local source"));
+    TRY(llb_def_head(def, &ret->head, &index));
+    ret->map.definition = llb_def_ref(def);
+    TRY(err_wrap(ui->bridge->ops->solve(ui->bridge, def, &ref), "failed to resolve dockerfile"));
+    def = NULL; /* taken */
+    TRY(read_dockerfile(ui, ref, &ret->text));
+    ret->map.filename = ui->filename;
+    ret->map.language = "Dockerfile";
+    ret->map.data = ret->text.data;
+    ret->map.data_len = ret->text.len;
+    return read_own_ignore(ui, ref);
+}
+
+void dockerui_source_deinit(struct dockerui_source *s)
+{
+    llb_def_unref(s->map.definition);
+    buf_deinit(&s->text);
+    *s = (struct dockerui_source){ 0 };
 }
 
 /* ---- the main context

@@ -7,39 +7,18 @@
 
 #define BOM "\xef\xbb\xbf" /* read over at the front */
 
-struct cursor {
-    const char *s;
-    size_t len, pos;
-};
-
-static int32_t peek(const struct cursor *c)
-{
-    size_t width;
-
-    return rune_decode(c->s + c->pos, c->len - c->pos, &width);
-}
-
-static int32_t next(struct cursor *c)
-{
-    size_t width;
-    int32_t r = rune_decode(c->s + c->pos, c->len - c->pos, &width);
-
-    c->pos += width;
-    return r;
-}
-
 /* A shell pattern as a regular expression: `*` and `?` are wild, brackets are not. */
 static struct error *compile_pattern(const char *pattern, size_t len, bool greedy, bool anchored,
                                      struct regex **ret)
 {
     CLEANUP(buf_deinit) struct buf re = { 0 };
-    struct cursor l = { pattern, len, 0 };
+    struct rune_reader l = { pattern, len, 0 };
 
     if (len >= 3 && memcmp(pattern, BOM, 3) == 0)
         l.pos = 3;
     if (anchored)
         buf_addc(&re, '^');
-    for (int32_t r = next(&l); r != RUNE_EOF; r = next(&l)) {
+    for (int32_t r = rune_next(&l); r != RUNE_EOF; r = rune_next(&l)) {
         if (r == '*') {
             buf_adds(&re, greedy ? ".*" : ".*?");
             continue;
@@ -49,10 +28,10 @@ static struct error *compile_pattern(const char *pattern, size_t len, bool greed
             continue;
         }
         if (r == '\\') {
-            if (peek(&l) == '}' || peek(&l) == '/')
+            if (rune_peek(&l) == '}' || rune_peek(&l) == '/')
                 continue; /* escaped for ${..}, not for the pattern */
             buf_addc(&re, '\\');
-            r = next(&l);
+            r = rune_next(&l);
             if (r != '*' && r != '?' && r != '\\') {
                 CLEANUP(buf_deinit) struct buf bad = { 0 };
                 buf_add_rune(&bad, r);
@@ -76,12 +55,12 @@ static struct error *wrap_pattern(struct error *e, const char *pattern)
 /* Code points back to front; with `keep_escapes` a backslash stays in front of what it escapes. */
 static void reverse(const char *s, size_t len, bool keep_escapes, struct buf *out)
 {
-    struct cursor l = { s, len, 0 };
+    struct rune_reader l = { s, len, 0 };
     CLEANUP(freep) int32_t *runes = xcalloc(len + 1, sizeof(*runes));
     size_t count = 0;
 
-    while (peek(&l) != RUNE_EOF)
-        runes[count++] = next(&l);
+    while (rune_peek(&l) != RUNE_EOF)
+        runes[count++] = rune_next(&l);
     CLEANUP(freep) int32_t *back = xcalloc(count + 1, sizeof(*back));
     for (size_t i = 0; i < count; i++) {
         if (keep_escapes && runes[i] == '\\' && i + 1 < count) {

@@ -20,8 +20,7 @@
 struct lexer {
     const struct words_options *o;
     const struct words_env *env;
-    const char *s;
-    size_t len, pos;
+    struct rune_reader in;
     bool raw_escapes; /* of the level at hand */
     int depth;
     size_t spent;     /* bytes that variables have put in or been searched for, in all levels */
@@ -39,22 +38,6 @@ struct splitter {
 
 static struct error *scan_until(struct lexer *l, int32_t stop, bool raw_escapes, bool pattern,
                                 struct buf *out, struct strv *words);
-
-static int32_t peek(const struct lexer *l)
-{
-    size_t width;
-
-    return rune_decode(l->s + l->pos, l->len - l->pos, &width);
-}
-
-static int32_t next(struct lexer *l)
-{
-    size_t width;
-    int32_t r = rune_decode(l->s + l->pos, l->len - l->pos, &width);
-
-    l->pos += width;
-    return r;
-}
 
 /* Nested substitutions multiply: what a word may make us do is bounded as a whole, also where the result is
  * dropped. */
@@ -130,19 +113,19 @@ static bool is_special_parameter(int32_t r)
  */
 static void scan_name(struct lexer *l, struct buf *name)
 {
-    int32_t r = peek(l);
+    int32_t r = rune_peek(&l->in);
 
     if (rune_is_digit(r)) {
-        for (; rune_is_digit(peek(l));)
-            buf_add_rune(name, next(l));
+        for (; rune_is_digit(rune_peek(&l->in));)
+            buf_add_rune(name, rune_next(&l->in));
         return;
     }
     if (is_special_parameter(r)) {
-        buf_add_rune(name, next(l));
+        buf_add_rune(name, rune_next(&l->in));
         return;
     }
-    for (; rune_is_letter(peek(l)) || rune_is_digit(peek(l)) || peek(l) == '_';)
-        buf_add_rune(name, next(l));
+    for (; rune_is_letter(rune_peek(&l->in)) || rune_is_digit(rune_peek(&l->in)) || rune_peek(&l->in) == '_';)
+        buf_add_rune(name, rune_next(&l->in));
 }
 
 /* Searching costs pattern times text; a step weighs a 64th of a byte. */
@@ -159,7 +142,7 @@ static struct error *scan_operand(struct lexer *l, int32_t stop, bool raw_escape
 {
     struct error *e = scan_until(l, stop, raw_escapes, pattern, out, NULL);
 
-    if (e != NULL && peek(l) == RUNE_EOF && l->depth < LIMIT_WORD_DEPTH) {
+    if (e != NULL && rune_peek(&l->in) == RUNE_EOF && l->depth < LIMIT_WORD_DEPTH) {
         err_free(e);
         return err_new(ERR_INVALID, "syntax error: missing %s", missing);
     }
@@ -245,11 +228,11 @@ static struct error *scan_replacement(struct lexer *l, const char *name, struct 
 {
     CLEANUP(buf_deinit) struct buf pattern = { 0 };
     CLEANUP(buf_deinit) struct buf with = { 0 };
-    bool all = peek(l) == '/';
+    bool all = rune_peek(&l->in) == '/';
     const char *value;
 
     if (all)
-        next(l);
+        rune_next(&l->in);
     TRY(scan_operand(l, '/', true, true, "'/' in ${}", &pattern));
     TRY(scan_operand(l, '}', true, false, "'}'", &with));
     TRY(look_up(l, name, &value));
@@ -264,14 +247,14 @@ static struct error *scan_replacement(struct lexer *l, const char *name, struct 
 static struct error *scan_braces(struct lexer *l, struct buf *out)
 {
     CLEANUP(buf_deinit) struct buf name = { 0 };
-    int32_t r = peek(l);
+    int32_t r = rune_peek(&l->in);
 
     if (r == RUNE_EOF)
         return err_new(ERR_INVALID, "syntax error: missing '}'");
     if (r == '{' || r == '}' || r == ':')
         return err_new(ERR_INVALID, "syntax error: bad substitution");
     scan_name(l, &name);
-    r = next(l);
+    r = rune_next(&l->in);
     if (r == '}') {
         const char *value;
         TRY(look_up(l, buf_str(&name), &value));
@@ -282,7 +265,7 @@ static struct error *scan_braces(struct lexer *l, struct buf *out)
         return NULL;
     }
     if (r == ':')
-        return scan_modifier(l, buf_str(&name), next(l), true, out);
+        return scan_modifier(l, buf_str(&name), rune_next(&l->in), true, out);
     if (r == '/')
         return scan_replacement(l, buf_str(&name), out);
     if (r == '+' || r == '-' || r == '?' || r == '#' || r == '%')
@@ -297,9 +280,9 @@ static struct error *scan_dollar(struct lexer *l, struct buf *out)
     struct buf *name = &l->name;
     const char *value = NULL;
 
-    next(l);
-    if (peek(l) == '{') {
-        next(l);
+    rune_next(&l->in);
+    if (rune_peek(&l->in) == '{') {
+        rune_next(&l->in);
         return scan_braces(l, out);
     }
     buf_clear(name);
@@ -319,12 +302,12 @@ static struct error *scan_dollar(struct lexer *l, struct buf *out)
  * once more. */
 static struct error *scan_single_quote(struct lexer *l, bool pattern, struct buf *out)
 {
-    int32_t r = next(l);
+    int32_t r = rune_next(&l->in);
 
     if (l->o->raw_quotes)
         buf_add_rune(out, r);
     for (;;) {
-        r = next(l);
+        r = rune_next(&l->in);
         if (r == RUNE_EOF)
             return err_new(ERR_INVALID,
                            "unexpected end of statement while looking for matching single-quote");
@@ -343,14 +326,14 @@ static struct error *scan_single_quote(struct lexer *l, bool pattern, struct buf
  * itself. */
 static void scan_quoted_escape(struct lexer *l, int32_t escape, bool pattern, struct buf *out)
 {
-    int32_t r = peek(l);
+    int32_t r = rune_peek(&l->in);
 
     if (r == RUNE_EOF)
         return;
     if (r == '"' || r == '$' || r == escape) {
         if (l->raw_escapes)
             buf_add_rune(out, escape);
-        buf_add_rune(out, next(l));
+        buf_add_rune(out, rune_next(&l->in));
         return;
     }
     if (l->raw_escapes && (!l->o->raw_quotes || pattern))
@@ -360,12 +343,12 @@ static void scan_quoted_escape(struct lexer *l, int32_t escape, bool pattern, st
 
 static struct error *scan_double_quote(struct lexer *l, bool pattern, struct buf *out)
 {
-    int32_t r = next(l);
+    int32_t r = rune_next(&l->in);
 
     if (l->o->raw_quotes)
         buf_add_rune(out, r);
     for (;;) {
-        r = peek(l);
+        r = rune_peek(&l->in);
         if (r == RUNE_EOF)
             return err_new(ERR_INVALID,
                            "unexpected end of statement while looking for matching double-quote");
@@ -373,7 +356,7 @@ static struct error *scan_double_quote(struct lexer *l, bool pattern, struct buf
             TRY(scan_dollar(l, out));
             continue;
         }
-        next(l);
+        rune_next(&l->in);
         if (r == '"') {
             if (l->o->raw_quotes)
                 buf_add_rune(out, r);
@@ -388,12 +371,12 @@ static struct error *scan_double_quote(struct lexer *l, bool pattern, struct buf
 
 static void scan_heredoc_mark(struct lexer *l, struct buf *out)
 {
-    buf_add_rune(out, next(l));
-    if (peek(l) != '<')
+    buf_add_rune(out, rune_next(&l->in));
+    if (rune_peek(&l->in) != '<')
         return;
-    buf_add_rune(out, next(l));
-    for (; peek(l) == '\t' || peek(l) == '\r' || peek(l) == ' ';)
-        buf_add_rune(out, next(l));
+    buf_add_rune(out, rune_next(&l->in));
+    for (; rune_peek(&l->in) == '\t' || rune_peek(&l->in) == '\r' || rune_peek(&l->in) == ' ';)
+        buf_add_rune(out, rune_next(&l->in));
 }
 
 /* ---- a level ---- */
@@ -402,7 +385,7 @@ static void scan_heredoc_mark(struct lexer *l, struct buf *out)
  * the input. */
 static bool scan_plain(struct lexer *l, struct buf *out, struct splitter *sp)
 {
-    int32_t r = next(l);
+    int32_t r = rune_next(&l->in);
 
     if (r != l->o->escape) {
         split_add(sp, r);
@@ -413,7 +396,7 @@ static bool scan_plain(struct lexer *l, struct buf *out, struct splitter *sp)
         split_add_raw(sp, r);
         buf_add_rune(out, r);
     }
-    r = next(l);
+    r = rune_next(&l->in);
     if (r == RUNE_EOF)
         return false;
     split_add_raw(sp, r);
@@ -445,23 +428,23 @@ static struct error *scan_special(struct lexer *l, int32_t r, bool pattern, stru
 /* Bytes that mean nothing but themselves, where nobody wants them split. */
 static void scan_run(struct lexer *l, int32_t stop, struct buf *out)
 {
-    size_t start = l->pos;
+    size_t start = l->in.pos;
 
-    for (; l->pos < l->len; l->pos++) {
-        unsigned char c = (unsigned char)l->s[l->pos];
+    for (; l->in.pos < l->in.len; l->in.pos++) {
+        unsigned char c = (unsigned char)l->in.s[l->in.pos];
 
         if (c >= 0x80 || c == '$' || c == '<' || c == '\'' || c == '"' || c == l->o->escape || c == stop)
             break;
     }
-    buf_add(out, l->s + start, l->pos - start);
+    buf_add(out, l->in.s + start, l->in.pos - start);
 }
 
 static struct error *scan_level(struct lexer *l, int32_t stop, bool pattern, struct buf *out,
                                 struct splitter *sp)
 {
-    for (int32_t r = peek(l); r != RUNE_EOF; r = peek(l)) {
+    for (int32_t r = rune_peek(&l->in); r != RUNE_EOF; r = rune_peek(&l->in)) {
         if (r == stop) {
-            next(l);
+            rune_next(&l->in);
             return NULL;
         }
         if (r == '$' || r == '<' || (!l->o->skip_quotes && (r == '\'' || r == '"')))
@@ -519,12 +502,12 @@ struct error *words_process(const struct words_options *o, const char *word, con
                             struct words_result *ret)
 {
     static const struct words_env nothing;
-    struct lexer l = { .o = o, .env = env != NULL ? env : &nothing, .s = word, .len = strlen(word) };
+    struct lexer l = { .o = o, .env = env != NULL ? env : &nothing, .in = { word, strlen(word), 0 } };
     struct words_result res = { 0 };
     struct buf text = { 0 };
 
     if (str_has_prefix(word, BOM))
-        l.pos = 3;
+        l.in.pos = 3;
     if (o->one_word && words_plain(o, word)) {
         *ret = (struct words_result){ .text = xstrdup(word) };
         return NULL;
