@@ -213,8 +213,7 @@ static struct error *write_chain(struct known_layers *k, const struct output_lay
         go_write_open(out, '{');
         go_write_member(out, "mediaType", d->media_type);
         go_write_member(out, "digest", d->digest.s);
-        go_write_name(out, "size");
-        go_write_int(out, d->size);
+        go_write_member_int(out, "size", d->size);
         go_write_close(out, '}');
     }
     go_write_close(out, ']');

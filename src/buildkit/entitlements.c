@@ -1,29 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "buildkit/entitlements.h"
 
+#include "base/csv.h"
+
 void entitlements_deinit(struct entitlements *e)
 {
     strv_deinit(&e->granted);
     map_deinit(&e->aliases);
-}
-
-/* Fields as in a line of CSV: "NAME" with a comma in it may stand in quotes. */
-static struct error *split(const char *text, struct strv *ret)
-{
-    for (const char *p = text;;) {
-        CLEANUP(buf_deinit) struct buf field = { 0 };
-        bool quoted = *p == '"';
-
-        for (p += quoted; *p != '\0' && *p != (quoted ? '"' : ','); p++)
-            buf_addc(&field, *p);
-        if (quoted && *p++ != '"')
-            return err_new(ERR_UNKNOWN, "invalid device config \"%s\"", text);
-        strv_add(ret, buf_str(&field));
-        if (*p == '\0')
-            return NULL;
-        if (*p++ != ',')
-            return err_new(ERR_UNKNOWN, "invalid device config \"%s\"", text);
-    }
 }
 
 static struct error *add_device(const char *config, struct entitlements *ret)
@@ -32,7 +15,12 @@ static struct error *add_device(const char *config, struct entitlements *ret)
     CLEANUP(freep) char *granted = NULL;
     const char *alias = NULL;
 
-    TRY(split(config, &fields));
+    struct error *e = csv_fields(config, &fields);
+
+    if (e != NULL) {
+        e->kind = ERR_UNKNOWN; /* of which clients print no name */
+        return e;
+    }
     for (size_t i = 1; i < fields.len; i++) {
         const char *value = strchr(fields.v[i], '=');
 

@@ -208,28 +208,10 @@ static void add_environment(const struct document *d, json_t *to)
         json_object_update(to, (json_t *)env);
 }
 
-static void write_bool(struct go_writer *w, const char *name, bool value)
-{
-    go_write_name(w, name);
-    go_write_bool(w, value);
-}
-
 static void write_if(struct go_writer *w, const char *name, bool value)
 {
     if (value)
-        write_bool(w, name, true);
-}
-
-static void write_value(struct go_writer *w, const char *name, const json_t *j)
-{
-    go_write_name(w, name);
-    go_write_json(w, j);
-}
-
-static void write_time(struct go_writer *w, const char *name, int64_t ns)
-{
-    go_write_name(w, name);
-    go_write_time(w, ns);
+        go_write_member_bool(w, name, true);
 }
 
 static bool hermetic(const struct document *d)
@@ -251,7 +233,7 @@ static struct error *write_metadata(const struct document *d, struct go_writer *
 {
     go_write_open(w, '{');
     if (json_object_size(d->vcs) > 0)
-        write_value(w, "vcs", d->vcs);
+        go_write_member_json(w, "vcs", d->vcs);
     if (d->o->max)
         TRY(build_config_write_metadata(&d->config, d->layers, w));
     go_write_close(w, '}');
@@ -303,11 +285,11 @@ static struct error *write_definition1(const struct document *d, struct go_write
     go_write_open(w, '{');
     go_write_member(w, "buildType", BUILD_TYPE1);
     if (json_array_size(d->materials) > 0)
-        write_value(w, "resolvedDependencies", d->materials);
+        go_write_member_json(w, "resolvedDependencies", d->materials);
     go_write_name(w, "externalParameters");
     go_write_open(w, '{');
-    write_value(w, "configSource", d->source);
-    write_value(w, "request", d->request);
+    go_write_member_json(w, "configSource", d->source);
+    go_write_member_json(w, "request", d->request);
     go_write_close(w, '}');
     go_write_name(w, "internalParameters");
     TRY(write_internal(d, w));
@@ -329,15 +311,15 @@ static struct error *write_metadata1(const struct document *d, struct go_writer 
 
     go_write_open(w, '{');
     go_write_member(w, "invocationId", u->id);
-    write_time(w, "startedOn", u->started_ns);
-    write_time(w, "finishedOn", d->finished_ns);
+    go_write_member_time(w, "startedOn", u->started_ns);
+    go_write_member_time(w, "finishedOn", d->finished_ns);
     go_write_name(w, "buildkit_metadata");
     TRY(write_metadata(d, w));
     write_if(w, "buildkit_hermetic", hermetic(d));
     go_write_name(w, "buildkit_completeness");
     go_write_open(w, '{');
-    write_bool(w, "request", d->complete_request);
-    write_bool(w, "resolvedDependencies", d->complete_materials);
+    go_write_member_bool(w, "request", d->complete_request);
+    go_write_member_bool(w, "resolvedDependencies", d->complete_materials);
     go_write_close(w, '}');
     write_if(w, "buildkit_reproducible", d->o->reproducible);
     go_write_close(w, '}');
@@ -384,7 +366,7 @@ static void write_invocation02(const struct document *d, struct go_writer *w)
 {
     json_t *j = invocation02(d);
 
-    write_value(w, "invocation", j);
+    go_write_member_json(w, "invocation", j);
     json_decref(j);
 }
 
@@ -394,15 +376,15 @@ static struct error *write_metadata02(const struct document *d, struct go_writer
 
     go_write_open(w, '{');
     go_write_member(w, "buildInvocationID", u->id);
-    write_time(w, "buildStartedOn", u->started_ns);
-    write_time(w, "buildFinishedOn", d->finished_ns);
+    go_write_member_time(w, "buildStartedOn", u->started_ns);
+    go_write_member_time(w, "buildFinishedOn", d->finished_ns);
     go_write_name(w, "completeness");
     go_write_open(w, '{');
-    write_bool(w, "parameters", d->complete_request);
-    write_bool(w, "environment", true);
-    write_bool(w, "materials", d->complete_materials);
+    go_write_member_bool(w, "parameters", d->complete_request);
+    go_write_member_bool(w, "environment", true);
+    go_write_member_bool(w, "materials", d->complete_materials);
     go_write_close(w, '}');
-    write_bool(w, "reproducible", d->o->reproducible);
+    go_write_member_bool(w, "reproducible", d->o->reproducible);
     go_write_name(w, BUILD_TYPE02 "#metadata");
     TRY(write_metadata(d, w));
     write_if(w, BUILD_TYPE02 "#hermetic", hermetic(d));
@@ -416,7 +398,7 @@ static struct error *write_predicate02(const struct document *d, struct go_write
     write_builder(d, w);
     go_write_member(w, "buildType", BUILD_TYPE02);
     if (json_array_size(d->materials) > 0)
-        write_value(w, "materials", d->materials);
+        go_write_member_json(w, "materials", d->materials);
     write_invocation02(d, w);
     if (d->o->max) {
         go_write_name(w, "buildConfig");

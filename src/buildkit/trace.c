@@ -45,28 +45,10 @@ static struct error *collect(struct progress_reader *r, struct map *ret)
 
 /* ---- writing ---- */
 
-static void write_int(struct go_writer *w, const char *name, int64_t v)
-{
-    go_write_name(w, name);
-    go_write_int(w, v);
-}
-
-static void write_bool(struct go_writer *w, const char *name, bool v)
-{
-    go_write_name(w, name);
-    go_write_bool(w, v);
-}
-
 static void write_null(struct go_writer *w, const char *name)
 {
     go_write_name(w, name);
     go_write_null(w);
-}
-
-static void write_time(struct go_writer *w, const char *name, int64_t ns)
-{
-    go_write_name(w, name);
-    go_write_time(w, ns);
 }
 
 static void write_escaped(struct go_writer *w, const char *name, const char *text)
@@ -82,7 +64,7 @@ static void write_context(struct go_writer *w, const char *trace, const char *sp
     go_write_member(w, "SpanID", span);
     go_write_member(w, "TraceFlags", flags);
     go_write_member(w, "TraceState", "");
-    write_bool(w, "Remote", false);
+    go_write_member_bool(w, "Remote", false);
     go_write_close(w, '}');
 }
 
@@ -177,9 +159,9 @@ static void open_span(struct trace *t, const struct span *s, bool root)
     go_write_name(w, "SpanContext");
     write_context(w, t->id, s->id, "01");
     write_shared(w, "Parent", root ? &t->no_parent : &t->root);
-    write_int(w, "SpanKind", root ? KIND_SERVER : KIND_INTERNAL);
-    write_time(w, "StartTime", s->started_ns);
-    write_time(w, "EndTime", s->ended_ns);
+    go_write_member_int(w, "SpanKind", root ? KIND_SERVER : KIND_INTERNAL);
+    go_write_member_time(w, "StartTime", s->started_ns);
+    go_write_member_time(w, "EndTime", s->ended_ns);
     go_write_name(w, "Attributes");
     go_write_open(w, '[');
 }
@@ -196,10 +178,10 @@ static void close_span(struct trace *t, const struct span *s, size_t children)
         go_write_raw(w, &t->success);
     else
         write_status(w, s->error);
-    write_int(w, "DroppedAttributes", 0);
-    write_int(w, "DroppedEvents", 0);
-    write_int(w, "DroppedLinks", 0);
-    write_int(w, "ChildSpanCount", (int64_t)children);
+    go_write_member_int(w, "DroppedAttributes", 0);
+    go_write_member_int(w, "DroppedEvents", 0);
+    go_write_member_int(w, "DroppedLinks", 0);
+    go_write_member_int(w, "ChildSpanCount", (int64_t)children);
     write_shared(w, "Resource", &t->resource);
     write_shared(w, "InstrumentationLibrary", &t->library);
     go_write_close(w, '}');
@@ -220,7 +202,7 @@ static void write_vertex(struct trace *t, const struct progress_event *e, const 
     open_span(t, &s, false);
     write_attribute(&t->out, "vertex", e->vertex);
     open_attribute(&t->out, "cached", "BOOL");
-    write_bool(&t->out, "Value", e->v.cached);
+    go_write_member_bool(&t->out, "Value", e->v.cached);
     close_attribute(&t->out);
     close_span(t, &s, 0);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "frontend/sbom.h"
 
-#include "frontend/dockerfile/csv.h"
+#include "base/csv.h"
 #include "llb/state.h"
 #include "oci/image.h"
 #include "oci/reference.h"

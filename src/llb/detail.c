@@ -49,12 +49,10 @@ static void write_position(struct go_writer *w, const char *name, int32_t line, 
     go_write_name(w, name);
     go_write_open(w, '{');
     if (line != 0) {
-        go_write_name(w, "line");
-        go_write_int(w, line);
+        go_write_member_int(w, "line", line);
     }
     if (character != 0) {
-        go_write_name(w, "character");
-        go_write_int(w, character);
+        go_write_member_int(w, "character", character);
     }
     go_write_close(w, '}');
 }

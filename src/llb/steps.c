@@ -256,8 +256,7 @@ static void write_location(const struct llb_location *l, struct go_writer *out)
 {
     go_write_open(out, '{');
     if (l->info != 0) {
-        go_write_name(out, "sourceIndex");
-        go_write_int(out, (int64_t)l->info);
+        go_write_member_int(out, "sourceIndex", (int64_t)l->info);
     }
     if (l->range_count > 0) {
         go_write_name(out, "ranges");

@@ -164,6 +164,30 @@ void go_write_member(struct go_writer *w, const char *name, const char *s)
     go_write_text(w, s);
 }
 
+void go_write_member_int(struct go_writer *w, const char *name, int64_t v)
+{
+    go_write_name(w, name);
+    go_write_int(w, v);
+}
+
+void go_write_member_bool(struct go_writer *w, const char *name, bool v)
+{
+    go_write_name(w, name);
+    go_write_bool(w, v);
+}
+
+void go_write_member_time(struct go_writer *w, const char *name, int64_t ns)
+{
+    go_write_name(w, name);
+    go_write_time(w, ns);
+}
+
+void go_write_member_json(struct go_writer *w, const char *name, const json_t *j)
+{
+    go_write_name(w, name);
+    go_write_json(w, j);
+}
+
 /* The shortest digits that read back as `v`; without an exponent where Go writes none. */
 static void add_shortest(struct buf *out, double v)
 {

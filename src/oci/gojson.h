@@ -44,8 +44,12 @@ void go_write_time(struct go_writer *w, int64_t ns); /* as go_json_time() */
 void go_write_json(struct go_writer *w, const json_t *j);
 /* The text of a value that was written at this depth before. */
 void go_write_raw(struct go_writer *w, const struct buf *value);
-/* A member whose value is text, a name and its value. */
+/* Members: a name and its value.  The first is text. */
 void go_write_member(struct go_writer *w, const char *name, const char *s);
+void go_write_member_int(struct go_writer *w, const char *name, int64_t v);
+void go_write_member_bool(struct go_writer *w, const char *name, bool v);
+void go_write_member_time(struct go_writer *w, const char *name, int64_t ns);
+void go_write_member_json(struct go_writer *w, const char *name, const json_t *j);
 
 /* ---- text to text ---- */
 

@@ -2,8 +2,8 @@
 /* Frontend options to a configuration. */
 #include "frontend/dockerfile/dockerui.h"
 
+#include "base/csv.h"
 #include "base/rune.h"
-#include "frontend/dockerfile/csv.h"
 #include "frontend/dockerfile/gotext.h"
 #include "frontend/dockerfile/lint.h"
 

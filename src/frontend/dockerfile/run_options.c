@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <math.h>
 
+#include "base/csv.h"
 #include "base/rune.h"
-#include "frontend/dockerfile/csv.h"
 #include "frontend/dockerfile/suggest.h"
 
 static const char *const type_names[] = {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * csv.h - one record of comma-separated values, as --mount and --device take them
+ * csv.h - one record of comma-separated values, as --mount, --device and --allow take them
  */
-#ifndef MINKE_FRONTEND_DOCKERFILE_CSV_H
-#define MINKE_FRONTEND_DOCKERFILE_CSV_H
+#ifndef MINKE_BASE_CSV_H
+#define MINKE_BASE_CSV_H
 
 #include "base/base.h"
 #include "base/error.h"

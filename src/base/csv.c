@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "frontend/dockerfile/csv.h"
+#include "base/csv.h"
 
 #include "base/buf.h"
 
