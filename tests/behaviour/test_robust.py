@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import threading
 
-from harness import check, contains, equal, own, wait_for, weight
+from harness import check, contains, equal, own, tar_of, wait_for, weight
 
 
 def steps_running(d):
@@ -230,6 +230,24 @@ def test_cancel_ends_the_step(w):
     check(p.returncode != 0, out)
     wait_for(lambda: not any(b"MARK-cancel" in line for _, line in steps_running(d)), "the step's processes end", 10)
     d.docker("build", "-q", w.context("FROM busybox\nRUN echo after > /y\n")).ok()
+
+
+def test_build_cancel(w):
+    """POST /build/cancel, as the classic client's BuildKit mode sends it: the build ends, and its step with it."""
+    d = w.shared()
+    text = b"FROM busybox\nRUN sh -c ': MARK-id; sleep 300; true'\n"
+    answer = []
+    build = threading.Thread(target=lambda: answer.append(d.http("POST", "/build?version=2&buildid=mine", tar_of([("Dockerfile", "f", 0o644, 0, 0, text)]),
+                                                                 {"Content-Type": "application/x-tar"})))
+    build.start()
+    wait_for(lambda: any(b"MARK-id" in line for _, line in steps_running(d)), "the step runs", 30)
+    equal(d.http("POST", "/build/cancel?id=another")[0], 200, "an unknown build")
+    check(build.is_alive(), "another build was meant")
+    equal(d.http("POST", "/build/cancel")[0], 400, "no build")
+    equal(d.http("POST", "/build/cancel?id=mine")[0], 200, "the build")
+    build.join()
+    contains(answer[0][2].decode(), "context canceled", "the build's end")
+    wait_for(lambda: not any(b"MARK-id" in line for _, line in steps_running(d)), "the step's processes end", 10)
 
 
 @own

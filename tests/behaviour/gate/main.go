@@ -34,7 +34,11 @@ import (
 	opspb "github.com/moby/buildkit/solver/pb"
 	spb "github.com/moby/buildkit/sourcepolicy/pb"
 	"github.com/opencontainers/go-digest"
+	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 )
 
@@ -141,6 +145,16 @@ func nested(ctx context.Context, st llb.State, opts ...llbbuild.BuildOption) llb
 }
 
 var cases = map[string]func(context.Context, gateway.Client){
+	"trace_export": func(ctx context.Context, g gateway.Client) { // spans of a client that traces itself are taken
+		conn, err := grpc.NewClient("unix:"+*socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		must(err)
+		defer conn.Close()
+		span := &tracepb.Span{Name: "a client's", TraceId: make([]byte, 16), SpanId: make([]byte, 8)}
+		r, err := coltracepb.NewTraceServiceClient(conn).Export(ctx, &coltracepb.ExportTraceServiceRequest{
+			ResourceSpans: []*tracepb.ResourceSpans{{ScopeSpans: []*tracepb.ScopeSpans{{Spans: []*tracepb.Span{span}}}}}})
+		must(err)
+		expect(r.GetPartialSuccess().GetRejectedSpans() == 0, "%v was rejected", r)
+	},
 	"buildop": func(ctx context.Context, g gateway.Client) {
 		file := func(st llb.State) string {
 			r, err := solve(ctx, g, st, true)
