@@ -204,6 +204,9 @@ def test_history_and_metadata(w):
     a = json.loads(d.docker("buildx", "history", "inspect", "attachment", ref, "--type", "provenance").ok().out)
     check("buildDefinition" in a or "buildDefinition" in a.get("predicate", {}), a)
     contains(d.docker("buildx", "history", "logs", ref, "--progress=plain").ok().err, "RUN")
+    d.docker("buildx", "history", "rm", ref).ok()
+    check(ref not in d.docker("buildx", "history", "ls", "--format", "{{.Ref}}").ok().out, "a record that was removed")
+    d.docker("buildx", "history", "inspect", ref).fails("no record found")
 
 
 @own

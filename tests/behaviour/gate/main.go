@@ -39,6 +39,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 )
 
@@ -145,10 +146,13 @@ func nested(ctx context.Context, st llb.State, opts ...llbbuild.BuildOption) llb
 }
 
 var cases = map[string]func(context.Context, gateway.Client){
-	"trace_export": func(ctx context.Context, g gateway.Client) { // spans of a client that traces itself are taken
+	"services": func(ctx context.Context, g gateway.Client) { // health, and the spans of a client that traces itself
 		conn, err := grpc.NewClient("unix:"+*socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		must(err)
 		defer conn.Close()
+		h, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{})
+		must(err)
+		expect(h.Status == healthpb.HealthCheckResponse_SERVING, "it is %v", h.Status)
 		span := &tracepb.Span{Name: "a client's", TraceId: make([]byte, 16), SpanId: make([]byte, 8)}
 		r, err := coltracepb.NewTraceServiceClient(conn).Export(ctx, &coltracepb.ExportTraceServiceRequest{
 			ResourceSpans: []*tracepb.ResourceSpans{{ScopeSpans: []*tracepb.ScopeSpans{{Spans: []*tracepb.Span{span}}}}}})
