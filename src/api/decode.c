@@ -236,12 +236,3 @@ json_t *api_json_strmap(const struct map *m)
         json_object_set_new(j, m->entries[i].key, json_string(m->entries[i].value));
     return j;
 }
-
-json_t *api_json_strv(const struct strv *s)
-{
-    json_t *j = json_array();
-
-    for (size_t i = 0; i < s->len; i++)
-        json_array_append_new(j, json_string(s->v[i]));
-    return j;
-}

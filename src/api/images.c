@@ -319,7 +319,7 @@ static json_t *cache_json(struct usage_record *u)
 
     if (u->parents.len > 0)
         json_object_set_new(j, " Parents",
-                            api_json_strv(&u->parents)); /* the leading blank is the API's: trap 20 */
+                            strv_to_json(&u->parents)); /* the leading blank is the API's: trap 20 */
     json_object_set_new(j, "LastUsedAt", u->last_used_ns == 0 ? json_null() : go_json_time(u->last_used_ns));
     return j;
 }

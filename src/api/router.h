@@ -90,6 +90,5 @@ struct error *api_write_json_line(struct api_request *r, json_t *j) MUST_CHECK;
 struct error *api_stream_error(struct api_request *r, struct error *e) MUST_CHECK;
 /* Shape helpers. New references. */
 json_t *api_json_strmap(const struct map *m); /* {} when empty */
-json_t *api_json_strv(const struct strv *s);  /* [] when empty */
 
 #endif

@@ -160,19 +160,10 @@ static void info_registry(json_t *j, const struct engine_config *c)
     }
     json_object_set_new(index, "docker.io",
                         json_pack("{s:s, s:o, s:b, s:b}", "Name", "docker.io", "Mirrors",
-                                  api_json_strv(&c->registry_mirrors), "Secure", 1, "Official", 1));
+                                  strv_to_json(&c->registry_mirrors), "Secure", 1, "Official", 1));
     json_object_set_new(j, "RegistryConfig",
                         json_pack("{s:o, s:o, s:o}", "InsecureRegistryCIDRs", cidrs, "IndexConfigs", index,
-                                  "Mirrors", api_json_strv(&c->registry_mirrors)));
-}
-
-static json_t *info_cdi_dirs(const struct engine_config *c)
-{
-    json_t *list = json_array();
-
-    for (size_t i = 0; i < c->runner.cdi_dirs.len; i++)
-        json_array_append_new(list, json_string(c->runner.cdi_dirs.v[i]));
-    return list;
+                                  "Mirrors", strv_to_json(&c->registry_mirrors)));
 }
 
 static json_t *info_runtimes(const struct engine_config *c)
@@ -216,7 +207,7 @@ static struct error *info(struct api_request *r)
     json_object_set_new(j, "HttpProxy", json_string(""));
     json_object_set_new(j, "HttpsProxy", json_string(""));
     json_object_set_new(j, "NoProxy", json_string(""));
-    json_object_set_new(j, "Labels", api_json_strv(&c->labels));
+    json_object_set_new(j, "Labels", strv_to_json(&c->labels));
     json_object_set_new(j, "ExperimentalBuild", json_boolean(c->experimental));
     json_object_set_new(j, "ServerVersion", json_string(c->server_version));
     json_object_set_new(j, "Runtimes", info_runtimes(c));
@@ -234,7 +225,7 @@ static struct error *info(struct api_request *r)
     json_object_set_new(
         j, "SecurityOptions",
         json_pack(pure_cgroup2() ? "[s, s]" : "[s]", "name=seccomp,profile=builtin", "name=cgroupns"));
-    json_object_set_new(j, "CDISpecDirs", info_cdi_dirs(c));
+    json_object_set_new(j, "CDISpecDirs", strv_to_json(&c->runner.cdi_dirs));
     json_object_set_new(j, "Warnings", json_null());
     return api_reply_json(r, 200, j);
 }

@@ -152,10 +152,7 @@ struct error *container_create(struct containers *c, const struct container_requ
             log_err(LOG_WARN, container_discard_files(ct), "cannot remove half a container");
         return e;
     }
-    json_t *list = json_array();
-    for (size_t i = 0; i < warnings.len; i++)
-        json_array_append_new(list, json_string(warnings.v[i]));
-    *ret = json_pack("{s:s, s:o}", "Id", ct->id, "Warnings", list);
+    *ret = json_pack("{s:s, s:o}", "Id", ct->id, "Warnings", strv_to_json(&warnings));
     container_event(ct, "create", NULL);
     return NULL;
 }

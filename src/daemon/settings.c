@@ -5,18 +5,9 @@
 #include <jansson.h>
 #include <unistd.h>
 
-static json_t *strv_json(const struct strv *list)
-{
-    json_t *j = json_array();
-
-    for (size_t i = 0; i < list->len; i++)
-        json_array_append_new(j, json_string(list->v[i]));
-    return j;
-}
-
 static void set_list(struct map *attributes, const char *key, const struct strv *list)
 {
-    json_t *j = strv_json(list);
+    json_t *j = strv_to_json(list);
     CLEANUP(freep) char *text = json_dumps(j, JSON_COMPACT);
 
     json_decref(j);

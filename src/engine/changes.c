@@ -5,15 +5,7 @@
 #include "frontend/dockerfile/instruction.h"
 #include "frontend/dockerfile/ospath.h"
 #include "frontend/dockerfile/words.h"
-
-static json_t *strings(const struct strv *s)
-{
-    json_t *j = json_array();
-
-    for (size_t i = 0; i < s->len; i++)
-        json_array_append_new(j, json_string(s->v[i]));
-    return j;
-}
+#include "oci/descriptor.h"
 
 /* CMD and ENTRYPOINT: the JSON form as it is, the shell form behind the shell. */
 static json_t *command(const json_t *config, const struct command_line *l)
@@ -22,7 +14,7 @@ static json_t *command(const json_t *config, const struct command_line *l)
     json_t *j;
 
     if (!l->prepend_shell)
-        return strings(&l->args);
+        return strv_to_json(&l->args);
     j = json_array_size(shell) > 0 ? json_deep_copy(shell) : json_pack("[s, s]", "/bin/sh", "-c");
     if (l->args.len > 0)
         json_array_append_new(j, json_string(l->args.v[0]));
@@ -61,7 +53,7 @@ static void set_env(json_t *config, const struct key_value *kv)
 
 static void set_health(json_t *config, const struct healthcheck *h)
 {
-    json_t *j = json_pack("{s:o}", "Test", strings(&h->test));
+    json_t *j = json_pack("{s:o}", "Test", strv_to_json(&h->test));
     const struct {
         const char *key;
         int64_t value;

@@ -100,14 +100,10 @@ json_t *image_view_config(const struct image_view *v)
 static json_t *image_data(struct engine *e, const struct image_variant *v, int64_t unpacked)
 {
     CLEANUP(strv_deinit) struct strv users = { 0 };
-    json_t *list;
 
     engine_containers_of_image(e, &v->descriptor.digest, &users);
-    list = json_array();
-    for (size_t i = 0; i < users.len; i++)
-        json_array_append_new(list, json_string(users.v[i]));
     return json_pack("{s:o, s:o, s:{s:I}}", "Platform", platform_to_json(&v->config.platform), "Containers",
-                     list, "Size", "Unpacked", (json_int_t)unpacked);
+                     strv_to_json(&users), "Size", "Unpacked", (json_int_t)unpacked);
 }
 
 static json_t *manifest_summary(struct engine *e, const struct descriptor *d)

@@ -79,15 +79,6 @@ static json_t *annotations(const struct exporter *e, enum annotation_place place
     return j;
 }
 
-static json_t *list_json(const struct strv *v)
-{
-    json_t *j = json_array();
-
-    for (size_t i = 0; i < v->len; i++)
-        json_array_append_new(j, json_string(v->v[i]));
-    return j;
-}
-
 static json_t *layer_json(const struct exporter *e, const struct layer_list *l, size_t i,
                           const int64_t *epoch_s)
 {
@@ -96,7 +87,7 @@ static json_t *layer_json(const struct exporter *e, const struct layer_list *l, 
                           "size", (json_int_t)d->size);
 
     if (media_type_is_foreign_layer(d->media_type) && d->urls.len > 0)
-        json_object_set_new(j, "urls", list_json(&d->urls));
+        json_object_set_new(j, "urls", strv_to_json(&d->urls));
     if (epoch_s != NULL && i >= l->kept && e->oci_types)
         json_object_set_new(
             j, "annotations",

@@ -50,12 +50,8 @@ json_t *descriptor_to_json(const struct descriptor *d)
     json_object_set_new(j, "mediaType", json_string(d->media_type != NULL ? d->media_type : ""));
     json_object_set_new(j, "digest", json_string(d->digest.s));
     json_object_set_new(j, "size", json_integer(d->size));
-    if (d->urls.len > 0) {
-        json_t *urls = json_array();
-        for (size_t i = 0; i < d->urls.len; i++)
-            json_array_append_new(urls, json_string(d->urls.v[i]));
-        json_object_set_new(j, "urls", urls);
-    }
+    if (d->urls.len > 0)
+        json_object_set_new(j, "urls", strv_to_json(&d->urls));
     if (d->annotations.len > 0)
         json_object_set_new(j, "annotations", strmap_to_json(&d->annotations));
     if (d->data != NULL)
@@ -68,6 +64,15 @@ json_t *descriptor_to_json(const struct descriptor *d)
 }
 
 /* Go marshals a map with its keys in order. */
+json_t *strv_to_json(const struct strv *v)
+{
+    json_t *j = json_array();
+
+    for (size_t i = 0; i < v->len; i++)
+        json_array_append_new(j, json_string(v->v[i]));
+    return j;
+}
+
 json_t *strmap_to_json(const struct map *m)
 {
     struct map sorted;

@@ -52,6 +52,7 @@ json_t *descriptor_to_json(const struct descriptor *d); /* Go field order: media
 struct error *descriptor_from_json(const json_t *j, struct descriptor *ret) MUST_CHECK;
 /* String maps (annotations, labels) as Go writes them: keys sorted. */
 json_t *strmap_to_json(const struct map *m);
+json_t *strv_to_json(const struct strv *v); /* [] when empty */
 /* NULL and null are empty; ERR_INVALID "<what> is not an object". `ret` is added to (strmap_init'ed). */
 struct error *strmap_from_json(const json_t *j, const char *what, struct map *ret) MUST_CHECK;
 bool media_type_is_index(const char *mt);
