@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* build_classic.c - POST /build, version 1: query to options, the builder's lines to the answer */
 #include "api/build_classic.h"
+#include "api/build_common.h"
 
 #include "base/rune.h"
 #include "engine/classic.h"
@@ -9,29 +10,6 @@
 /* ---- the query
  * -------------------------------------------------------------------------------------------------------------
  */
-
-/* A JSON query value of that type: NULL when it is absent or null. */
-static struct error *json_query(const struct api_request *r, const char *name, json_type type,
-                                const char *what, json_t **ret)
-{
-    const char *v = api_query(r, name);
-    json_error_t why;
-
-    *ret = NULL;
-    if (v == NULL || *v == '\0')
-        return NULL;
-    *ret = api_json_load(v, strlen(v), JSON_DECODE_ANY, &why);
-    if (*ret == NULL)
-        return err_new(ERR_INVALID, "%s: %s", what, why.text);
-    if (json_is_null(*ret)) {
-        json_decref(TAKE(*ret));
-        return NULL;
-    }
-    if (json_typeof(*ret) == type)
-        return NULL;
-    json_decref(TAKE(*ret));
-    return err_new(ERR_INVALID, "%s: json: cannot unmarshal %s", what, v);
-}
 
 /* Numbers that say nothing are 0, as dockerd reads them. */
 static int64_t int_query(const struct api_request *r, const char *name)
@@ -42,69 +20,70 @@ static int64_t int_query(const struct api_request *r, const char *name)
     return v != NULL && parse_i64(v, &n) == 0 ? n : 0;
 }
 
-/* An object of texts: `add` is called for each, with NULL for null. */
-static struct error *texts_query(const struct api_request *r, const char *name, const char *what,
-                                 void (*add)(struct classic_options *o, const char *key, const char *value),
-                                 struct classic_options *o)
+static struct error *args_query(const struct api_request *r, struct classic_options *o)
 {
     CLEANUP(json_decrefp) json_t *j = NULL;
     const char *key;
     json_t *v;
 
-    TRY(json_query(r, name, JSON_OBJECT, what, &j));
+    TRY(build_json_query(r, BUILD_ARGS, &j));
     json_object_foreach(j, key, v)
     {
-        if (!json_is_string(v) && !json_is_null(v))
-            return err_new(ERR_INVALID, "%s: the value of %s is not a string", what, key);
-        add(o, key, json_string_value(v));
+        map_set(&o->build_args, key, json_is_string(v) ? xstrdup(json_string_value(v)) : NULL);
     }
     return NULL;
 }
 
-static void add_arg(struct classic_options *o, const char *key, const char *value)
+static struct error *labels_query(const struct api_request *r, struct classic_options *o)
 {
-    map_set(&o->build_args, key, xstrdup(value));
+    CLEANUP(json_decrefp) json_t *j = NULL;
+    const char *key;
+    json_t *v;
+
+    TRY(build_json_query(r, BUILD_LABELS, &j));
+    json_object_foreach(j, key, v)
+    {
+        strmap_set(&o->labels, key, json_is_string(v) ? json_string_value(v) : "");
+    }
+    return NULL;
 }
 
-static void add_label(struct classic_options *o, const char *key, const char *value)
-{
-    strmap_set(&o->labels, key, value == NULL ? "" : value);
-}
-
-static struct error *cache_query(const struct api_request *r, struct classic_options *o)
+static struct error *caches_query(const struct api_request *r, struct classic_options *o)
 {
     CLEANUP(json_decrefp) json_t *j = NULL;
     json_t *v;
     size_t i;
 
-    TRY(json_query(r, "cachefrom", JSON_ARRAY, "error reading cache-from", &j));
+    TRY(build_json_query(r, BUILD_CACHES, &j));
     json_array_foreach(j, i, v)
     {
-        if (!json_is_string(v))
-            return err_new(ERR_INVALID, "error reading cache-from: an entry is not a string");
-        strv_add(&o->cache_from, json_string_value(v));
+        if (json_is_string(v))
+            strv_add(&o->cache_from, json_string_value(v));
     }
     return NULL;
 }
 
+/* Of two limits with one name the last counts. */
 static struct error *ulimits_query(const struct api_request *r, struct classic_options *o)
 {
     CLEANUP(json_decrefp) json_t *j = NULL;
     json_t *v;
-    size_t i;
+    size_t i, at;
 
-    TRY(json_query(r, "ulimits", JSON_ARRAY, "error reading ulimit settings", &j));
+    TRY(build_json_query(r, BUILD_ULIMITS, &j));
     o->ulimits = xcalloc(json_array_size(j) + 1, sizeof(*o->ulimits));
     json_array_foreach(j, i, v)
     {
         const char *name = json_string_value(json_object_get(v, "Name"));
 
-        if (name == NULL)
-            return err_new(ERR_INVALID, "error reading ulimit settings: an entry has no name");
-        o->ulimits[o->ulimit_count++] =
-            (struct llb_ulimit){ .name = xstrdup(name),
-                                 .soft = json_integer_value(json_object_get(v, "Soft")),
-                                 .hard = json_integer_value(json_object_get(v, "Hard")) };
+        if (json_is_null(v))
+            continue;
+        for (at = 0; at < o->ulimit_count && !streq(o->ulimits[at].name, name == NULL ? "" : name); at++)
+            ;
+        if (at == o->ulimit_count)
+            o->ulimits[o->ulimit_count++].name = xstrdup(name == NULL ? "" : name);
+        o->ulimits[at].soft = json_integer_value(json_object_get(v, "Soft"));
+        o->ulimits[at].hard = json_integer_value(json_object_get(v, "Hard"));
     }
     return NULL;
 }
@@ -116,24 +95,13 @@ static struct error *outputs_query(const struct api_request *r)
 
     if (r->version < 40)
         return NULL;
-    TRY(json_query(r, "outputs", JSON_ARRAY, "invalid outputs specified", &j));
+    TRY(build_json_query(r, BUILD_OUTPUTS, &j));
     if (json_array_size(j) == 0)
         return NULL;
     return err_new(
         ERR_INVALID,
         "the outputs parameter requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn "
         "how to build images with BuildKit enabled");
-}
-
-static struct error *check_isolation(const struct api_request *r)
-{
-    const char *asked = api_query(r, "isolation");
-    CLEANUP(freep) char *quoted = NULL;
-
-    if (asked == NULL || *asked == '\0' || str_equal_fold(asked, "default"))
-        return NULL;
-    quoted = str_quote(asked);
-    return err_new(ERR_INVALID, "unsupported isolation: %s", quoted);
 }
 
 static void limits_query(const struct api_request *r, struct classic_options *o)
@@ -168,14 +136,7 @@ static void flags_query(const struct api_request *r, struct classic_options *o)
 
 static struct error *parse_query(struct api_request *r, struct classic_options *o)
 {
-    CLEANUP(strv_deinit) struct strv security = { 0 };
-    const struct http_params *q = &r->http->request->query;
-
-    http_params_all(q, "securityopt", &security);
-    if (security.len > 0)
-        return err_new(ERR_INVALID, "security options are not supported on linux");
-    http_params_all(q, "t", &o->tags);
-    http_params_all(q, "extrahosts", &o->hosts);
+    http_params_all(&r->http->request->query, "extrahosts", &o->hosts);
     o->dockerfile = api_query(r, "dockerfile");
     o->remote = api_query(r, "remote");
     o->target = api_query(r, "target");
@@ -185,12 +146,15 @@ static struct error *parse_query(struct api_request *r, struct classic_options *
     flags_query(r, o);
     limits_query(r, o);
     TRY(outputs_query(r));
-    TRY(api_query_int(r, "shmsize", 0, &o->shm_size));
-    TRY(check_isolation(r));
+    TRY(build_shm_size(r, &o->shm_size));
+    TRY(build_check_platform(r));
     TRY(ulimits_query(r, o));
-    TRY(texts_query(r, "buildargs", "error reading build args", add_arg, o));
-    TRY(texts_query(r, "labels", "error reading labels", add_label, o));
-    return cache_query(r, o);
+    TRY(args_query(r, o));
+    TRY(labels_query(r, o));
+    TRY(caches_query(r, o));
+    if (o->squash && !r->engine->config->experimental)
+        return err_new(ERR_INVALID, "squash is only supported with experimental mode");
+    return build_tags(r, &o->tags);
 }
 
 /* ---- the answer
@@ -251,7 +215,7 @@ static struct error *finish_failed(struct answer *a, struct error *e)
     if (exit != NULL)
         json_object_set(detail, "code", json_object_get(exit, "Code"));
     json_object_set_new(detail, "message", json_string(text));
-    add_line(&a->kept, json_pack("{s:o, s:s}", "errorDetail", detail, "error", text));
+    add_line(&a->kept, json_pack("{s:s, s:o}", "error", text, "errorDetail", detail));
     sent = send(a->r, &a->kept);
     err_free(e);
     return sent;
@@ -287,8 +251,6 @@ struct error *build_classic(struct api_request *r)
 
     classic_options_init(&o);
     e = parse_query(r, &o);
-    if (e == NULL && o.squash && !r->engine->config->experimental)
-        e = err_new(ERR_INVALID, "squash is only supported with experimental mode");
     if (e == NULL) {
         err_free(api_auth_header(r, "x-registry-config", &o.auths)); /* broken ones count as none */
         e = build(r, &o);

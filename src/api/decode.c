@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "oci/gojson.h"
+#include "oci/gojson_decode.h"
 #include "oci/image.h"
 
 const char *api_param(const struct api_request *r, const char *name)
@@ -52,21 +53,39 @@ json_t *api_json_load(const char *text, size_t len, size_t flags, json_error_t *
     return NULL;
 }
 
+/* Why it is no JSON, in Go's words for one value of a stream. */
+static struct error *syntax_error(const char *text, size_t len)
+{
+    CLEANUP(freep) char *why = go_json_syntax_error(text, len);
+
+    if (why == NULL)
+        return NULL;
+    if (strspn(text, " \t\r\n") == len)
+        return err_new(ERR_INVALID, "invalid JSON: got EOF while reading request body");
+    if (streq(why, GO_JSON_CUT_SHORT))
+        return err_new(ERR_INVALID, "invalid JSON: unexpected EOF");
+    if (str_has_suffix(why, " after top-level value"))
+        return err_new(ERR_INVALID, "unexpected content after JSON");
+    return err_new(ERR_INVALID, "invalid JSON: %s", why);
+}
+
 static struct error *parse(const char *text, size_t len, const char *what, json_t **ret)
 {
     json_error_t why;
-    json_t *j = api_json_load(text, len, JSON_DECODE_ANY, &why);
+    json_t *j;
 
-    if (json_is_null(j)) /* nothing is said: older clients send it where they have no settings */
+    TRY(syntax_error(text, len));
+    j = api_json_load(text, len, JSON_DECODE_ANY, &why);
+    if (j == NULL)
+        return err_new(ERR_INVALID, "invalid JSON in %s: %s", what, why.text);
+    if (json_is_null(j)) { /* nothing is said: older clients send it where they have no settings */
+        json_decref(j);
         j = json_object();
-    if (j != NULL && !json_is_object(j) && !json_is_array(j)) {
+    }
+    if (!json_is_object(j) && !json_is_array(j)) {
         json_decref(j);
         return err_new(ERR_INVALID, "invalid JSON in %s: an object is expected", what);
     }
-    if (j == NULL)
-        return json_error_code(&why) == json_error_premature_end_of_input
-                   ? err_new(ERR_INVALID, "invalid JSON: %s", len == 0 ? "EOF" : "unexpected EOF")
-                   : err_new(ERR_INVALID, "invalid JSON in %s: %s", what, why.text);
     *ret = j;
     return NULL;
 }
@@ -224,8 +243,8 @@ struct error *api_stream_error(struct api_request *r, struct error *e)
 
     if (e == NULL || r->http->status == 0)
         return TAKE(cause);
-    return api_write_json_line(r, json_pack("{s:{s:o}, s:o}", "errorDetail", "message",
-                                            go_json_text(e->message), "error", go_json_text(e->message)));
+    return api_write_json_line(r, json_pack("{s:o, s:{s:o}}", "error", go_json_text(e->message),
+                                            "errorDetail", "message", go_json_text(e->message)));
 }
 
 json_t *api_json_strmap(const struct map *m)

@@ -119,13 +119,13 @@ static struct error *find_target(struct classic *c, size_t *ret)
 {
     const char *target = c->o->target;
     CLEANUP(freep) char *quoted = NULL;
-    int64_t at;
+    int at;
 
     *ret = c->file.stage_count;
     if (target == NULL || *target == '\0')
         return NULL;
     at = dockerfile_find_stage(&c->file, target);
-    if (at < 0 && (parse_i64(target, &at) < 0 || at < 0 || at >= (int64_t)c->file.stage_count)) {
+    if (at < 0) {
         quoted = str_quote(target);
         return err_new(ERR_INVALID, "target stage %s could not be found", quoted);
     }
@@ -254,6 +254,8 @@ static struct error *begin_stage(struct classic *c, const struct stage *st, stru
     if (*base == '\0')
         return err_new(ERR_INVALID, "base name (%s) should not be blank", st->base);
     TRY(base_image(c, base, &platform, &s->image));
+    if (!streq(classic_platform(c, s)->os, "linux"))
+        return err_new(ERR_INVALID, "operating system is not supported");
     if (!has_path(&s->image.config))
         strv_addf(&s->image.config.env, "PATH=%s", default_path_env("linux"));
     return run_triggers(c, s);
@@ -346,26 +348,6 @@ static struct error *build_all(struct classic *c)
  * -------------------------------------------------------------------------------------------------------------
  */
 
-/* Canonical names, each once. */
-static struct error *check_tags(const struct classic_options *o, struct strv *ret)
-{
-    for (size_t i = 0; i < o->tags.len; i++) {
-        CLEANUP(reference_deinit) struct reference r = { 0 };
-        CLEANUP(freep) char *name = NULL;
-
-        if (*o->tags.v[i] == '\0')
-            continue;
-        TRY(reference_parse(o->tags.v[i], &r));
-        if (r.digest != NULL)
-            return err_new(ERR_INVALID, "build tag cannot contain a digest");
-        reference_add_default_tag(&r);
-        name = reference_string(&r);
-        if (!strv_has(ret, name))
-            strv_add(ret, name);
-    }
-    return NULL;
-}
-
 static struct error *check_options(struct classic *c)
 {
     const struct classic_options *o = c->o;
@@ -397,9 +379,6 @@ static struct error *tag_all(struct classic *c, const struct digest *id, const s
 
 static struct error *build(struct classic *c, struct stream *body, struct digest *ret)
 {
-    CLEANUP(strv_deinit) struct strv tags = { 0 };
-
-    TRY(check_tags(c->o, &tags));
     TRY(check_options(c));
     TRY(classic_context_load(c, body));
     TRY(parse_file(c));
@@ -410,7 +389,7 @@ static struct error *build(struct classic *c, struct stream *body, struct digest
     if (c->o->squash)
         return err_new(ERR_UNIMPLEMENTED, "error squashing image: not implemented");
     TRY(classic_say(c, "Successfully built %.*s\n", CLASSIC_SHORT_ID, digest_hex(ret)));
-    return tag_all(c, ret, &tags);
+    return tag_all(c, ret, &c->o->tags);
 }
 
 static void classic_deinit(struct classic *c)

@@ -16,7 +16,7 @@
 
 /* All may be empty; texts may be NULL. */
 struct classic_options {
-    struct strv tags;
+    struct strv tags;       /* canonical */
     const char *dockerfile; /* in the context; "Dockerfile" by default */
     const char *remote;     /* URL of the context: an archive, a repository, or a Dockerfile alone */
     const char *target, *platform, *network, *cgroup_parent;

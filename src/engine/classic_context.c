@@ -10,6 +10,7 @@
 #include "llb/gopath.h"
 #include "op/unpack.h"
 #include "task/task.h"
+#include "wire/http1.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,28 +22,41 @@
 /* ---- the Dockerfile
  * ------------------------------------------------------------------------------------------------------ */
 
-static struct error *read_named(struct classic *c, int root, const char *name, bool *ret_found)
+static struct error *outside(const char *path)
 {
-    int r = path_read_file(root, name, &c->text, LIMIT_CONTROL_FILE);
+    return err_new(ERR_UNKNOWN, "forbidden path outside the build context: %s ()", path);
+}
 
-    *ret_found = r != -ENOENT && r != -ENOTDIR;
+/* c->dockerfile_name, if it is there. */
+static struct error *read_named(struct classic *c, int root, const char *path, bool *ret_found)
+{
+    int r = path_read_file(root, path, &c->text, LIMIT_CONTROL_FILE);
+    struct stat st;
+
+    *ret_found = r != -ENOENT;
+    if (r == -ENOTDIR || r == -ELOOP)
+        return outside(c->dockerfile_name);
     if (r == -EFBIG)
-        return err_new(ERR_INVALID, "the Dockerfile (%s) is larger than %d bytes", name,
+        return err_new(ERR_INVALID, "the Dockerfile (%s) is larger than %d bytes", c->dockerfile_name,
                        (int)LIMIT_CONTROL_FILE);
     if (r == -EINVAL)
-        return err_new(ERR_INVALID, "the Dockerfile (%s) is not a regular file", name);
-    return *ret_found && r < 0 ? err_sys(-r, "read the Dockerfile (%s)", name) : NULL;
+        return err_new(ERR_UNKNOWN, "unexpected error reading Dockerfile: read %s: %s", c->dockerfile_name,
+                       path_stat(root, path, true, &st) == 0 && S_ISDIR(st.st_mode) ? "is a directory"
+                                                                                    : "not a regular file");
+    return *ret_found && r < 0 ? err_sys(-r, "read the Dockerfile (%s)", c->dockerfile_name) : NULL;
 }
 
 static struct error *read_dockerfile(struct classic *c, int root)
 {
     const char *asked = c->o->dockerfile;
+    CLEANUP(freep) char *path = NULL;
     bool found;
 
-    c->dockerfile_name = asked == NULL || *asked == '\0' ? xstrdup(DEFAULT_NAME) : gopath_clean(asked);
-    if (streq(c->dockerfile_name, "..") || str_has_prefix(c->dockerfile_name, "../"))
-        return err_new(ERR_UNKNOWN, "forbidden path outside the build context: %s ()", asked);
-    TRY(read_named(c, root, c->dockerfile_name, &found));
+    c->dockerfile_name = xstrdup(asked == NULL || *asked == '\0' ? DEFAULT_NAME : asked);
+    path = gopath_clean(c->dockerfile_name + strspn(c->dockerfile_name, "/"));
+    if (streq(path, "..") || str_has_prefix(path, "../"))
+        return outside(c->dockerfile_name);
+    TRY(read_named(c, root, path, &found));
     if (!found && streq(c->dockerfile_name, DEFAULT_NAME)) {
         TRY(read_named(c, root, "dockerfile", &found));
         if (found)
@@ -51,13 +65,27 @@ static struct error *read_dockerfile(struct classic *c, int root)
     return found ? NULL : err_new(ERR_UNKNOWN, "Cannot locate specified Dockerfile: %s", c->dockerfile_name);
 }
 
+/* Does one of the patterns name that file?  One that is no pattern names nothing: only the client says so. */
+static bool is_ignored(const struct strv *patterns, const char *path)
+{
+    CLEANUP(pattern_set_deinit) struct pattern_set set = { 0 };
+    bool match = false;
+    struct error *e = pattern_set_init(&set, (const char *const *)patterns->v, patterns->len);
+
+    if (e == NULL)
+        e = pattern_set_match(&set, path, &match);
+    if (e == NULL)
+        return match;
+    err_free(e);
+    return false;
+}
+
 /* The client leaves out what .dockerignore names, but sends that file and the Dockerfile in any case: those
  * that it names go now. *ret: their names. */
 static struct error *ignored_files(struct classic *c, int root, struct strv *ret)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
     CLEANUP(strv_deinit) struct strv patterns = { 0 };
-    CLEANUP(pattern_set_deinit) struct pattern_set set = { 0 };
     const char *const both[] = { ".dockerignore", c->dockerfile_name };
     int r = path_read_file(root, ".dockerignore", &text, LIMIT_CONTROL_FILE);
 
@@ -65,15 +93,10 @@ static struct error *ignored_files(struct classic *c, int root, struct strv *ret
         return NULL;
     TRY_SYS(r, "error reading .dockerignore");
     TRY(err_wrap(ignore_parse(buf_str(&text), text.len, &patterns), "error reading .dockerignore"));
-    if (patterns.len == 0)
-        return NULL;
-    TRY(pattern_set_init(&set, (const char *const *)patterns.v, patterns.len));
     for (size_t i = 0; i < ARRAY_LEN(both); i++) {
         CLEANUP(freep) char *clean = path_clean(both[i]);
-        bool match;
 
-        TRY(pattern_set_match(&set, clean, &match));
-        if (match)
+        if (is_ignored(&patterns, clean))
             strv_add(ret, clean);
     }
     return NULL;
@@ -99,8 +122,11 @@ static struct error *fill_context(struct classic *c, struct active *a, struct st
 {
     CLEANUP(strv_deinit) struct strv ignored = { 0 };
     const struct file_owner root = { 0, 0 };
+    struct error *e = op_unpack_archive(archive, active_fd(a), &root);
 
-    TRY(err_wrap(op_unpack_archive(archive, active_fd(a), &root), "Error processing tar file"));
+    if (e != NULL && e->kind != ERR_CANCELLED)
+        e->kind = ERR_UNKNOWN; /* the client sees 500 whatever is wrong with its archive */
+    TRY(e);
     TRY(read_dockerfile(c, active_fd(a)));
     TRY(ignored_files(c, active_fd(a), &ignored));
     return remove_files(active_fd(a), &ignored);
@@ -176,6 +202,31 @@ static struct error *read_text(struct classic *c, int root)
     return NULL;
 }
 
+struct error *classic_download_error(const char *url, struct error *e)
+{
+    static const char refused[] = "invalid response status ", lost[] = "failed to do request: ";
+    const char *status = e == NULL ? NULL : strstr(e->message, refused);
+    const char *reason = e == NULL || status != NULL ? NULL : strstr(e->message, lost);
+    struct error *mine = NULL;
+
+    if (status != NULL) {
+        int code = (int)strtol(status + strlen(refused), NULL, 10);
+
+        mine = err_new(code == 400   ? ERR_INVALID
+                       : code == 401 ? ERR_UNAUTHORIZED
+                       : code == 403 ? ERR_FORBIDDEN
+                       : code == 404 ? ERR_NOT_FOUND
+                                     : ERR_UNKNOWN,
+                       "failed to GET %s with status %d %s", url, code, http_status_text(code));
+    } else if (reason != NULL) {
+        mine = err_new(ERR_UNKNOWN, "%s", reason + strlen(lost));
+    }
+    if (mine == NULL)
+        return e;
+    err_free(e);
+    return mine;
+}
+
 /* An archive is a context, anything else a Dockerfile without one. */
 static struct error *from_download(struct classic *c, struct llb_builder *b)
 {
@@ -186,8 +237,10 @@ static struct error *from_download(struct classic *c, struct llb_builder *b)
     ssize_t n;
     bool cached;
 
-    TRY(err_wrap(classic_solve(c, b, remote_file(b, c->o->remote, "[internal] load remote build context"),
-                               CLASSIC_DOWNLOAD, &s, &cached),
+    TRY(err_wrap(classic_download_error(
+                     c->o->remote,
+                     classic_solve(c, b, remote_file(b, c->o->remote, "[internal] load remote build context"),
+                                   CLASSIC_DOWNLOAD, &s, &cached)),
                  "error downloading remote context %s", c->o->remote));
     TRY(snapshot_mount_ro(s, &root));
     fd = path_open(root, "context", O_RDONLY | O_NOFOLLOW, 0);
@@ -195,7 +248,7 @@ static struct error *from_download(struct classic *c, struct llb_builder *b)
     n = pread(fd, head, sizeof(head), 0);
     TRY_SYS(n < 0 ? -errno : 0, "read remote context %s", c->o->remote);
     if (n == 0)
-        return err_new(ERR_INVALID, "error detecting content type for remote %s: empty response",
+        return err_new(ERR_UNKNOWN, "error detecting content type for remote %s: empty response",
                        c->o->remote);
     return is_archive(head, (size_t)n) ? from_archive(c, stream_from_fd(TAKE_FD(fd))) : read_text(c, root);
 }
@@ -218,7 +271,7 @@ static struct error *from_remote(struct classic *c)
         return from_git(c, state, b);
     if (is_http_url(url))
         return from_download(c, b);
-    return err_new(ERR_INVALID, "remoteURL (%s) could not be recognized as URL", url);
+    return err_new(ERR_UNKNOWN, "remoteURL (%s) could not be recognized as URL", url);
 }
 
 struct error *classic_context_load(struct classic *c, struct stream *body)

@@ -157,10 +157,11 @@ static struct error *add_download(struct copy *x, const char *url)
     path = xasprintf("/%s", name);
     s = add_source(x);
     s->path = llb_strdup(x->b, path);
-    TRY(classic_solve(c, x->b,
-                      llb_http(x->b, url, &(struct llb_http_options){ .filename = name },
-                               &(struct llb_options){ .custom_name = url }),
-                      CLASSIC_DOWNLOAD, &s->file, &cached));
+    TRY(classic_download_error(
+        url, classic_solve(c, x->b,
+                           llb_http(x->b, url, &(struct llb_http_options){ .filename = name },
+                                    &(struct llb_options){ .custom_name = url }),
+                           CLASSIC_DOWNLOAD, &s->file, &cached)));
     s->held = held_open(s->file);
     TRY(classic_say(c, "\n"));
     return hash_path(x, s->file, s->path, "");

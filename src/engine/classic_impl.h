@@ -100,6 +100,9 @@ struct error *classic_image_sources(struct classic *c) MUST_CHECK;
 
 /* classic_context.c: the context and the Dockerfile's text. */
 struct error *classic_context_load(struct classic *c, struct stream *body) MUST_CHECK;
+/* A download that failed, in the words and with the status that clients know. Takes `e`; NULL passes through.
+ */
+struct error *classic_download_error(const char *url, struct error *e) MUST_CHECK;
 
 /* classic_solve.c: run a state; what a process prints is said.  *ret_cached: nothing had to run. */
 enum classic_watch { CLASSIC_QUIET, CLASSIC_PROCESS, CLASSIC_DOWNLOAD };

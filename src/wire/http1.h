@@ -35,6 +35,8 @@ void http_params_deinit(struct http_params *p);
 void http_params_add(struct http_params *p, const char *key, const char *value);
 const char *http_params_get(const struct http_params *p, const char *key); /* the first, or NULL; borrowed */
 void http_params_all(const struct http_params *p, const char *key, struct strv *out);
+/* The reason that goes with a status: "Not Found". */
+const char *http_status_text(int status);
 /* "a=1&b=%20&b=+": '+' is a space; a pair with a bad escape or a ';' is dropped, as Go's ParseQuery drops it.
  */
 void http_params_parse_query(struct http_params *p, const char *query);

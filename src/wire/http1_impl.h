@@ -69,7 +69,6 @@ void http_request_deinit(struct http_request *r);
 bool http_field_valid(const char *line, size_t len);
 /* "1a;ext": the chunk's size. -1 when malformed. */
 int64_t http_chunk_size(const char *line, size_t len);
-const char *http_status_text(int status);
 
 /* ---- http1_body.c
  * ------------------------------------------------------------------------------------------------------------

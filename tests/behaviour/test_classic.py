@@ -216,17 +216,56 @@ def test_errors_before_the_stream(w):
     refused(500, "FROM busybox\n", "Cannot locate specified Dockerfile: other", dockerfile="other")
     refused(500, "FROM busybox\n", "forbidden path outside the build context: a/../../x ()", dockerfile="a/../../x")
     refused(400, "FROM busybox\n", 'target stage "nope" could not be found', target="nope")
+    refused(400, "FROM busybox\n", 'target stage "0" could not be found', target="0")
+    refused(500, "FROM busybox\n", "forbidden path outside the build context: /../Dockerfile ()", dockerfile="/../Dockerfile")
+    refused(500, "FROM busybox\n", "forbidden path outside the build context: Dockerfile/x ()", dockerfile="Dockerfile/x")
+    refused(500, tar_of([("Dockerfile", "d", 0o755, 0, 0, None)]), "unexpected error reading Dockerfile: read ", ": is a directory")
+    refused(500, tar_of([("Dockerfile", "l", 0o777, 0, 0, "Dockerfile")]), "forbidden path outside the build context: Dockerfile ()")
+    refused(500, b"no archive " * 60, "archive/tar: invalid tar header")
+    refused(500, b"\x1f\x8b\x08 no gzip")
     refused(400, "FROM busybox\n", "squash is only supported with experimental mode", squash="1")
     refused(400, "FROM busybox\n", "security options are not supported on linux", securityopt="x")
     refused(400, "FROM busybox\n", 'unsupported isolation: "odd"', isolation="odd")
     refused(400, "FROM busybox\n", 'unsupported isolation: "hyperv"', isolation="hyperv")
-    refused(400, "FROM busybox\n", "error reading build args", buildargs="{")
-    refused(400, "FROM busybox\n", "error reading labels", labels="[]")
-    refused(400, "FROM busybox\n", "error reading cache-from", cachefrom="{}")
-    refused(400, "FROM busybox\n", "error reading ulimit settings", ulimits="{}")
-    refused(400, "FROM busybox\n", "invalid outputs specified", outputs="{")
     refused(400, "FROM busybox\n", 'invalid version "3"', version="3")
+    refused(400, "FROM busybox\n", '"odd": unknown operating system or architecture: invalid argument', platform="odd")
     refused(400, "FROM busybox\n", "experimental session with v1 builder is no longer supported", remote="client-session")
+    refused(500, "FROM busybox\n", "remoteURL (odd) could not be recognized as URL", remote="odd")
+    refused(500, "FROM busybox\n", 'error downloading remote context http://127.0.0.1:1/x: Get "http://127.0.0.1:1/x": dial tcp 127.0.0.1:1: connect: connection refused',
+            remote="http://127.0.0.1:1/x")
+    for v, why in {"x": "invalid syntax", "1.5": "invalid syntax", " 1": "invalid syntax", "9" * 30: "value out of range"}.items():
+        refused(500, "FROM busybox\n", f'strconv.ParseInt: parsing "{v}": {why}', shmsize=v)
+    for v, why in {"UPPER": "invalid reference format: repository name (library/UPPER) must be lowercase", "a:b:c": "invalid reference format",
+                   "x@sha256:" + 64 * "0": "build tag cannot contain a digest", "0" * 64: "cannot specify 64-byte hexadecimal strings"}.items():
+        refused(500, "FROM busybox\n", why, t=v)
+        refused(500, "FROM busybox\n", why, t=v, version="2")
+
+
+JSON = {"buildargs": ("error reading build args", "map[string]*string"), "labels": ("error reading labels", "map[string]string"),
+        "cachefrom": ("error reading cache-from", "[]string"), "ulimits": ("error reading ulimit settings", "[]*units.Ulimit"),
+        "outputs": ("invalid outputs specified", "[]buildbackend.BuildOutput")}
+
+
+def test_json_of_the_query(w):
+    """Mistakes in it are told in the words of Go's decoder, to both builders' clients."""
+    d = base(w)
+    bad = {"{": "unexpected end of JSON input", "x": "invalid character 'x' looking for beginning of value",
+           '{"a" "b"}': "invalid character '\"' after object key", "[1 2]": "invalid character '2' after array element",
+           "tru": "invalid character ' ' in literal true (expecting 'e')", "{} x": "invalid character 'x' after top-level value",
+           "1": "json: cannot unmarshal number into Go value of type %s", '"a"': "json: cannot unmarshal string into Go value of type %s"}
+    for name, (failure, kind) in JSON.items():
+        for value, why in bad.items():
+            for version in ("1", "2"):
+                got = build(d, {"Dockerfile": "FROM busybox\n"}, **{name: value, "version": version})
+                equal(got, (400, f"{failure}: {why % kind if '%' in why else why}"), f"{name}={value}")
+        good(d, {"Dockerfile": "FROM busybox\n"}, **{name: "null"})
+    for name, value, why in (
+            ("buildargs", '{"a":1}', "number into Go value of type string"), ("labels", '{"a":{}}', "object into Go value of type string"),
+            ("cachefrom", "[true]", "bool into Go value of type string"), ("ulimits", "[1]", "number into Go value of type units.Ulimit"),
+            ("ulimits", '[{"Name":1}]', "number into Go struct field Ulimit.Name of type string"),
+            ("ulimits", '[{"Name":"nofile","Soft":1.5}]', "number 1.5 into Go struct field Ulimit.Soft of type int64"),
+            ("outputs", '[{"Attrs":{"a":1}}]', "number into Go struct field BuildOutput.Attrs of type string")):
+        equal(build(d, {"Dockerfile": "FROM busybox\n"}, **{name: value}), (400, f"{JSON[name][0]}: json: cannot unmarshal {why}"), f"{name}={value}")
 
 
 def test_arguments(w):
@@ -293,7 +332,7 @@ def test_add_url(w):
     try:
         good(d, {"Dockerfile": f"FROM busybox\nADD {url}/f /x/\n"}, t="fromurl")
         equal(d.docker("run", "--rm", "fromurl", "cat", "/x/f").ok().out, "remote\n", "file")
-        failing(d, f"FROM busybox\nADD {url}/missing /x/\n", "ADD failed", "404")
+        failing(d, f"FROM busybox\nADD {url}/missing /x/\n", f"ADD failed: failed to GET {url}/missing with status 404 ")
         failing(d, f"FROM busybox\nADD {url}/ /x/\n", f"ADD failed: cannot determine filename for source {url}/")
     finally:
         server.shutdown()
@@ -360,8 +399,8 @@ def test_remote_contexts(w):
         contains(good(d, b"", remote=f"{url}/Dockerfile", nocache="1"), "a Dockerfile alone\n")
         contains(good(d, b"", remote=f"{url}/context.tar.gz", nocache="1"), "from a tar\n")
         status, message = build(d, b"", remote=f"{url}/missing.tar")
-        check(status >= 400, status)
-        contains(message, f"error downloading remote context {url}/missing.tar")
+        equal(status, 404, "status of a missing context")
+        contains(message, f"error downloading remote context {url}/missing.tar: failed to GET {url}/missing.tar with status 404 ")
     finally:
         for s in (web, gits):
             s.shutdown()
