@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * history.c - the builds of this run: records in memory, logs and errors as files below the store's work
- * folder
+ * history.c - the builds: records in memory, those that have ended also in the store's database, logs and
+ * errors as files in ROOT/history
  *
- * The files are unlinked with the record; what a crash leaves is swept with the work folder at the next
- * start.
+ * Files come before the row that names them and go after it; what a crash leaves is swept at the next start
+ * (history_load).
  */
 #include "buildkit/history_impl.h"
 
+#include "base/log.h"
 #include "export/export.h"
 #include "oci/purl.h"
 
@@ -19,27 +20,37 @@
 struct error *history_new(struct builder *b, struct history **ret)
 {
     struct history *h;
-    int work = store_work_fd(b->config->store), fd;
+    int root = store_root_fd(b->config->store), fd;
+    struct error *e;
 
-    if (mkdirat(work, "history", 0700) < 0 && errno != EEXIST)
+    if (mkdirat(root, "history", 0700) < 0 && errno != EEXIST)
         return err_sys(errno, "make the history folder");
-    fd = openat(work, "history", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    fd = openat(root, "history", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return err_sys(errno, "open the history folder");
     h = NEW(struct history);
     h->builder = b;
     h->dir_fd = fd;
+    mutex_init(&h->rows);
     mutex_init(&h->lock);
     cond_init(&h->news);
     cond_init(&h->due);
     group_open(&h->writers, GROUP_DAEMON | GROUP_KEEP_GOING);
+    mutex_lock(&h->rows);
+    e = history_load(h);
+    mutex_unlock(&h->rows);
+    if (e != NULL) {
+        history_free(h);
+        return err_wrap(e, "read the history");
+    }
     *ret = h;
     return NULL;
 }
 
-static void record_free(struct history *h, struct history_record *r)
+void history_record_free(struct history_record *r)
 {
-    history_blobs_drop(h, r);
+    for (size_t i = 0; i < r->attestation_count; i++)
+        free(r->attestations[i].key);
     free(r->attestations);
     for (size_t i = 0; i < r->exporter_count; i++) {
         free(r->exporters[i].type);
@@ -51,6 +62,7 @@ static void record_free(struct history *h, struct history_record *r)
     for (size_t i = 0; i < r->result_count; i++)
         descriptor_deinit(&r->results[i]);
     free(r->results);
+    lease_close(r->lease);
     err_free(r->error);
     free(r->ref);
     free(r->frontend);
@@ -62,18 +74,15 @@ void history_free(struct history *h)
     if (h == NULL)
         return;
     history_finish_endings(h);
-    while (h->records.len > 0) {
-        struct history_record *r = h->records.v[h->records.len - 1];
-
-        ptrv_remove(&h->records, h->records.len - 1);
-        record_free(h, r);
-    }
+    for (size_t i = 0; i < h->records.len; i++)
+        history_record_free(h->records.v[i]);
     ptrv_deinit(&h->records);
     ptrv_deinit(&h->queue);
     close(h->dir_fd);
     cond_deinit(&h->news);
     cond_deinit(&h->due);
     mutex_deinit(&h->lock);
+    mutex_deinit(&h->rows);
     free(h);
 }
 
@@ -133,7 +142,7 @@ struct history_record *history_begin(struct history *h, const struct build_reque
 
 /* Oldest records go when there are too many and they are too old, or simply too many while none may be kept
  * by age. */
-void history_expire_locked(struct history *h)
+void history_expire_locked(struct history *h, struct ptrv *gone)
 {
     int64_t age = h->builder->config->history_max_age_ns > 0 ? h->builder->config->history_max_age_ns
                                                              : 48 * 3600 * NS_PER_SEC;
@@ -149,7 +158,20 @@ void history_expire_locked(struct history *h)
             continue;
         }
         ptrv_remove(&h->records, i);
-        record_free(h, r);
+        ptrv_add(gone, r);
+    }
+}
+
+void history_forget(struct history *h, struct ptrv *gone)
+{
+    for (; gone->len > 0; ptrv_remove(gone, gone->len - 1)) {
+        struct history_record *r = gone->v[gone->len - 1];
+
+        log_err(LOG_WARN, history_row_remove(h, r), "an old build's record stays until the next start");
+        mutex_lock(&h->lock);
+        history_blobs_drop(h, r);
+        mutex_unlock(&h->lock);
+        history_record_free(r);
     }
 }
 
@@ -268,19 +290,24 @@ struct error *history_listen(struct history *h, struct rpc_call *call, const Bk_
     return e;
 }
 
-struct error *history_update(struct history *h, const Bk__UpdateBuildHistoryRequest *q)
+/* What the record of a build that has ended says now, for its row. */
+static void pack_locked(const struct history_record *r, struct buf *text)
 {
-    struct history_record *r;
-    struct error *e = NULL;
+    CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
 
-    TRY(history_await_endings(h));
-    mutex_lock(&h->lock);
-    r = find_locked(h, q->ref);
-    if (r == NULL || (q->remove && r->completed_ns == 0)) {
-        e = err_new(ERR_NOT_FOUND, "lease \"ref_%s\": not found", q->ref);
-    } else if (q->remove) {
+    pb_pack(&history_message_locked(&a, r)->base, text);
+}
+
+/* *ret: what has changed. */
+static struct error *update_locked(struct history *h, const Bk__UpdateBuildHistoryRequest *q,
+                                   struct history_record **ret)
+{
+    struct history_record *r = find_locked(h, q->ref);
+
+    if (r == NULL || (q->remove && r->completed_ns == 0))
+        return err_new(ERR_NOT_FOUND, "lease \"ref_%s\": not found", q->ref);
+    if (q->remove) {
         r->deleted = true;
-        history_blobs_drop(h, r);
         history_changed_locked(h, r, BK__BUILD_HISTORY_EVENT_TYPE__DELETED);
     } else {
         r->pinned = q->finalize ? r->pinned : q->pinned;
@@ -289,6 +316,43 @@ struct error *history_update(struct history *h, const Bk__UpdateBuildHistoryRequ
                                r->completed_ns == 0 ? BK__BUILD_HISTORY_EVENT_TYPE__STARTED
                                                     : BK__BUILD_HISTORY_EVENT_TYPE__COMPLETE);
     }
+    *ret = r;
+    return NULL;
+}
+
+/* In `rows`: nobody else takes the record off the list. */
+static struct error *update(struct history *h, const Bk__UpdateBuildHistoryRequest *q)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    struct history_record *r = NULL;
+    struct error *e;
+    bool ended;
+
+    mutex_lock(&h->lock);
+    e = update_locked(h, q, &r);
+    ended = e == NULL && r->completed_ns != 0;
+    if (ended && !q->remove)
+        pack_locked(r, &text);
     mutex_unlock(&h->lock);
+    if (!ended)
+        return e;
+    if (!q->remove)
+        return history_row_write(h, r, &text);
+    TRY(history_row_remove(h, r));
+    lease_close(TAKE(r->lease));
+    mutex_lock(&h->lock);
+    history_blobs_drop(h, r);
+    mutex_unlock(&h->lock);
+    return NULL;
+}
+
+struct error *history_update(struct history *h, const Bk__UpdateBuildHistoryRequest *q)
+{
+    struct error *e;
+
+    TRY(history_await_endings(h));
+    mutex_lock(&h->rows);
+    e = update(h, q);
+    mutex_unlock(&h->rows);
     return e;
 }

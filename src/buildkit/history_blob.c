@@ -53,7 +53,7 @@ struct error *history_blob_make(struct history *h, struct error *(*fill)(struct 
 
 /* ---- dropping ---- */
 
-static bool record_has(const struct history_record *r, const struct digest *d)
+bool history_record_has(const struct history_record *r, const struct digest *d)
 {
     bool has = digest_eq(&r->log.digest, d) || digest_eq(&r->external_error.digest, d) ||
                digest_eq(&r->trace.digest, d);
@@ -72,7 +72,7 @@ static void drop(struct history *h, const struct history_record *of, struct hist
     for (size_t i = 0; i < h->records.len && !shared; i++) {
         const struct history_record *r = h->records.v[i];
 
-        shared = r != of && record_has(r, &b->digest);
+        shared = r != of && history_record_has(r, &b->digest);
     }
     if (!shared)
         unlinkat(h->dir_fd, digest_hex(&b->digest), 0);
@@ -108,6 +108,25 @@ struct error *history_blob_open_at(struct history *h, const struct digest *d, in
     else
         close(fd);
     return NULL;
+}
+
+bool history_blob_is_whole(struct history *h, const struct history_blob *b, bool read_all)
+{
+    CLEANUP(hasher_freep) struct hasher *hasher = hasher_new();
+    CLEANUP(closep) int fd = openat(h->dir_fd, digest_hex(&b->digest), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    char chunk[16 * 1024];
+    struct digest have;
+    struct stat st;
+    ssize_t n;
+
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size != b->size)
+        return false;
+    if (!read_all)
+        return true;
+    while ((n = read(fd, chunk, sizeof(chunk))) > 0)
+        hasher_add(hasher, chunk, (size_t)n);
+    have = hasher_sum(hasher);
+    return n == 0 && digest_eq(&have, &b->digest);
 }
 
 struct error *history_blob_list(struct history *h, struct blob_list *ret)

@@ -101,13 +101,8 @@ static struct error *make_error(struct ending *x, struct buf *text)
     return history_blob_make(x->history, fill_text, text, &x->external_error);
 }
 
-static void complete(struct ending *x)
+static void end_record(struct history_record *r, const struct ending *x)
 {
-    struct history *h = x->history;
-    struct history_record *r = x->record;
-
-    mutex_lock(&h->lock);
-    h->filling = false;
     r->ending = 0;
     r->log = x->log;
     r->trace = x->trace;
@@ -116,9 +111,40 @@ static void complete(struct ending *x)
     r->attestation_count = x->attestation_count;
     r->completed_ns = x->ended_ns;
     r->generation++;
-    history_changed_locked(h, r, BK__BUILD_HISTORY_EVENT_TYPE__COMPLETE);
-    history_expire_locked(h);
+}
+
+/* What the record will say, which it does not yet. */
+static void foretell(struct ending *x, struct buf *text)
+{
+    CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
+    struct history_record told;
+
+    buf_clear(text);
+    mutex_lock(&x->history->lock);
+    told = *x->record;
+    end_record(&told, x);
+    pb_pack(&history_message_locked(&a, &told)->base, text);
+    mutex_unlock(&x->history->lock);
+}
+
+/* Whoever is told of the end finds the row: it is written first. */
+static void complete(struct ending *x, struct buf *text)
+{
+    CLEANUP(ptrv_deinit) struct ptrv gone = { 0 };
+    struct history *h = x->history;
+
+    mutex_lock(&h->rows);
+    foretell(x, text);
+    history_hold_results(h, x->record);
+    log_err(LOG_WARN, history_row_write(h, x->record, text), "the build's record is lost with this run");
+    mutex_lock(&h->lock);
+    h->filling = false;
+    end_record(x->record, x);
+    history_changed_locked(h, x->record, BK__BUILD_HISTORY_EVENT_TYPE__COMPLETE);
+    history_expire_locked(h, &gone);
     mutex_unlock(&h->lock);
+    history_forget(h, &gone);
+    mutex_unlock(&h->rows);
 }
 
 /* `text`: memory for the documents. */
@@ -134,7 +160,7 @@ static void write_ending(struct ending *x, struct buf *text)
     if (x->failure != NULL)
         log_err(LOG_WARN, make_error(x, text), "the build's error is not kept");
     shield_end(&shield);
-    complete(x);
+    complete(x, text);
     ending_free(x);
 }
 

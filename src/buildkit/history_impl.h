@@ -6,6 +6,7 @@
  *   history_end.c      what is written of a build once it has ended, and when
  *   history_blob.c     the files that hold it
  *   history_message.c  a record as its message, and as filters see it
+ *   history_rows.c     records in the database
  */
 #ifndef MINKE_BUILDKIT_HISTORY_IMPL_H
 #define MINKE_BUILDKIT_HISTORY_IMPL_H
@@ -30,6 +31,7 @@ struct history_exporter {
 };
 
 struct history_record {
+    int64_t id; /* of its row; 0: has none */
     char *ref, *frontend;
     struct map attrs, response;
     struct history_exporter *exporters;
@@ -41,6 +43,7 @@ struct history_record {
     size_t attestation_count;
     struct descriptor *results; /* of each exporter; media_type NULL: no image */
     size_t result_count;
+    struct lease *lease; /* holds the documents of the results; NULL: none.  In `rows` */
     struct progress_counts counts;
     int generation;
     bool pinned, deleted;
@@ -49,8 +52,12 @@ struct history_record {
     Bk__BuildHistoryEventType event;
 };
 
+/* Two locks: `rows` around a change of an ended record and of its row, `lock` for what is in memory.  Order:
+ * rows first. */
 struct history {
     struct builder *builder;
+    struct mutex rows;
+    int64_t last_id; /* of a row; in `rows` */
     struct mutex lock;
     struct cond news;
     struct ptrv records; /* oldest first */
@@ -71,8 +78,11 @@ struct history {
 
 /* `r` has changed: whoever listens is told `event`. */
 void history_changed_locked(struct history *h, struct history_record *r, Bk__BuildHistoryEventType event);
-/* What there are too many of goes. */
-void history_expire_locked(struct history *h);
+/* What there are too many of leaves the list for `gone` (struct history_record): history_forget(). */
+void history_expire_locked(struct history *h, struct ptrv *gone);
+/* They are removed for good; in `rows`.  Empties the list. */
+void history_forget(struct history *h, struct ptrv *gone);
+void history_record_free(struct history_record *r); /* its files stay */
 
 /* ---- history_end.c ---- */
 
@@ -98,14 +108,32 @@ struct error *history_blob_make(struct history *h, struct error *(*fill)(struct 
                                 void *arg, struct history_blob *ret) MUST_CHECK;
 struct error *history_blob_open_at(struct history *h, const struct digest *d, int64_t *ret_size,
                                    struct stream **ret) MUST_CHECK;
+/* Is the file there, as long as it was and, where that is in doubt, with what its name says? */
+bool history_blob_is_whole(struct history *h, const struct history_blob *b, bool read_all);
+/* Does the record name it? */
+bool history_record_has(const struct history_record *r, const struct digest *d);
 /* All that `r` has, of which equal texts of other records stay. */
 void history_blobs_drop(struct history *h, struct history_record *r);
 
 /* ---- history_message.c ---- */
 
 Bk__BuildHistoryRecord *history_message_locked(struct pb_arena *a, const struct history_record *r);
+/* A record from what history_message_locked() made.  Errors: it cannot be read. */
+struct error *history_record_parse(const void *data, size_t len, struct history_record **ret) MUST_CHECK;
 /* Does it pass the request's ref and filters?  Errors: what the caller wrote wrong. */
 struct error *history_passes(const Bk__BuildHistoryRequest *q, const struct history_record *r,
                              bool *ret) MUST_CHECK;
+
+/* ---- history_rows.c, in `rows` ---- */
+
+/* A record's row as `text` says, a packed message; one without a number gets one. */
+struct error *history_row_write(struct history *h, struct history_record *r,
+                                const struct buf *text) MUST_CHECK;
+struct error *history_row_remove(struct history *h, struct history_record *r) MUST_CHECK;
+/* Manifests, configs and attestations of the results stay as long as the record does, also when the image's
+ * name goes; layers do not. */
+void history_hold_results(struct history *h, struct history_record *r);
+/* The builds of runs before this one; files that belong to none go. */
+struct error *history_load(struct history *h) MUST_CHECK;
 
 #endif

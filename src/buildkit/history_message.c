@@ -4,8 +4,11 @@
 
 #include "oci/purl.h"
 
+#include <errno.h>
+
 #define LOG_MEDIA_TYPE "application/vnd.buildkit.status.v0"
 #define TRACE_MEDIA_TYPE "application/vnd.buildkit.otlp.json.v0"
+#define RESULTS_MAX 65536 /* what a row that was damaged may ask for */
 #define ERROR_MEDIA_TYPE "application/vnd.googleapis.google.rpc.status+proto"
 
 static Bk__Descriptor *descriptor(struct pb_arena *a, const char *media_type, const char *digest,
@@ -128,6 +131,112 @@ Bk__BuildHistoryRecord *history_message_locked(struct pb_arena *a, const struct 
     if (m->result != NULL)
         add_results(a, r, m->result);
     return m;
+}
+
+/* ---- and back ---- */
+
+/* Absent: none. */
+static int read_blob(const Bk__Descriptor *d, struct history_blob *ret)
+{
+    if (d == NULL)
+        return 0;
+    ret->size = d->size;
+    return digest_parse(d->digest, &ret->digest);
+}
+
+static int read_attestations(const Bk__BuildResultInfo *from, const char *key, struct history_record *r)
+{
+    for (size_t i = 0; from != NULL && i < from->n_attestations; i++) {
+        struct history_attestation *to;
+
+        r->attestations = xreallocarray(r->attestations, r->attestation_count + 1, sizeof(*r->attestations));
+        to = &r->attestations[r->attestation_count++];
+        *to = (struct history_attestation){ .key = key == NULL ? NULL : xstrdup(key) };
+        if (read_blob(from->attestations[i], &to->blob) < 0)
+            return -EINVAL;
+    }
+    return 0;
+}
+
+/* Their keys are the numbers of exporters, ascending. */
+static int read_results(const Bk__BuildResultInfo *from, struct history_record *r)
+{
+    for (size_t i = 0; from != NULL && i < from->n_results; i++) {
+        const Bk__DescriptorEntry *entry = from->results[i];
+        struct digest digest;
+
+        if (entry->key < (int64_t)r->result_count || entry->key >= RESULTS_MAX || entry->value == NULL ||
+            digest_parse(entry->value->digest, &digest) < 0)
+            return -EINVAL;
+        r->results = xreallocarray(r->results, (size_t)entry->key + 1, sizeof(*r->results));
+        while (r->result_count <= (size_t)entry->key)
+            r->results[r->result_count++] = (struct descriptor){ 0 };
+        struct descriptor *d = &r->results[entry->key];
+
+        descriptor_init(d, entry->value->media_type, &digest, entry->value->size);
+        pb_to_strmap(entry->value->annotations, entry->value->n_annotations, &d->annotations);
+    }
+    return 0;
+}
+
+static void read_exporters(const Bk__BuildHistoryRecord *m, struct history_record *r)
+{
+    r->exporters = xcalloc(m->n_exporters + 1, sizeof(*r->exporters));
+    for (size_t i = 0; i < m->n_exporters; i++) {
+        struct history_exporter *x = &r->exporters[r->exporter_count++];
+
+        x->type = xstrdup(m->exporters[i]->type);
+        strmap_init(&x->attrs);
+        pb_to_strmap(m->exporters[i]->attrs, m->exporters[i]->n_attrs, &x->attrs);
+    }
+}
+
+static struct history_record *read_plain(const Bk__BuildHistoryRecord *m)
+{
+    struct history_record *r = NEW(struct history_record);
+
+    r->ref = xstrdup(m->ref);
+    r->frontend = xstrdup(m->frontend);
+    strmap_init(&r->attrs);
+    strmap_init(&r->response);
+    pb_to_strmap(m->frontend_attrs, m->n_frontend_attrs, &r->attrs);
+    pb_to_strmap(m->exporter_response, m->n_exporter_response, &r->response);
+    read_exporters(m, r);
+    r->created_ns = pb_time_ns(m->created_at);
+    r->completed_ns = pb_time_ns(m->completed_at);
+    r->error = pb_to_error(m->error);
+    r->counts = (struct progress_counts){ .total = m->num_total_steps,
+                                          .cached = m->num_cached_steps,
+                                          .completed = m->num_completed_steps,
+                                          .warnings = m->num_warnings };
+    r->generation = m->generation;
+    r->pinned = m->pinned;
+    r->event = BK__BUILD_HISTORY_EVENT_TYPE__COMPLETE;
+    return r;
+}
+
+struct error *history_record_parse(const void *data, size_t len, struct history_record **ret)
+{
+    CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
+    Bk__BuildHistoryRecord *m;
+    struct history_record *r;
+    int status;
+
+    TRY(pb_unpack(&bk__build_history_record__descriptor, data, len, &a, &m));
+    r = read_plain(m);
+    status = read_blob(m->logs, &r->log) < 0 || read_blob(m->trace, &r->trace) < 0 ||
+                     read_blob(m->external_error, &r->external_error) < 0 ||
+                     read_attestations(m->result, NULL, r) < 0 || read_results(m->result, r) < 0
+                 ? -EINVAL
+                 : 0;
+    for (size_t i = 0; status == 0 && i < m->n_results; i++)
+        status = read_attestations(m->results[i]->value, m->results[i]->key, r);
+    if (status < 0 || r->completed_ns == 0) {
+        history_record_free(r);
+        return err_new(ERR_DATA_LOSS, "the record says what it cannot");
+    }
+    *ret = r;
+    return NULL;
 }
 
 /* ---- filters: entries are ANDed, `key==v`, `key!=v`, `key~=v`

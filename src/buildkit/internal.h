@@ -158,7 +158,7 @@ struct error *bridge_source_meta(struct bridge *b, struct pb_arena *a, const Gw_
 struct error *bridge_read_dir(struct bridge *b, struct ref *ref, const char *path, const char *include,
                               struct file_stat **ret, size_t *ret_count) MUST_CHECK;
 
-/* ---- history: records of this run
+/* ---- history: records of builds
  * --------------------------------------------------------------------------------------------- */
 
 struct history;

@@ -37,6 +37,7 @@ static const char *const migrations[] = {
     "CREATE INDEX cache_mounts_cache_id ON cache_mounts(cache_id);"
     "CREATE TABLE facts(key TEXT PRIMARY KEY, value TEXT NOT NULL);"
     "CREATE TABLE state(key TEXT PRIMARY KEY, value TEXT NOT NULL);",
+    "CREATE TABLE builds(id INTEGER PRIMARY KEY, ref TEXT NOT NULL, record BLOB NOT NULL);",
 };
 
 void db_init(struct db *db, const char *path, struct error *(*on_open)(struct db *, void *), void *ctx)

@@ -53,6 +53,7 @@ struct store {
     struct strv discarded;     /* names in work/ for the background task */
     bool running;              /* store_run is there to do it */
     bool unsynced;             /* rows wait for store_sync */
+    bool first_of_boot;        /* store_is_first_of_boot; set when the database is opened */
     atomic_bool orphans;     /* files may lie without a row: the next start sweeps as after an unclean end */
     uint64_t images_version; /* counts changes of names */
     struct recall recall;

@@ -209,6 +209,7 @@ static struct error *on_open(struct db *db, void *ctx)
     const char *now = boot_id();
     TRY(db_text(db, &ended, "SELECT value FROM state WHERE key = 'ended'", ""));
     TRY(db_text(db, &boot, "SELECT value FROM state WHERE key = 'boot'", ""));
+    s->first_of_boot = boot != NULL && !streq(boot, now);
     bool clean = ended != NULL && streq(ended, "clean") && faccessat(s->root_fd, "trash", F_OK, 0) != 0;
     if (clean)
         return db_exec(db, "INSERT OR REPLACE INTO state(key, value) VALUES('ended', 'no'), ('boot', ?)", "s",
@@ -216,12 +217,11 @@ static struct error *on_open(struct db *db, void *ctx)
 
     TRY(db_exec(db, "BEGIN IMMEDIATE", ""));
     struct error *e = NULL;
-    bool power_cut = boot != NULL && !streq(boot, now);
-    if (power_cut)
+    if (s->first_of_boot)
         e = drop_unsynced(s);
     if (e == NULL)
         e = sweep(s);
-    if (e == NULL && power_cut)
+    if (e == NULL && s->first_of_boot)
         e = drop_broken_images(s);
     if (e == NULL)
         e = db_exec(db, "INSERT OR REPLACE INTO state(key, value) VALUES('ended', 'no'), ('boot', ?)", "s",
@@ -343,6 +343,11 @@ void store_close(struct store *s)
         log_err(LOG_WARN, e, "closing the store");
     }
     store_free(s);
+}
+
+bool store_is_first_of_boot(const struct store *s)
+{
+    return s->first_of_boot;
 }
 
 int store_root_fd(const struct store *s)

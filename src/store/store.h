@@ -8,6 +8,7 @@
  *   ROOT/ingest/KEY        blobs under way; survive for resuming
  *   ROOT/layers/ID/fs      one layer as overlayfs wants it (snapshot/)
  *   ROOT/mounts/ID/fs      a cache mount of RUN steps (snapshot/)
+ *   ROOT/history           what the history keeps of builds (buildkit/)
  *   ROOT/work              scratch below the same filesystem: overlay work folders, half-made layers; emptied
  * at start
  *
@@ -39,6 +40,9 @@ void store_close(struct store *s); /* writes what waits, syncs, marks a clean en
 struct error *store_run(void *store) MUST_CHECK;
 /* Make all published data durable now. */
 struct error *store_sync(struct store *s) MUST_CHECK;
+/* Is this the first run since the machine started?  Then files that were not synced may have lost content.
+ * Known once the database is open: after any call that reads it. */
+bool store_is_first_of_boot(const struct store *s);
 int store_root_fd(const struct store *s);      /* borrowed */
 const char *store_root(const struct store *s); /* borrowed */
 int store_work_fd(const struct store *s);      /* ROOT/work */
@@ -173,6 +177,19 @@ struct error *fact_put(struct store *s, const char *key,
                        const char *value) MUST_CHECK; /* value NULL: forget it */
 /* All whose key begins with `prefix`, added to a string map. */
 struct error *fact_list(struct store *s, const char *prefix, struct map *ret) MUST_CHECK;
+
+/* ---- records of builds, by numbers that the caller gives
+ * ---------------------------------------------------------
+ */
+
+/* Written anew when there is one. */
+struct error *build_record_put(struct store *s, int64_t id, const char *ref, const void *data,
+                               size_t len) MUST_CHECK;
+struct error *build_record_remove(struct store *s, int64_t id) MUST_CHECK; /* none: not an error */
+/* All by their numbers.  The database is locked meanwhile: `each` must not call the store. */
+struct error *build_record_walk(struct store *s,
+                                void (*each)(void *ctx, int64_t id, const void *data, size_t len),
+                                void *ctx) MUST_CHECK;
 
 /* ---- filters in containerd's syntax ----------------------------------------------------------------------
  */
