@@ -118,7 +118,8 @@ char *arena_strn(struct arena *a, const char *s, size_t len)
 {
     char *copy = arena_take(a, len + 1, 1);
 
-    memcpy(copy, s, len);
+    if (len > 0)
+        memcpy(copy, s, len);
     copy[len] = '\0';
     return copy;
 }

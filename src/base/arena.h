@@ -25,9 +25,9 @@ void arena_reset(struct arena *a);
 void *arena_take(struct arena *a, size_t size, size_t align);
 void *arena_alloc(struct arena *a, size_t size); /* zeroed, aligned to 16 */
 #define ARENA_NEW(a, type) ((type *)arena_alloc(a, sizeof(type)))
-void *arena_mem(struct arena *a, const void *p, size_t len); /* a copy, aligned to 16 */
-char *arena_str(struct arena *a, const char *s);             /* a copy; NULL gives NULL */
-char *arena_strn(struct arena *a, const char *s, size_t len);
+void *arena_mem(struct arena *a, const void *p, size_t len);  /* a copy, aligned to 16 */
+char *arena_str(struct arena *a, const char *s);              /* a copy; NULL gives NULL */
+char *arena_strn(struct arena *a, const char *s, size_t len); /* `s` may be NULL when len is 0 */
 char *arena_strf(struct arena *a, const char *fmt, ...) PRINTF(2, 3);
 /* Room for one more behind `count` entries of `size` bytes: `array` itself, or a copy of twice the size when
  * `count` is a power of two.  NULL with 0 entries begins one. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
 
+#include "base/rune.h"
+
 void buf_deinit(struct buf *b)
 {
     free(b->data);
@@ -102,34 +104,6 @@ const char *buf_str(const struct buf *b)
     return b->data != NULL ? b->data : "";
 }
 
-/* Length of the UTF-8 sequence at `s`, or 0 when Go's utf8.DecodeRune would call it invalid. */
-static size_t utf8_length(const unsigned char *s, size_t len)
-{
-    size_t need;
-    uint32_t rune, least;
-
-    if (s[0] < 0x80)
-        return 1;
-    if (s[0] >= 0xc2 && s[0] <= 0xdf)
-        need = 2, rune = s[0] & 0x1f, least = 0x80;
-    else if ((s[0] & 0xf0) == 0xe0)
-        need = 3, rune = s[0] & 0x0f, least = 0x800;
-    else if (s[0] >= 0xf0 && s[0] <= 0xf4)
-        need = 4, rune = s[0] & 0x07, least = 0x10000;
-    else
-        return 0;
-    if (need > len)
-        return 0;
-    for (size_t i = 1; i < need; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-        rune = rune << 6 | (s[i] & 0x3f);
-    }
-    if (rune < least || rune > 0x10ffff || (rune >= 0xd800 && rune <= 0xdfff))
-        return 0;
-    return need;
-}
-
 static void add_json_ascii(struct buf *b, unsigned char c, bool html)
 {
     static const char plain_escapes[] = "\b\f\n\r\t\"\\", letters[] = "bfnrt\"\\";
@@ -174,8 +148,7 @@ void buf_add_json_string(struct buf *b, const char *s, size_t len, bool html)
         len -= n;
         if (len == 0)
             break;
-        n = utf8_length(p, len);
-        if (n == 0)
+        if (rune_decode((const char *)p, len, &n) == RUNE_ERROR && n == 1)
             buf_adds(b, "\\ufffd");
         else if (n == 1)
             add_json_ascii(b, *p, html);
@@ -184,7 +157,6 @@ void buf_add_json_string(struct buf *b, const char *s, size_t len, bool html)
                                      : "\\u2029"); /* line ends in JavaScript: Go escapes them always */
         else
             buf_add(b, p, n);
-        n = n > 0 ? n : 1;
         p += n;
         len -= n;
     }

@@ -122,13 +122,12 @@
 #define LIMIT_EXECS 4096 /* exec instances that are kept */
 
 /* steps */
+#define LIMIT_SOLVER_IO 64             /* resolves and downloads at once */
 #define LIMIT_RESOLV_CONF (1 * MIB)    /* the host's resolv.conf */
 #define LIMIT_STEP_LOG_SHOWN (2 * MIB) /* BuildKit's BUILDKIT_STEP_LOG_MAX_SIZE */
 #define LIMIT_RECALL (1 * MIB)         /* remembered in memory of the cache, and as much of content */
 #define LIMIT_STEP_LOGS 64             /* whole logs of clipped steps kept on disk, the newest */
 #define LIMIT_STEP_LOG_KEPT (1 * GIB)  /* bytes of one of them */
-
-#define LIMIT_SOLVER_IO 64 /* resolves and downloads at once; the registry has its own limit below */
 
 /* build cache from elsewhere */
 #define LIMIT_CACHE_CONFIG (2 * MIB) /* its records; BuildKit reads 1 MiB */
@@ -150,8 +149,7 @@
 
 /* store */
 #define LIMIT_LAYERS 500 /* layers of one mount */
-#define LIMIT_REPEATED_LAYERS                                                                                \
-    120 /* of a merge that keeps repeated ones: engines take images of up to 127                             \
-         */
+/* Of a merge that keeps repeated ones: engines take images of up to 127. */
+#define LIMIT_REPEATED_LAYERS 120
 
 #endif

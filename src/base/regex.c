@@ -40,17 +40,17 @@ static void emit_char(struct compiler *c, int32_t r)
     emit(c->re, OP_CLASS, (int32_t)c->re->class_count - 1, 0);
 }
 
-/* \Q..\E: literal text. */
-static int parse_quoted(struct compiler *c)
+/* \Q..\E: literal text, each character an atom of its own. */
+static void parse_quoted(struct compiler *c, size_t *at)
 {
     while (c->pos < c->len) {
         if (c->len - c->pos >= 2 && memcmp(c->s + c->pos, "\\E", 2) == 0) {
             c->pos += 2;
-            return 0;
+            return;
         }
+        *at = c->re->count;
         emit_char(c, regex_next(c));
     }
-    return 0;
 }
 
 static bool parse_number(struct compiler *c, int *ret)
@@ -89,7 +89,7 @@ static int parse_count(struct compiler *c, int *ret_min, int *ret_max)
 }
 
 /* Behind a backslash outside of a class. */
-static int parse_escaped_atom(struct compiler *c)
+static int parse_escaped_atom(struct compiler *c, size_t *at)
 {
     int32_t r;
     int k = regex_peek(c);
@@ -103,7 +103,8 @@ static int parse_escaped_atom(struct compiler *c)
     }
     if (k == 'Q') {
         c->pos++;
-        return parse_quoted(c);
+        parse_quoted(c, at);
+        return 0;
     }
     if (regex_perl_pairs((char)k) != NULL) {
         c->pos++;
@@ -232,7 +233,8 @@ static int parse_set(struct compiler *c)
     return r;
 }
 
-static int parse_atom(struct compiler *c)
+/* *at: where its code begins, which is what a repetition behind it repeats. */
+static int parse_atom(struct compiler *c, size_t *at)
 {
     int min, max;
 
@@ -257,7 +259,7 @@ static int parse_atom(struct compiler *c)
         return parse_group(c);
     case '\\':
         c->pos++;
-        return parse_escaped_atom(c);
+        return parse_escaped_atom(c, at);
     case '*':
     case '+':
     case '?':
@@ -291,7 +293,7 @@ static void wrap_repeat(struct regex *re, size_t at, char kind, bool lazy)
 }
 
 /* x{2,4} is xxx?x?; x{2,} is xxx*. */
-static int wrap_count(struct regex *re, size_t at, int min, int max)
+static int wrap_count(struct regex *re, size_t at, int min, int max, bool lazy)
 {
     size_t len = re->count - at, copies = (size_t)(max < 0 ? min + 1 : max);
 
@@ -304,7 +306,7 @@ static int wrap_count(struct regex *re, size_t at, int min, int max)
         for (size_t k = 0; k < len; k++)
             emit(re, body[k].op, body[k].x, body[k].y);
         if (i >= (size_t)min)
-            wrap_repeat(re, start, max < 0 ? '*' : '?', false);
+            wrap_repeat(re, start, max < 0 ? '*' : '?', lazy);
     }
     return 0;
 }
@@ -323,17 +325,19 @@ static int parse_repeat(struct compiler *c, size_t at)
 {
     int k = regex_peek(c), min, max, r = 0;
 
-    if (k == '{') {
+    if (k == '{')
         r = parse_count(c, &min, &max);
-        if (r > 0)
-            r = wrap_count(c->re, at, min, max);
-    } else {
+    else
         c->pos++;
-        bool lazy = regex_peek(c) == '?';
-        if (lazy)
-            c->pos++;
+    if (r < 0)
+        return r;
+    bool lazy = regex_peek(c) == '?';
+
+    c->pos += lazy;
+    if (k == '{')
+        r = wrap_count(c->re, at, min, max, lazy);
+    else
         wrap_repeat(c->re, at, (char)k, lazy);
-    }
     return r < 0 ? r : is_repeat(c) ? -EINVAL : 0;
 }
 
@@ -341,7 +345,7 @@ static int parse_sequence(struct compiler *c)
 {
     while (regex_peek(c) >= 0 && regex_peek(c) != ')' && regex_peek(c) != '|') {
         size_t at = c->re->count;
-        int r = parse_atom(c);
+        int r = parse_atom(c, &at);
         if (r == 0 && is_repeat(c))
             r = parse_repeat(c, at);
         if (r < 0)

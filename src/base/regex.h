@@ -6,7 +6,7 @@
  * translations can contain, and what policies about sources use, is supported here with Go's meaning:
  * literals,
  * `.`, classes with ranges and [:names:], `^ $`, \A \z \b \B, \d \s \w, character escapes, alternatives,
- * counts, groups (plain, named, "(?:") with the flags i (ASCII) and s, and `* + ?` with their lazy forms.  No
+ * groups (plain, named, "(?:") with the flags i (ASCII) and s, counts and `* + ?` with their lazy forms.  No
  * \p{..}, no flags m and U.  A program is immutable: matching is safe from any thread.
  */
 #ifndef MINKE_BASE_REGEX_H

@@ -64,15 +64,6 @@ void strv_remove(struct strv *s, size_t index)
     s->len--;
 }
 
-char *strv_pop(struct strv *s)
-{
-    assert(s->len > 0);
-    char *last = s->v[--s->len];
-
-    s->v[s->len] = NULL;
-    return last;
-}
-
 bool strv_has(const struct strv *s, const char *str)
 {
     for (size_t i = 0; i < s->len; i++)

@@ -24,7 +24,6 @@ void strv_addf(struct strv *s, const char *fmt, ...) PRINTF(2, 3);
 void strv_take(struct strv *s, char *str);                /* takes str */
 void strv_copy(struct strv *dst, const struct strv *src); /* append copies of all */
 void strv_remove(struct strv *s, size_t index);
-char *strv_pop(struct strv *s); /* the last one of some; the caller's */
 bool strv_has(const struct strv *s, const char *str);
 void strv_sort(struct strv *s);
 /* Split at every `sep`; "" gives one empty string, as Go's strings.Split. */
