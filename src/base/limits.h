@@ -66,10 +66,14 @@
     30000 /* of one Dockerfile; what an instruction sees of those before it is searched in a line */
 #define LIMIT_LOCATION_LINES 10000 /* of an error or a warning that are told one by one */
 #define LIMIT_PATH_DEPTH 1024
-#define LIMIT_LLB_OPS 100000                     /* ops of one definition */
-#define LIMIT_LLB_DEPTH 20000                    /* longest chain of ops */
-#define LIMIT_LLB_BYTES (64 * MIB)               /* ops of a definition that we make */
-#define LIMIT_LLB_NESTING 8                      /* definitions of sources within definitions, when shown */
+#define LIMIT_LLB_OPS 100000       /* ops of one definition */
+#define LIMIT_LLB_DEPTH 20000      /* longest chain of ops */
+#define LIMIT_LLB_BYTES (64 * MIB) /* ops of a definition that we make */
+#define LIMIT_LLB_SOURCES 1024     /* files that one definition's locations point into */
+#define LIMIT_IMPORT_EDGES 1000000 /* of a definition as input: what asks for each op times its inputs */
+#define LIMIT_EXEC_MOUNTS 4096     /* of one step */
+#define LIMIT_FILE_ACTIONS 10000   /* of one step */
+#define LIMIT_LLB_NESTING 8        /* definitions of sources within definitions, when shown */
 #define LIMIT_BUILD_DEFINITION ((int)(16 * MIB)) /* a definition that a step reads; BuildKit's number */
 #define LIMIT_BUILD_DEPTH 8                      /* steps that solve definitions within such definitions */
 #define LIMIT_BUILD_SOLVES 1000                  /* definitions that the steps of one build solve */

@@ -201,6 +201,9 @@ static struct error *source_from_pb(struct llb_def *def, const Pb__Source *pb)
     struct arena *mem = &def->mem;
     struct llb_source *to = def_new_source(def);
 
+    if (pb->n_infos > LIMIT_LLB_SOURCES)
+        return err_new(ERR_INVALID, "definition has %zu source files, at most %d are allowed", pb->n_infos,
+                       LIMIT_LLB_SOURCES);
     to->infos = arena_alloc(mem, pb->n_infos * sizeof(to->infos[0]));
     to->info_count = pb->n_infos;
     for (size_t i = 0; i < pb->n_infos; i++) {
@@ -426,32 +429,6 @@ void source_info_encode(struct buf *out, const struct llb_source_info *info)
     pbw_str(out, 4, info->language);
 }
 
-static int compare_entries(const void *a, const void *b)
-{
-    const struct map_entry *const *x = a, *const *y = b;
-
-    return strcmp((*x)->key, (*y)->key);
-}
-
-/* map<string, message>: `encode` writes one value. */
-static void encode_map(struct buf *out, unsigned field, const struct map *m,
-                       void (*encode)(struct buf *, const void *))
-{
-    CLEANUP(freep)
-    const struct map_entry **sorted = xreallocarray(NULL, MAX(m->len, (size_t)1), sizeof(sorted[0]));
-    CLEANUP(buf_deinit) struct buf entry = { 0 }, value = { 0 };
-
-    for (size_t i = 0; i < m->len; i++)
-        sorted[i] = &m->entries[i];
-    qsort(sorted, m->len, sizeof(sorted[0]), compare_entries);
-    for (size_t i = 0; i < m->len; i++) {
-        pbw_str_always(&entry, 1, sorted[i]->key);
-        encode(&value, sorted[i]->value);
-        pbw_message(&entry, 2, &value);
-        pbw_message(out, field, &entry);
-    }
-}
-
 static void encode_meta_value(struct buf *out, const void *value)
 {
     encode_meta(out, value);
@@ -470,10 +447,10 @@ void llb_def_encode(const struct llb_def *def, struct buf *out)
         return;
     for (size_t i = 0; i < def->op_count; i++)
         pbw_bytes_always(out, 1, def->ops[i].bytes, def->ops[i].len);
-    encode_map(out, 2, &def->metadata, encode_meta_value);
+    pbw_map(out, 2, &def->metadata, encode_meta_value);
     if (def->source == NULL)
         return;
-    encode_map(&source, 1, &def->source->locations, encode_locations_value);
+    pbw_map(&source, 1, &def->source->locations, encode_locations_value);
     for (size_t i = 0; i < def->source->info_count; i++) {
         source_info_encode(&info, &def->source->infos[i]);
         pbw_message(&source, 2, &info);

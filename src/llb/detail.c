@@ -39,21 +39,14 @@ void llb_info_write_json(const struct llb_source_info *from, struct go_writer *w
     go_write_close(w, '}');
 }
 
-static void add_info(const struct llb_source_info *info, struct buf *out)
-{
-    llb_info_write_json(info, &(struct go_writer){ .out = out });
-}
-
 static void write_position(struct go_writer *w, const char *name, int32_t line, int32_t character)
 {
     go_write_name(w, name);
     go_write_open(w, '{');
-    if (line != 0) {
+    if (line != 0)
         go_write_member_int(w, "line", line);
-    }
-    if (character != 0) {
+    if (character != 0)
         go_write_member_int(w, "character", character);
-    }
     go_write_close(w, '}');
 }
 
@@ -65,29 +58,30 @@ void llb_range_write_json(const struct llb_range *r, struct go_writer *w)
     go_write_close(w, '}');
 }
 
-static void add_ranges(const struct llb_range *ranges, size_t count, struct buf *out)
+void llb_ranges_write_json(const struct llb_range *ranges, size_t count, struct go_writer *w)
 {
-    struct go_writer w = { .out = out };
-
-    buf_adds(out, ",\"ranges\":");
-    go_write_open(&w, '[');
+    go_write_open(w, '[');
     for (size_t i = 0; i < count; i++)
-        llb_range_write_json(&ranges[i], &w);
-    go_write_close(&w, ']');
+        llb_range_write_json(&ranges[i], w);
+    go_write_close(w, ']');
 }
 
 void llb_add_info_detail(struct error *e, const struct llb_source_info *info, const struct llb_range *ranges,
                          size_t range_count)
 {
     CLEANUP(buf_deinit) struct buf text = { 0 };
+    struct go_writer w = { .out = &text };
 
     if (e == NULL)
         return;
-    buf_adds(&text, "{\"info\":");
-    add_info(info, &text);
-    if (range_count > 0)
-        add_ranges(ranges, range_count, &text);
-    buf_addc(&text, '}');
+    go_write_open(&w, '{');
+    go_write_name(&w, "info");
+    llb_info_write_json(info, &w);
+    if (range_count > 0) {
+        go_write_name(&w, "ranges");
+        llb_ranges_write_json(ranges, range_count, &w);
+    }
+    go_write_close(&w, '}');
     err_add_detail(e, "github.com/moby/buildkit/errdefs.Source+json", text.data, text.len);
 }
 

@@ -108,20 +108,43 @@ static int compare_entries(const void *a, const void *b)
     return strcmp((*x)->key, (*y)->key);
 }
 
-void pbw_strmap(struct buf *out, unsigned field, const struct map *m)
+/* The entries by key, malloc'd; NULL: there are none. */
+static const struct map_entry **sorted_entries(const struct map *m)
 {
-    CLEANUP(freep) const struct map_entry **sorted = NULL;
-    CLEANUP(buf_deinit) struct buf entry = { 0 };
+    const struct map_entry **sorted = m->len > 0 ? xreallocarray(NULL, m->len, sizeof(sorted[0])) : NULL;
 
-    if (m->len == 0)
-        return;
-    sorted = xreallocarray(NULL, m->len, sizeof(sorted[0]));
     for (size_t i = 0; i < m->len; i++)
         sorted[i] = &m->entries[i];
-    qsort(sorted, m->len, sizeof(sorted[0]), compare_entries);
+    if (m->len > 1)
+        qsort(sorted, m->len, sizeof(sorted[0]), compare_entries);
+    return sorted;
+}
+
+void pbw_map(struct buf *out, unsigned field, const struct map *m,
+             void (*encode)(struct buf *out, const void *value))
+{
+    CLEANUP(freep) const struct map_entry **sorted = sorted_entries(m);
+
     for (size_t i = 0; i < m->len; i++) {
-        pbw_str_always(&entry, 1, sorted[i]->key);
-        pbw_str_always(&entry, 2, sorted[i]->value);
-        pbw_message(out, field, &entry);
+        size_t entry = pbw_begin(out, field), value;
+
+        pbw_str_always(out, 1, sorted[i]->key);
+        value = pbw_begin(out, 2);
+        encode(out, sorted[i]->value);
+        pbw_end(out, value);
+        pbw_end(out, entry);
+    }
+}
+
+void pbw_strmap(struct buf *out, unsigned field, const struct map *m)
+{
+    CLEANUP(freep) const struct map_entry **sorted = sorted_entries(m);
+
+    for (size_t i = 0; i < m->len; i++) {
+        size_t entry = pbw_begin(out, field);
+
+        pbw_str_always(out, 1, sorted[i]->key);
+        pbw_str_always(out, 2, sorted[i]->value);
+        pbw_end(out, entry);
     }
 }

@@ -28,7 +28,9 @@ void pbw_message(struct buf *out, unsigned field, struct buf *msg);
 size_t pbw_begin(struct buf *out, unsigned field);
 void pbw_end(struct buf *out, size_t begin); /* what pbw_begin gave */
 void pbw_strv(struct buf *out, unsigned field, const struct strv *v);
-/* map<string,string>, sorted by key. */
-void pbw_strmap(struct buf *out, unsigned field, const struct map *m);
+/* map<string, message>, sorted by key: `encode` appends one value's message. */
+void pbw_map(struct buf *out, unsigned field, const struct map *m,
+             void (*encode)(struct buf *out, const void *value));
+void pbw_strmap(struct buf *out, unsigned field, const struct map *m); /* map<string, string>, the same */
 
 #endif

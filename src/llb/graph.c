@@ -36,8 +36,12 @@ static const struct llb_meta no_meta;
 /* Names of merges hold the names of their inputs: without a bound they would double with every level. */
 static char *cut_name(struct buf *name)
 {
-    if (name->len > LIMIT_VERTEX_NAME)
-        buf_truncate(name, LIMIT_VERTEX_NAME);
+    size_t len = LIMIT_VERTEX_NAME;
+
+    while (name->len > len && ((unsigned char)name->data[len] & 0xc0) == 0x80)
+        len--; /* not in the middle of a character */
+    if (name->len > len)
+        buf_truncate(name, len);
     return buf_take(name);
 }
 
@@ -196,7 +200,7 @@ static struct error *validate(const struct loader *l, struct loaded *o)
     return op_validate(o->op, o->meta);
 }
 
-static struct error *place(struct loader *l, struct loaded *o)
+static void place(struct loader *l, struct loaded *o)
 {
     struct llb_graph *g = l->graph;
     struct llb_vertex *v = &g->vertices[g->vertex_count];
@@ -214,7 +218,6 @@ static struct error *place(struct loader *l, struct loaded *o)
         v->inputs[i] = (struct llb_edge){ o->inputs[i]->vertex, o->op->inputs[i]->index };
     v->name = without_passwords(plain_name(v));
     o->vertex = v;
-    return NULL;
 }
 
 struct step {
@@ -237,7 +240,7 @@ static struct error *walk(struct loader *l, struct loaded *root)
 
         if (top->next == top->op->op->n_inputs) {
             top->op->open = false;
-            TRY(place(l, top->op));
+            place(l, top->op);
             depth--;
             continue;
         }

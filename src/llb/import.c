@@ -5,6 +5,7 @@
  * Ops keep their bytes and what is said about them.  A node stands for one (digest, output index) pair, as in
  * Go, because locations are added once for each node.
  */
+#include "base/limits.h"
 #include "llb/node.h"
 #include "llb/state.h"
 #include "oci/platform.h"
@@ -101,6 +102,44 @@ static const struct platform *op_platform(struct llb_builder *b, const struct ll
     return llb_platform_dup(b, &p);
 }
 
+/* An op has a node for each output that is asked for, each with the op's inputs: few ops can mean many. */
+static struct error *check_edges(const struct llb_graph *g)
+{
+    CLEANUP(freep) size_t *asked = xcalloc(g->vertex_count, sizeof(*asked));
+    size_t edges = 0;
+
+    for (size_t i = 0; i < g->vertex_count; i++) {
+        for (size_t k = 0; k < g->vertices[i].input_count; k++)
+            asked[g->vertices[i].inputs[k].vertex->position]++;
+    }
+    for (size_t i = 0; i < g->vertex_count; i++)
+        edges += MAX(asked[i], (size_t)1) * g->vertices[i].input_count;
+    return edges <= LIMIT_IMPORT_EDGES
+               ? NULL
+               : err_new(ERR_INVALID, "definition unfolds to %zu edges, at most %d are allowed", edges,
+                         LIMIT_IMPORT_EDGES);
+}
+
+static struct node_import *import_new(struct llb_def *def)
+{
+    struct node_import *import = NEW(struct node_import);
+    size_t infos = def->source != NULL ? def->source->info_count : 0;
+
+    import->def = def;
+    import->maps = xcalloc(infos + 1, sizeof(import->maps[0]));
+    for (size_t i = 0; i < infos; i++) {
+        const struct llb_source_info *info = &def->source->infos[i];
+
+        import->maps[i] = (struct llb_source_map){ .filename = info->filename,
+                                                   .language = info->language,
+                                                   .data = info->data,
+                                                   .data_len = info->data_len };
+    }
+    for (size_t i = 0; i < def->op_count; i++)
+        map_set(&import->ops, def->ops[i].digest.s, &def->ops[i]);
+    return import;
+}
+
 struct error *llb_from_def(struct llb_builder *b, struct llb_def *def, struct llb_state *ret)
 {
     CLEANUP(llb_graph_freep) struct llb_graph *graph = NULL;
@@ -115,23 +154,13 @@ struct error *llb_from_def(struct llb_builder *b, struct llb_def *def, struct ll
         return NULL;
     }
     e = llb_load(def, &graph); /* bounds and missing inputs, once */
+    if (e == NULL)
+        e = check_edges(graph);
     if (e != NULL) {
         llb_def_unref(def);
         return e;
     }
-    import = NEW(struct node_import);
-    import->def = def;
-    import->maps = xcalloc(def->source != NULL ? def->source->info_count + 1 : 1, sizeof(import->maps[0]));
-    for (size_t i = 0; def->source != NULL && i < def->source->info_count; i++) {
-        const struct llb_source_info *info = &def->source->infos[i];
-
-        import->maps[i] = (struct llb_source_map){ .filename = info->filename,
-                                                   .language = info->language,
-                                                   .data = info->data,
-                                                   .data_len = info->data_len };
-    }
-    for (size_t i = 0; i < def->op_count; i++)
-        map_set(&import->ops, def->ops[i].digest.s, &def->ops[i]);
+    import = import_new(def);
     pthread_mutex_lock(&b->lock);
     ptrv_add(&b->imports, import);
     pthread_mutex_unlock(&b->lock);

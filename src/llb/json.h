@@ -40,8 +40,9 @@ struct error *llb_json_write(struct llb_json *j, const ProtobufCMessage *m) MUST
 
 /* A file in JSON, as error details and answers of checks carry it (LLB_JSON_GO). */
 void llb_info_write_json(const struct llb_source_info *info, struct go_writer *w);
-/* pb.Range of a source, as LLB_JSON_GO. */
+/* pb.Range of a source, as LLB_JSON_GO; and an array of them. */
 void llb_range_write_json(const struct llb_range *r, struct go_writer *w);
+void llb_ranges_write_json(const struct llb_range *ranges, size_t count, struct go_writer *w);
 /* A definition as frontend.convertllb answers it. The same errors. */
 struct error *llb_def_write_json(const struct llb_def *def, struct go_writer *out) MUST_CHECK;
 

@@ -99,7 +99,8 @@ struct llb_def {
 
 /* From the wire. `pb` is borrowed; everything is copied. A NULL or empty message is scratch (op_count 0).
  * Errors: ERR_INVALID for what cannot be decoded, source locations out of range ("invalid source index %d for
- * vertex %s"), more than LIMIT_LLB_OPS ops. The ops themselves are looked at by llb_load(). */
+ * vertex %s"), more than LIMIT_LLB_OPS ops or LIMIT_LLB_SOURCES source files. The ops themselves are looked
+ * at by llb_load(). */
 struct error *llb_def_from_pb(const Pb__Definition *pb, struct llb_def **ret) MUST_CHECK;
 struct error *llb_def_decode(const void *data, size_t len, struct llb_def **ret) MUST_CHECK;
 /* Encoded pb.Definition (maps sorted by key), appended. */

@@ -2,6 +2,7 @@
 #include "llb/llb.h"
 
 #include "base/limits.h"
+#include "base/rune.h"
 #include "llb/encode.h"
 #include "llb/gopath.h"
 #include "llb/state.h"
@@ -226,6 +227,63 @@ static void test_mounts(void **state)
     assert_string_equal(text, "invalid mount output index -2 for /");
 }
 
+/* As many mounts and actions as one likes are no step. */
+static void test_many_parts(void **state)
+{
+    CLEANUP(buf_deinit) struct buf meta = { 0 }, body = { 0 }, part = { 0 };
+    char text[256];
+
+    pbw_str(&meta, 1, "true");
+    pbw_message(&body, 1, &meta);
+    for (int i = 0; i <= LIMIT_EXEC_MOUNTS; i++) {
+        pbw_str(&part, 3, "/");
+        pbw_message(&body, 2, &part);
+    }
+    load_one(2, &body, 1, text);
+    assert_string_equal(text, "invalid exec op with 4097 mounts, at most 4096 are allowed");
+    for (int i = 0; i <= LIMIT_FILE_ACTIONS; i++) {
+        pbw_int(&part, 2, -1);
+        pbw_end(&part, pbw_begin(&part, 6));
+        pbw_message(&body, 2, &part);
+    }
+    load_one(4, &body, 1, text);
+    assert_string_equal(text, "invalid file op with 10001 actions, at most 10000 are allowed");
+}
+
+/* It is cut between two characters. */
+static void test_long_name(void **state)
+{
+    CLEANUP(buf_deinit) struct buf def = { 0 }, op = { 0 }, id = { 0 };
+    struct digest source, last;
+    char text[256];
+    size_t count;
+
+    buf_adds(&id, "local://x");
+    while (id.len <= LIMIT_VERTEX_NAME)
+        buf_adds(&id, "\xc3\xa9");
+    add_source(&op, id.data);
+    add_op(&def, &op, &source);
+    add_input(&op, source.s, 0);
+    add_op(&def, &op, &last);
+    CLEANUP(freep) char *name = NULL;
+    load(&def, text, &count, &name);
+    assert_string_equal(text, "");
+    assert_int_equal(strlen(name), LIMIT_VERTEX_NAME - 1);
+    assert_true(utf8_is_valid(name, strlen(name)));
+}
+
+static void test_many_files(void **state)
+{
+    CLEANUP(buf_deinit) struct buf def = { 0 }, source = { 0 };
+    char text[256];
+
+    for (int i = 0; i <= LIMIT_LLB_SOURCES; i++)
+        pbw_end(&source, pbw_begin(&source, 2));
+    pbw_message(&def, 3, &source);
+    load(&def, text, NULL, NULL);
+    assert_string_equal(text, "definition has 1025 source files, at most 1024 are allowed");
+}
+
 /* A file op with one mkdir; owner by name at input `user` unless that is -100. */
 static void load_action(int64_t input, int64_t secondary, int64_t user, char text[256])
 {
@@ -378,6 +436,38 @@ static void test_import(void **state)
         strmap_get(&llb_def_meta(again, again->ops[0].digest.s)->description, "llb.customname"), "mk");
 }
 
+/* Two ops of many inputs, the one asking for many outputs of the other. */
+static void test_import_unfolds(void **state)
+{
+    enum { INPUTS = 1100 };
+    CLEANUP(llb_builder_freep) struct llb_builder *b = llb_builder_new();
+    CLEANUP(buf_deinit) struct buf encoded = { 0 }, op = { 0 }, merge = { 0 };
+    struct digest below;
+    struct llb_def *def = NULL;
+    struct llb_state st;
+    struct error *e;
+
+    add_source(&op, "local://context");
+    add_op(&encoded, &op, &below);
+    for (int level = 0; level < 2; level++) {
+        for (int i = 0; i < INPUTS; i++) {
+            size_t input = pbw_begin(&merge, 1);
+
+            add_input(&op, below.s, i);
+            pbw_int(&merge, 1, i);
+            pbw_end(&merge, input);
+        }
+        pbw_message(&op, 6, &merge);
+        add_op(&encoded, &op, &below);
+    }
+    add_input(&op, below.s, 0);
+    add_op(&encoded, &op, &below);
+    assert_null(llb_def_decode(encoded.data, encoded.len, &def));
+    e = llb_from_def(b, def, &st);
+    assert_string_equal(e->message, "definition unfolds to 1211100 edges, at most 1000000 are allowed");
+    err_free(e);
+}
+
 static void test_scratch(void **state)
 {
     CLEANUP(llb_builder_freep) struct llb_builder *b = llb_builder_new();
@@ -473,10 +563,14 @@ int main(void)
         cmocka_unit_test(test_shapes),
         cmocka_unit_test(test_mounts),
         cmocka_unit_test(test_actions),
+        cmocka_unit_test(test_many_parts),
+        cmocka_unit_test(test_many_files),
+        cmocka_unit_test(test_long_name),
         cmocka_unit_test(test_caps),
         cmocka_unit_test(test_deep),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_import),
+        cmocka_unit_test(test_import_unfolds),
         cmocka_unit_test(test_scratch),
         cmocka_unit_test(test_env_order),
         cmocka_unit_test(test_source_detail),

@@ -8,7 +8,7 @@
 #include "llb/policy.h"
 #include "oci/image.h"
 
-/* Does the object have these keys only?  Two spellings of one key may not stand together. */
+/* Does the object have these keys only? */
 static struct error *check_keys(const json_t *object, const char *where, const char *const *known,
                                 size_t count)
 {
@@ -78,13 +78,15 @@ static struct error *take_constraint(const json_t *j, struct pb_arena *a, Pol__A
 static struct error *take_selector(const json_t *j, struct pb_arena *a, Pol__Selector *s)
 {
     static const char *const names[] = { "WILDCARD", "EXACT", "REGEX" };
-    const json_t *match = json_object_get(j, "matchType"), *list = json_object_get(j, "constraints");
+    const json_t *match = json_object_get(j, "matchType"), *other = json_object_get(j, "match_type");
+    const json_t *list = json_object_get(j, "constraints");
     int word;
 
     TRY(CHECK_KEYS(j, "selector", "identifier", "matchType", "match_type", "constraints"));
+    if (match != NULL && other != NULL)
+        return err_new(ERR_INVALID, "selector: \"matchType\" and \"match_type\" are one key");
     TRY(take_text(j, "selector", "identifier", a, &s->identifier));
-    TRY(take_word(match != NULL ? match : json_object_get(j, "match_type"), "match_type", names,
-                  ARRAY_LEN(names), &word));
+    TRY(take_word(match != NULL ? match : other, "match_type", names, ARRAY_LEN(names), &word));
     s->match_type = (Pol__MatchType)word;
     if (list != NULL && !json_is_array(list))
         return err_new(ERR_INVALID, "selector: \"constraints\" is not a list");

@@ -238,6 +238,8 @@ static void test_json(void **state)
     json("{\"rules\":[{\"selector\":{}},{\"selector\":{\"name\":\"x\"}}]}",
          "rule 2: selector: unknown key \"name\"");
     json("{\"rules\":[{\"action\":\"DENY\"}]}", "invalid nil selector in policy");
+    json("{\"rules\":[{\"selector\":{\"match_type\":\"EXACT\",\"matchType\":\"REGEX\"}}]}",
+         "rule 1: selector: \"matchType\" and \"match_type\" are one key");
 }
 
 int main(void)

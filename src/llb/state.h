@@ -160,7 +160,7 @@ struct llb_state llb_oci_layout(struct llb_builder *b, const char *ref, const ch
                                 const char *store_id, const struct llb_options *o);
 
 /* The state of a definition that a client gave (FrontendInputs); a reference to `def` is taken. ERR_INVALID
- * when it has ops but no terminal input. */
+ * when it has ops but no terminal input, or unfolds to more than LIMIT_IMPORT_EDGES. */
 struct error *llb_from_def(struct llb_builder *b, struct llb_def *def, struct llb_state *ret) MUST_CHECK;
 
 /* ---- file operations

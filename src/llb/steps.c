@@ -255,15 +255,11 @@ bool llb_steps_find(const struct llb_steps *s, const char *digest, size_t *ret)
 static void write_location(const struct llb_location *l, struct go_writer *out)
 {
     go_write_open(out, '{');
-    if (l->info != 0) {
+    if (l->info != 0)
         go_write_member_int(out, "sourceIndex", (int64_t)l->info);
-    }
     if (l->range_count > 0) {
         go_write_name(out, "ranges");
-        go_write_open(out, '[');
-        for (size_t i = 0; i < l->range_count; i++)
-            llb_range_write_json(&l->ranges[i], out);
-        go_write_close(out, ']');
+        llb_ranges_write_json(l->ranges, l->range_count, out);
     }
     go_write_close(out, '}');
 }

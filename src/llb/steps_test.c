@@ -2,6 +2,7 @@
 /* A definition as provenance and convertllb show it; the texts are those of Go's encoding/json over
  * BuildKit's types. */
 #include "llb/def.h"
+#include "llb/state.h"
 #include "llb/steps.h"
 
 #include <setjmp.h>
@@ -144,6 +145,80 @@ static void test_no_terminal(void **state)
     assert_null(s);
 }
 
+/* Two files of a context in an image, a process on top that sees the context. */
+static struct llb_def *built(void)
+{
+    CLEANUP(llb_builder_freep) struct llb_builder *b = llb_builder_new();
+    CLEANUP(strv_deinit) struct strv args = { 0 };
+    struct llb_def *def = NULL;
+    struct llb_state context = llb_local(b, "context", &(struct llb_local_options){ 0 }, NULL);
+    struct llb_state image = llb_image(b, "busybox", LLB_RESOLVE_DEFAULT, NULL);
+    struct llb_mount mount = { .target = "/src", .source = context, .readonly = true };
+    struct llb_run run = { .args = &args, .mounts = &mount, .mount_count = 1 };
+    struct llb_copy_info info = { 0 };
+    struct llb_action *copies = llb_copy(b, NULL, context, "/a", "/", &info);
+
+    strv_add(&args, "true");
+    copies = llb_copy(b, copies, context, "/b", "/", &info);
+    assert_null(llb_marshal(b, llb_run(b, llb_file(b, image, copies, NULL), &run, NULL), NULL, &def));
+    return def;
+}
+
+/* The inputs that a step names are those of its op, which are earlier steps. */
+static void assert_inputs(const struct llb_steps *s, const Pb__Op *op, const json_t *names, size_t step)
+{
+    assert_int_equal(json_array_size(names), op->n_inputs);
+    for (size_t i = 0; i < op->n_inputs; i++) {
+        size_t at = SIZE_MAX;
+
+        assert_true(llb_steps_find(s, op->inputs[i]->digest, &at));
+        assert_true(at < step);
+        CLEANUP(freep) char *name = xasprintf("step%zu:%d", at, (int)op->inputs[i]->index);
+        assert_string_equal(json_string_value(json_array_get(names, i)), name);
+    }
+}
+
+/* A definition that was written and read back, as steps that are read back: each op once, as it was. */
+static void test_written_definition(void **state)
+{
+    CLEANUP(llb_def_unrefp) struct llb_def *made = built(), *def = NULL;
+    CLEANUP(llb_steps_freep) struct llb_steps *s = NULL;
+    CLEANUP(pb_arena_deinit) struct pb_arena arena = { 0 };
+    CLEANUP(buf_deinit) struct buf encoded = { 0 }, text = { 0 };
+    struct go_writer w = { .out = &text };
+    json_t *list;
+
+    llb_def_encode(made, &encoded);
+    assert_null(llb_def_decode(encoded.data, encoded.len, &def));
+    assert_null(llb_steps_open(def, &s));
+    assert_null(llb_steps_write(s, LLB_JSON_GO, &w));
+    list = json_loadb(text.data, text.len, 0, NULL);
+    assert_int_equal(def->op_count, 5);
+    assert_int_equal(json_array_size(list), def->op_count);
+    for (size_t i = 0; i < def->op_count; i++) {
+        CLEANUP(freep) char *id = NULL;
+        size_t step = SIZE_MAX;
+        Pb__Op *op = NULL;
+
+        assert_string_equal(def->ops[i].digest.s, made->ops[i].digest.s);
+        assert_null(pb_unpack(&pb__op__descriptor, def->ops[i].bytes, def->ops[i].len, &arena, &op));
+        assert_true(llb_steps_find(s, def->ops[i].digest.s, &step));
+        const json_t *one = json_array_get(list, step);
+
+        id = xasprintf("step%zu", step);
+        assert_string_equal(json_string_value(json_object_get(one, "id")), id);
+        assert_inputs(s, op, json_object_get(one, "inputs"), step);
+        const json_t *body = json_object_get(json_object_get(one, "op"), "Op");
+
+        assert_int_equal(json_object_get(body, "source") != NULL, op->op_case == PB__OP__OP_SOURCE);
+        assert_int_equal(json_object_get(body, "file") != NULL, op->op_case == PB__OP__OP_FILE);
+        assert_int_equal(json_object_get(body, "exec") != NULL, op->op_case == PB__OP__OP_EXEC);
+        if (op->op_case == PB__OP__OP_FILE)
+            assert_int_equal(json_array_size(json_object_get(json_object_get(body, "file"), "actions")), 2);
+    }
+    json_decref(list);
+}
+
 static void write_meta(enum llb_json_style style, const Pb__OpMetadata *m, struct buf *ret)
 {
     CLEANUP(llb_json_deinit) struct llb_json j;
@@ -183,9 +258,8 @@ static void test_message(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_steps),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_no_terminal),
+        cmocka_unit_test(test_steps),       cmocka_unit_test(test_names),
+        cmocka_unit_test(test_no_terminal), cmocka_unit_test(test_written_definition),
         cmocka_unit_test(test_message),
     };
 

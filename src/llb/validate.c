@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "llb/validate.h"
 
+#include "base/limits.h"
+
 static struct error *check_mount(const Pb__Mount *m, size_t input_count)
 {
     if (m->input < -1 || m->input >= (int64_t)input_count)
@@ -26,6 +28,9 @@ static struct error *check_exec(const Pb__Op *op)
         return err_new(ERR_INVALID, "invalid exec op with no args");
     if (x->n_mounts == 0)
         return err_new(ERR_INVALID, "invalid exec op with no mounts");
+    if (x->n_mounts > LIMIT_EXEC_MOUNTS)
+        return err_new(ERR_INVALID, "invalid exec op with %zu mounts, at most %d are allowed", x->n_mounts,
+                       LIMIT_EXEC_MOUNTS);
     /* What is no known mode must not pass for a harmless one. */
     if (x->security > PB__SECURITY_MODE__INSECURE)
         return err_new(ERR_INVALID, "invalid security mode %d", (int)x->security);
@@ -95,6 +100,9 @@ static struct error *check_file(const Pb__Op *op)
         return err_new(ERR_INVALID, "invalid nil file op");
     if (op->file->n_actions == 0)
         return err_new(ERR_INVALID, "invalid file op with no actions");
+    if (op->file->n_actions > LIMIT_FILE_ACTIONS)
+        return err_new(ERR_INVALID, "invalid file op with %zu actions, at most %d are allowed",
+                       op->file->n_actions, LIMIT_FILE_ACTIONS);
     for (size_t i = 0; i < op->file->n_actions; i++)
         TRY(check_action(op->file->actions[i], op->n_inputs + i));
     return NULL;

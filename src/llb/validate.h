@@ -6,8 +6,8 @@
 
 #include "llb/llb.h"
 
-/* Everything that llb.h promises about a vertex's op. Errors: ERR_INVALID; ERR_UNKNOWN for capabilities. */
-/* `meta`: what is said of it. */
+/* Everything that llb.h promises about a vertex's op; `meta` is what is said of it.  Errors: ERR_INVALID;
+ * ERR_UNKNOWN for capabilities. */
 struct error *op_validate(const Pb__Op *op, const struct llb_meta *meta) MUST_CHECK;
 
 #endif
