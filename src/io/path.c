@@ -216,6 +216,31 @@ int make_dirs(const char *path, mode_t mode)
 
 /* ---- files ---- */
 
+static int chmod_no_links(int dir_fd, const char *name, mode_t mode)
+{
+    CLEANUP(closep) int fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+    char path[32];
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    if (S_ISLNK(st.st_mode))
+        return -EOPNOTSUPP;
+    fd_path(path, fd);
+    return chmod(path, mode) < 0 ? -errno : 0;
+}
+
+int path_chmod(int dir_fd, const char *name, mode_t mode)
+{
+#ifdef SYS_fchmodat2 /* Linux 6.6; a filter that does not know it may say EPERM */
+    if (syscall(SYS_fchmodat2, dir_fd, name, mode, AT_SYMLINK_NOFOLLOW) == 0)
+        return 0;
+    if (errno != ENOSYS && errno != EPERM)
+        return -errno;
+#endif
+    return chmod_no_links(dir_fd, name, mode);
+}
+
 static int read_to_end(int fd, struct buf *out, size_t limit)
 {
     struct stat st;

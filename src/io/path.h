@@ -35,6 +35,10 @@ int path_read_file(int root_fd, const char *path, struct buf *out, size_t limit)
 /* Remove a tree; does not follow links, does not cross mounts; *missing* is 0. */
 int path_remove_all(int dir_fd, const char *name) MUST_CHECK;
 
+/* The mode of `name` in a directory, which may have become a link meanwhile: those are not followed but fail
+ * with -EOPNOTSUPP. */
+int path_chmod(int dir_fd, const char *name, mode_t mode) MUST_CHECK;
+
 /* Lexical: Go's path.Clean / path.Join / path.Base / path.Dir for slash paths.  New strings. */
 char *path_clean(const char *path);
 char *path_join(const char *a, const char *b);

@@ -491,11 +491,29 @@ static void attributes_are_copied(void **state)
         assert_true(fgetxattr(dst, "trusted.overlay.opaque", value, sizeof(value)) < 0);
 }
 
+static void modes_follow_no_link(void **state)
+{
+    struct place *p = *state;
+    struct stat st;
+
+    put(p->dir_fd, "root/file", "x");
+    make_link("../canary", p->dir_fd, "root/link");
+    CLEANUP(closep) int root = openat(p->dir_fd, "root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(path_chmod(root, "file", 04711), 0);
+    assert_int_equal(fstatat(root, "file", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 04711);
+    assert_int_equal(path_chmod(root, "link", 0), -EOPNOTSUPP);
+    assert_int_equal(fstatat(p->dir_fd, "canary", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 0644);
+    assert_int_equal(path_chmod(root, "gone", 0), -ENOENT);
+}
+
 #define IN_PLACE(f) cmocka_unit_test_setup_teardown(f, make_place, remove_place)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IN_PLACE(modes_follow_no_link),
         IN_PLACE(escapes_stay_inside),
         IN_PLACE(magic_links_are_refused),
         IN_PLACE(special_files_are_not_read),

@@ -21,7 +21,7 @@ char *copy_clean(const char *path)
     return TAKE(clean);
 }
 
-struct error *copier_path_err(int r, const char *op, const char *path)
+struct error *copy_path_err(int r, const char *op, const char *path)
 {
     if (r == -ECANCELED || r == -ETIMEDOUT)
         return task_error(r, "%s %s", op, path);
@@ -46,8 +46,10 @@ int copy_set_meta(int dir_fd, const char *name, const struct file_owner *owner, 
 
     if (owner != NULL && fchownat(dir_fd, name, owner->uid, owner->gid, AT_SYMLINK_NOFOLLOW) < 0)
         return -errno;
-    if (mode >= 0 && fchmodat(dir_fd, name, (mode_t)mode, 0) < 0)
-        return -errno;
+    int r = mode >= 0 ? path_chmod(dir_fd, name, (mode_t)mode) : 0;
+
+    if (r < 0)
+        return r;
     if (timestamp_ns != -1 && utimensat(dir_fd, name, t, AT_SYMLINK_NOFOLLOW) < 0)
         return -errno;
     return 0;
@@ -96,7 +98,7 @@ static struct error *mkdirs_fd(int root, const char *path, uint32_t mode, const 
     if (r >= 0)
         r = make_path(root, real, mode, owner, ts);
     if (r < 0)
-        return copier_path_err(r, "mkdir", shown);
+        return copy_path_err(r, "mkdir", shown);
     *ret_fd = r;
     return NULL;
 }
@@ -114,9 +116,7 @@ static void copier_deinit(struct copier *c)
     while (c->depth > 0)
         copier_drop_dir(&c->frames[--c->depth]);
     free(c->frames);
-    for (size_t i = 0; i < c->link_count; i++)
-        free(c->links[i].path);
-    free(c->links);
+    map_deinit(&c->links);
     free(c->chunk);
     free(c->dst_name);
     free(c->dst_path);
@@ -145,7 +145,7 @@ static struct error *open_source(int root, const char *src, bool follow, int *re
     if (r == 0)
         r = path_open_parent(root, real != NULL ? real : clean, false, 0, ret_name);
     if (r < 0)
-        return copier_path_err(r, "lstat", clean);
+        return copy_path_err(r, "lstat", clean);
     *ret_dir = r;
     *ret_path = TAKE(clean);
     return NULL;
@@ -161,7 +161,7 @@ static struct error *find_real(struct copier *c, int root, const char *src, bool
     int r = path_resolve(root, follow ? src : dir, &real);
 
     if (r < 0)
-        return copier_path_err(r, "lstat", src);
+        return copy_path_err(r, "lstat", src);
     joined = follow ? TAKE(real) : path_join(real, base);
     c->src_real = xstrdup(joined + strspn(joined, "/"));
     return NULL;
@@ -181,7 +181,7 @@ static struct error *look_at_source(struct copier *c, int root, const char *path
     if (*ret_packed)
         *st = copier_packed_stat(file);
     else if (fstatat(dir, name, st, AT_SYMLINK_NOFOLLOW) < 0)
-        return copier_path_err(-errno, "lstat", path);
+        return copy_path_err(-errno, "lstat", path);
     return NULL;
 }
 
@@ -214,10 +214,10 @@ static struct error *open_dest(struct copier *c, const char *src, const char *ds
     int r = path_resolve(c->dst_root, clean, &c->dst_path);
 
     if (r < 0)
-        return copier_path_err(r, "lstat", clean);
+        return copy_path_err(r, "lstat", clean);
     r = path_stat(c->dst_root, c->dst_path, false, &st);
     if (r < 0 && r != -ENOENT)
-        return copier_path_err(r, "failed to lstat destination path: stat", c->dst_path);
+        return copy_path_err(r, "failed to lstat destination path: stat", c->dst_path);
     exists = r == 0;
     if (exists && ((!o->dir_contents && src_dir) || (!src_dir && S_ISDIR(st.st_mode)))) {
         char *joined = path_join(c->dst_path, streq(base, "/") ? "." : base);

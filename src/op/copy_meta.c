@@ -25,14 +25,14 @@ struct error *copier_src_err(const struct copier *c, int r, const char *op)
 {
     CLEANUP(freep) char *name = src_name(c);
 
-    return copier_path_err(r, op, name);
+    return copy_path_err(r, op, name);
 }
 
 struct error *copier_dst_err(const struct copier *c, int r, const char *op)
 {
     CLEANUP(freep) char *name = copier_dst_name(c);
 
-    return copier_path_err(r, op, name);
+    return copy_path_err(r, op, name);
 }
 
 struct error *copier_mode(const struct copier *c, const struct stat *st, mode_t *ret)
@@ -102,11 +102,12 @@ struct error *copier_set_meta_at(const struct copier *c, int src_dir, const char
     copier_times(c, st, t);
     if (fchownat(dst_dir, dst, owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) < 0)
         return copier_dst_err(c, -errno, "lchown");
-    if (!S_ISLNK(st->st_mode) && fchmodat(dst_dir, dst, mode, 0) < 0)
-        return copier_dst_err(c, -errno, "chmod");
-    if (from >= 0 && to >= 0 && !S_ISLNK(st->st_mode)) {
-        int r = copy_xattrs(from, to);
+    int r = S_ISLNK(st->st_mode) ? 0 : path_chmod(dst_dir, dst, mode);
 
+    if (r < 0)
+        return copier_dst_err(c, r, "chmod");
+    if (from >= 0 && to >= 0 && !S_ISLNK(st->st_mode)) {
+        r = copy_xattrs(from, to);
         if (r < 0 && r != -EPERM && r != -EACCES && r != -EBADF)
             return copier_dst_err(c, r, "setxattr");
     }

@@ -2,6 +2,7 @@
 #include "run/bundle.h"
 
 #include "io/path.h"
+#include "io/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -85,17 +86,10 @@ struct error *bundle_write(struct bundle *b, const char *name, const void *data,
 {
     CLEANUP(closep)
     int fd = openat(b->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    const char *p = data;
 
     if (fd < 0)
         return err_sys(errno, "create %s in a bundle", name);
-    for (size_t done = 0; done < len;) {
-        ssize_t n = write(fd, p + done, len - done);
-
-        if (n < 0 && errno != EINTR)
-            return err_sys(errno, "write %s in a bundle", name);
-        done += n > 0 ? (size_t)n : 0;
-    }
+    TRY_SYS(fd_write_all(fd, data, len), "write %s in a bundle", name);
     return NULL;
 }
 
@@ -109,6 +103,15 @@ void bundle_read(struct bundle *b, const char *name, struct buf *out, size_t lim
         buf_add(out, chunk, (size_t)n);
 }
 
+static struct error *set_owner(struct bundle *b, const char *name, uint32_t uid, uint32_t gid, uint32_t mode)
+{
+    int r = fchownat(b->dir_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ? -errno
+                                                                         : path_chmod(b->dir_fd, name, mode);
+
+    TRY_SYS(r, "set owner and mode of %s in a bundle", name);
+    return NULL;
+}
+
 struct error *bundle_add_file(struct bundle *b, const void *data, size_t len, uint32_t uid, uint32_t gid,
                               uint32_t mode, char **ret_path)
 {
@@ -116,9 +119,7 @@ struct error *bundle_add_file(struct bundle *b, const void *data, size_t len, ui
 
     snprintf(name, sizeof(name), "f/%zu", b->file_count);
     TRY(bundle_write(b, name, data, len));
-    if (fchownat(b->dir_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-        fchmodat(b->dir_fd, name, mode, 0) < 0)
-        return err_sys(errno, "set owner and mode of %s in a bundle", name);
+    TRY(set_owner(b, name, uid, gid, mode));
     b->file_count++;
     *ret_path = xasprintf("%s/%s", b->path, name);
     return NULL;
@@ -138,9 +139,7 @@ struct error *bundle_add_socket(struct bundle *b, uint32_t uid, uint32_t gid, ui
     snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/%s", b->dir_fd, name);
     if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, SOCKET_BACKLOG) < 0)
         return err_sys(errno, "listen on a socket of a bundle");
-    if (fchownat(b->dir_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-        fchmodat(b->dir_fd, name, mode, 0) < 0)
-        return err_sys(errno, "set owner and mode of %s in a bundle", name);
+    TRY(set_owner(b, name, uid, gid, mode));
     b->file_count++;
     *ret_path = xasprintf("%s/%s", b->path, name);
     *ret_fd = TAKE_FD(fd);

@@ -229,8 +229,10 @@ static int finish_node(struct place *p, int parent, const char *base, const stru
 
     if (owner_differs(p, e) && fchownat(parent, base, e->uid, e->gid, AT_SYMLINK_NOFOLLOW) < 0)
         return -errno;
-    if (!link && fchmodat(parent, base, go_mode_to_stat(e->mode) & 07777, 0) < 0)
-        return -errno;
+    int r = link ? 0 : path_chmod(parent, base, go_mode_to_stat(e->mode) & 07777);
+
+    if (r < 0)
+        return r;
     if (e->xattrs_len > 0) {
         char dir[32];
 

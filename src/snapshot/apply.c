@@ -180,9 +180,12 @@ static int set_metadata(int dir_fd, const char *base, const struct tar_entry *e,
         return r;
     if (fd >= 0 ? fchown(fd, uid, gid) < 0 : fchownat(dir_fd, base, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
         return -errno;
-    if (fd >= 0 ? fchmod(fd, e->mode) < 0 : e->type != TAR_SYMLINK && fchmodat(dir_fd, base, e->mode, 0) < 0)
-        return -errno;
-    r = set_attributes(dir_fd, base, e);
+    if (fd >= 0)
+        r = fchmod(fd, e->mode) < 0 ? -errno : 0;
+    else if (e->type != TAR_SYMLINK)
+        r = path_chmod(dir_fd, base, e->mode);
+    if (r == 0)
+        r = set_attributes(dir_fd, base, e);
     if (r < 0)
         return r;
     entry_times(e, times);

@@ -43,8 +43,11 @@ int list_dir(int dir_fd, struct strv *ret)
 {
     int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (dir == NULL)
-        return -errno;
+    if (dir == NULL) {
+        int r = -errno;
+        closep(&fd);
+        return r;
+    }
     for (;;) {
         errno = 0;
         const struct dirent *e = readdir(dir);
@@ -196,8 +199,9 @@ static int copy_node(int src_dir, const char *src_name, const struct stat *st, i
     }
     if (fchownat(dst_dir, dst_name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
         return -errno;
-    if (!S_ISLNK(st->st_mode) && fchmodat(dst_dir, dst_name, st->st_mode & 07777, 0) < 0)
-        return -errno;
+    int r = S_ISLNK(st->st_mode) ? 0 : path_chmod(dst_dir, dst_name, st->st_mode & 07777);
+    if (r < 0)
+        return r;
     return utimensat(dst_dir, dst_name, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
