@@ -28,12 +28,6 @@ struct frame {
     bool *include, *exclude;
 };
 
-struct link {
-    dev_t dev;
-    ino_t ino;
-    char *path; /* in the destination root */
-};
-
 struct copier {
     const struct copy_options *o;
     struct pattern_set include, exclude;
@@ -46,17 +40,15 @@ struct copier {
     struct frame *frames;
     size_t depth, cap;
     size_t upper_from; /* frames from this level on are in the upper folder; SIZE_MAX: none */
-    struct link *links;
-    size_t link_count, link_cap;
-    char *chunk;             /* COPY_PACKED_MAX; made on first use */
+    struct map
+        links;   /* device and inode of a file with several names -> where it went, in the destination root */
+    char *chunk; /* COPY_PACKED_MAX; made on first use */
     char *src_real;          /* with packed files: the source in its root, no links in it, no leading slash */
     struct workers *workers; /* started by the first folder that has enough packed files */
     unsigned seen;
     bool asked_clones, clones; /* the filesystem has reflinks */
 };
 
-/* "OP PATH: no such file or directory", as Go writes it. */
-struct error *copier_path_err(int r, const char *op, const char *path);
 char *copier_dst_name(const struct copier *c); /* the current entry as seen from its root; a new string */
 /* An error at the current entry, as seen from the roots. */
 struct error *copier_src_err(const struct copier *c, int r, const char *op);
@@ -102,8 +94,7 @@ int copier_dst_dir(const struct copier *c); /* where the current entry goes */
 struct frame copier_pop(struct copier *c);
 /* Its directory is complete: metadata, then the frame goes. c->path is its path. */
 struct error *copier_finish_dir(struct copier *c, struct frame *f) MUST_CHECK;
-void copier_drop_dir(struct frame *f);                             /* without that, after an error */
-int copier_write(int fd, const char *data, size_t len) MUST_CHECK; /* 0 or a negative errno */
+void copier_drop_dir(struct frame *f); /* without that, after an error */
 
 /* ---- copy_packed.c */
 

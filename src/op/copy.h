@@ -72,6 +72,8 @@ struct error *copy_mkdirs(int root, const char *path, uint32_t mode, const struc
 /* An absolute clean path with "/." and "/" kept at its end, as BuildKit cleans copy paths. New string. */
 char *copy_clean(const char *path);
 
+/* "OP PATH: no such file or directory", as Go writes it, from a negative errno. */
+struct error *copy_path_err(int r, const char *op, const char *path) MUST_CHECK;
 /* Apply a mode text to a mode: 0 or -EINVAL. */
 int mode_apply(const char *text, uint32_t mode, bool dir, uint32_t *ret) MUST_CHECK;
 

@@ -5,28 +5,17 @@
 #include "base/limits.h"
 #include "io/copy.h"
 #include "io/path.h"
+#include "io/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #define SHARE_MIN ((off_t)MIB)     /* smaller files are copied */
 #define SMALL_FILE COPY_PACKED_MAX /* up to here two system calls beat the clever ways */
-
-int copier_write(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        data += MAX(n, (ssize_t)0);
-        len -= (size_t)MAX(n, (ssize_t)0);
-    }
-    return 0;
-}
 
 static int copy_small(struct copier *c, int from, int to, size_t size)
 {
@@ -40,7 +29,7 @@ static int copy_small(struct copier *c, int from, int to, size_t size)
             return -errno;
         have += (size_t)MAX(n, 0);
     }
-    return copier_write(to, c->chunk, have);
+    return fd_write_all(to, c->chunk, have);
 }
 
 /* Tried once. */
@@ -69,7 +58,6 @@ static bool share_now(const struct copier *c, int from, int dst_dir, const char 
     return c->upper_from < c->depth && linkat(from, "", dst_dir, dst, AT_EMPTY_PATH) == 0;
 }
 
-/* `from` is open on a regular file of that status. `plain`: new files in dst_dir are root's. */
 static struct error *copy_file(struct copier *c, int from, int dst_dir, const char *dst,
                                const struct stat *st, bool plain)
 {
@@ -96,28 +84,11 @@ static struct error *copy_file(struct copier *c, int from, int dst_dir, const ch
 }
 
 /* Another name of a file that was copied before: a link there, too. */
-static const struct link *find_link(const struct copier *c, const struct stat *st)
-{
-    for (size_t i = 0; i < c->link_count; i++)
-        if (c->links[i].ino == st->st_ino && c->links[i].dev == st->st_dev)
-            return &c->links[i];
-    return NULL;
-}
-
-static void note_link(struct copier *c, const struct stat *st)
-{
-    if (c->link_count == c->link_cap) {
-        c->link_cap = MAX(c->link_cap * 2, (size_t)16);
-        c->links = xreallocarray(c->links, c->link_cap, sizeof *c->links);
-    }
-    c->links[c->link_count++] = (struct link){ st->st_dev, st->st_ino, copier_dst_name(c) };
-}
-
-static struct error *copy_link(struct copier *c, const struct link *l, int dst_dir, const char *dst)
+static struct error *copy_link(struct copier *c, const char *first, int dst_dir, const char *dst)
 {
     CLEANUP(freep) char *base = NULL;
     int root = c->upper_from < c->depth ? *c->o->upper_root : c->dst_root; /* on the side where dst_dir is */
-    CLEANUP(closep) int dir = path_open_parent(root, l->path, false, 0, &base);
+    CLEANUP(closep) int dir = path_open_parent(root, first, false, 0, &base);
 
     if (dir < 0 || linkat(dir, base, dst_dir, dst, 0) < 0)
         return copier_dst_err(c, dir < 0 ? dir : -errno, "link");
@@ -143,8 +114,8 @@ static struct error *copy_special(struct copier *c, int dst_dir, const char *dst
     mode_t mode = st->st_mode;
 
     if (S_ISCHR(mode) && st->st_rdev == 0)
-        return copier_dst_err(c, -EPERM,
-                              "mknod"); /* a whiteout: overlayfs refuses it, the upper folder would not */
+        /* a whiteout: overlayfs refuses it, the upper folder would not */
+        return copier_dst_err(c, -EPERM, "mknod");
     if (S_ISSOCK(mode))
         mode = (mode & 07777) | S_IFREG; /* a stub */
     if (mknodat(dst_dir, dst, mode, S_ISCHR(mode) || S_ISBLK(mode) ? st->st_rdev : 0) < 0)
@@ -173,18 +144,28 @@ struct error *copier_clear(struct copier *c, int dst_dir, const char *dst, bool 
     return unlinkat(dst_dir, dst, 0) < 0 ? copier_dst_err(c, -errno, "remove") : NULL;
 }
 
+/* Where the file went under another name; NULL: this is the first, which is noted. */
+static const char *first_name(struct copier *c, const struct stat *st)
+{
+    char key[48];
+
+    snprintf(key, sizeof key, "%llx:%llx", (unsigned long long)st->st_dev, (unsigned long long)st->st_ino);
+    const char *first = strmap_get(&c->links, key);
+
+    if (first == NULL) {
+        CLEANUP(freep) char *name = copier_dst_name(c);
+
+        strmap_set(&c->links, key, name);
+    }
+    return first;
+}
+
 struct error *copier_regular(struct copier *c, int from, int dst_dir, const char *dst, const struct stat *st,
                              bool plain)
 {
-    const struct link *l;
+    const char *first = st->st_nlink > 1 ? first_name(c, st) : NULL;
 
-    if (st->st_nlink > 1) {
-        l = find_link(c, st);
-        if (l != NULL)
-            return copy_link(c, l, dst_dir, dst);
-        note_link(c, st);
-    }
-    return copy_file(c, from, dst_dir, dst, st, plain);
+    return first != NULL ? copy_link(c, first, dst_dir, dst) : copy_file(c, from, dst_dir, dst, st, plain);
 }
 
 struct error *copier_leaf(struct copier *c, int src_dir, const char *src, int dst_dir, const char *dst,

@@ -12,12 +12,12 @@ struct search {
     struct strv *found;
 };
 
-static int match_in(const struct search *s, int fd, const char *pattern, const char *prefix);
+static int match_in(const struct search *s, int fd, const char *pattern, const char *prefix, int depth);
 
 /* One name against the pattern's first component; with more components left, what is below it against those.
  */
 static int match_name(const struct search *s, int dir_fd, const char *name, const char *pattern, size_t len,
-                      const char *prefix)
+                      const char *prefix, int depth)
 {
     CLEANUP(freep) char *part = xstrndup(pattern, len);
     CLEANUP(freep) char *path = xasprintf("%s/%s", prefix, name);
@@ -31,10 +31,13 @@ static int match_name(const struct search *s, int dir_fd, const char *name, cons
         return 0;
     }
     fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? 0 : match_in(s, fd, rest, path); /* depth: components of one path */
+    if (fd < 0)
+        return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? 0 : -errno;
+    return match_in(s, fd, rest, path, depth + 1);
 }
 
-static int match_packed(const struct search *s, int fd, const char *pattern, size_t len, const char *prefix)
+static int match_packed(const struct search *s, int fd, const char *pattern, size_t len, const char *prefix,
+                        int depth)
 {
     const char *dir = prefix + strspn(prefix, "/");
     struct copy_packed_file f;
@@ -42,12 +45,15 @@ static int match_packed(const struct search *s, int fd, const char *pattern, siz
     int r = 0;
 
     while (r == 0 && s->packed != NULL && s->packed->next(s->packed->ctx, dir, &at, &f))
-        r = match_name(s, fd, f.name, pattern, len, prefix);
+        r = match_name(s, fd, f.name, pattern, len, prefix, depth);
     return r;
 }
 
-static int match_in(const struct search *s, int fd, const char *pattern, const char *prefix)
+/* Both the pattern and the tree are somebody else's: what is deeper than any path is not looked for. */
+static int match_in(const struct search *s, int fd, const char *pattern, const char *prefix, int depth)
 {
+    if (depth > LIMIT_PATH_DEPTH)
+        return -ENAMETOOLONG;
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3), r = 0;
     DIR *d = copy < 0 ? NULL : fdopendir(copy);
     size_t len = strcspn(pattern, "/");
@@ -58,9 +64,9 @@ static int match_in(const struct search *s, int fd, const char *pattern, const c
     }
     for (struct dirent *e; r == 0 && (e = readdir(d)) != NULL;)
         if (!streq(e->d_name, ".") && !streq(e->d_name, ".."))
-            r = match_name(s, fd, e->d_name, pattern, len, prefix);
+            r = match_name(s, fd, e->d_name, pattern, len, prefix, depth);
     closedir(d);
-    return r == 0 ? match_packed(s, fd, pattern, len, prefix) : r;
+    return r == 0 ? match_packed(s, fd, pattern, len, prefix, depth) : r;
 }
 
 struct error *copy_matches(int root, const struct copy_packed *packed, const char *src, bool follow,
@@ -91,9 +97,9 @@ struct error *copy_matches(int root, const struct copy_packed *packed, const cha
     if (r == 0)
         r = fd = path_open(root, real, O_RDONLY | O_DIRECTORY, 0);
     if (r >= 0)
-        r = match_in(&search, fd, p, streq(real, "/") ? "" : real);
+        r = match_in(&search, fd, p, streq(real, "/") ? "" : real, 0);
     if (r < 0)
-        return copier_path_err(r, "lstat", prefix);
+        return copy_path_err(r, "lstat", prefix);
     strv_sort(ret);
     return NULL;
 }

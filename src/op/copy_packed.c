@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "io/path.h"
+#include "io/stream.h"
 #include "task/task.h"
 
 #include <errno.h>
@@ -69,7 +70,7 @@ static struct error *make_file(struct copier *c, const struct copy_packed_file *
     to = openat(dst_dir, dst, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode & 0777);
     if (to < 0)
         return copier_dst_err(c, -errno, "open");
-    r = copier_write(to, c->chunk, f->size);
+    r = fd_write_all(to, c->chunk, f->size);
     if (r < 0)
         return copier_dst_err(c, r, "write");
     return copier_set_meta(c, -1, to, &st, plain ? (int)(mode & 0777) : -1);
@@ -233,7 +234,7 @@ static struct error *worker_task(void *arg)
     return e;
 }
 
-/* False: no task is to be had; the walk does it alone. */
+/* False: no task is to be had now; the walk does it alone. */
 static bool start_workers(struct copier *c)
 {
     struct workers *w = NEW(struct workers);
@@ -251,6 +252,8 @@ static bool start_workers(struct copier *c)
         if (e != NULL)
             break;
     }
+    if (n == 0)
+        err_free(copier_workers_end(c, NULL)); /* nobody would take what is handed over */
     return n > 0;
 }
 

@@ -205,6 +205,28 @@ static void test_hardlinks(void **state)
     assert_int_not_equal(a.st_ino, b.st_ino);
 }
 
+/* A pattern goes as deep as the tree does, but no deeper than a path: that is an error, not nothing. */
+static void test_deep_matches(void **state)
+{
+    CLEANUP(strv_deinit) struct strv m = { 0 };
+    CLEANUP(buf_deinit) struct buf pattern = { 0 };
+    int dir = fcntl(src, F_DUPFD_CLOEXEC, 3);
+
+    for (int i = 0; i < LIMIT_PATH_DEPTH + 2; i++) {
+        assert_int_equal(mkdirat(dir, "d", 0755), 0);
+        int below = openat(dir, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(below >= 0);
+        close(dir);
+        dir = below;
+        buf_adds(&pattern, "/*");
+    }
+    close(dir);
+    struct error *e = copy_matches(src, NULL, pattern.data, false, &m);
+    assert_non_null(e);
+    err_free(e);
+    assert_int_equal(m.len, 0);
+}
+
 static void test_matches(void **state)
 {
     CLEANUP(strv_deinit) struct strv m = { 0 };
@@ -540,6 +562,7 @@ int main(void)
         TEST(test_patterns),
         TEST(test_hardlinks),
         TEST(test_matches),
+        TEST(test_deep_matches),
         TEST(test_hostile),
         TEST(test_special_targets),
         TEST(test_deep),

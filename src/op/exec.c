@@ -3,15 +3,16 @@
  * exec.c - the exec op: one process in the runtime, its output to the log
  */
 #include "base/limits.h"
-#include "io/path.h"
+#include "base/rune.h"
 #include "op/exec_devices.h"
+#include "op/exec_key.h"
 #include "op/exec_mounts.h"
 #include "op/impl.h"
-#include "op/text.h"
 #include "task/task.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -38,7 +39,7 @@ static struct error *read_log(void *arg)
         } else if (n == 0) {
             return NULL;
         } else if (errno == EAGAIN) {
-            int r = task_wait_fd(p->fd, 1 /* POLLIN */);
+            int r = task_wait_fd(p->fd, POLLIN);
 
             if (r < 0)
                 return task_error(r, "read the output of a step");
@@ -129,27 +130,6 @@ static struct error *make_env(const struct op_context *c, struct strv *env)
  * -------------------------------------------------------------------------------------------------------------
  */
 
-/* As Go's %q. */
-static void add_quoted(struct buf *b, const char *s)
-{
-    static const char letters[] = "abtnvfr"; /* 7 to 13 */
-
-    buf_addc(b, '"');
-    for (; *s != '\0'; s++) {
-        unsigned char ch = (unsigned char)*s;
-
-        if (ch == '"' || ch == '\\')
-            buf_addf(b, "\\%c", ch);
-        else if (ch >= 7 && ch <= 13)
-            buf_addf(b, "\\%c", letters[ch - 7]);
-        else if (ch < 0x20 || ch == 0x7f)
-            buf_addf(b, "\\x%02x", ch);
-        else
-            buf_addc(b, *s);
-    }
-    buf_addc(b, '"');
-}
-
 static char *joined_args(const struct op_context *c)
 {
     const Pb__Meta *meta = c->vertex->op->exec->meta;
@@ -168,7 +148,7 @@ static struct error *process_error(const struct op_context *c, struct error *e)
     if (e == NULL || err_is(e, ERR_CANCELLED))
         return e;
     joined = joined_args(c);
-    add_quoted(&quoted, joined);
+    buf_add_quoted(&quoted, joined, strlen(joined));
     return err_wrap(e, "process %s did not complete successfully", buf_str(&quoted));
 }
 
@@ -348,99 +328,6 @@ static size_t exec_outputs(const struct llb_vertex *v)
     return n;
 }
 
-/* ---- keys
- * --------------------------------------------------------------------------------------------------------------------
- */
-
-static void meta_text(struct buf *b, const Pb__Meta *m)
-{
-    text_strs(b, "arg", m->args, m->n_args);
-    text_strs(b, "env", m->env, m->n_env);
-    text_str(b, "cwd", m->cwd);
-    text_str(b, "user", m->user);
-    text_str(b, "hostname", m->hostname);
-    text_str(b, "cgroup", m->cgroup_parent);
-    for (size_t i = 0; i < m->n_extra_hosts; i++)
-        text_str(b, "host", m->extra_hosts[i]->host); /* not its address */
-    for (size_t i = 0; i < m->n_ulimit; i++)
-        buf_addf(b, "ulimit %s %lld %lld\n", m->ulimit[i]->name, (long long)m->ulimit[i]->soft,
-                 (long long)m->ulimit[i]->hard);
-    for (size_t i = 0; i < m->n_valid_exit_codes; i++)
-        buf_addf(b, "exit %d\n", m->valid_exit_codes[i]);
-    text_int(b, "stubs", m->remove_mount_stubs_recursive, 0);
-}
-
-/* Neither what a mount selects of its input (that is the input's part of the key) nor which cache it uses. */
-static void mount_text(struct buf *b, const Pb__Mount *m)
-{
-    buf_addf(b, "mount %lld %lld %d %d ", (long long)m->input, (long long)m->output, m->readonly,
-             (int)m->mount_type);
-    buf_add_json_string(b, m->dest, strlen(m->dest), false);
-    if (m->tmpfs_opt != NULL)
-        buf_addf(b, " size %lld", (long long)m->tmpfs_opt->size);
-    if (m->secret_opt != NULL)
-        buf_addf(b, " secret %u %u %o %d %s", m->secret_opt->uid, m->secret_opt->gid, m->secret_opt->mode,
-                 m->secret_opt->optional, m->secret_opt->id);
-    if (m->ssh_opt != NULL)
-        buf_addf(b, " ssh %u %u %o %d %s", m->ssh_opt->uid, m->ssh_opt->gid, m->ssh_opt->mode,
-                 m->ssh_opt->optional, m->ssh_opt->id);
-    buf_addc(b, '\n');
-}
-
-static struct error *exec_text(const struct llb_vertex *v, struct buf *out)
-{
-    const Pb__ExecOp *op = v->op->exec;
-    const Pb__Platform *p = v->op->platform;
-    const struct platform *host = platform_host();
-
-    meta_text(out, op->meta);
-    for (size_t i = 0; i < op->n_mounts; i++)
-        mount_text(out, op->mounts[i]);
-    for (size_t i = 0; i < op->n_secretenv; i++)
-        buf_addf(out, "secretenv %s %d %s\n", op->secretenv[i]->name, op->secretenv[i]->optional,
-                 op->secretenv[i]->id);
-    for (size_t i = 0; i < op->n_cdi_devices; i++)
-        buf_addf(out, "device %s %d\n", op->cdi_devices[i]->name, op->cdi_devices[i]->optional);
-    buf_addf(out, "network %d security %d\n", (int)op->network, (int)op->security);
-    buf_addf(out, "platform %s/%s", p == NULL ? host->os : p->os,
-             p == NULL ? host->architecture : p->architecture);
-    if (p != NULL ? p->variant[0] != '\0' : host->variant[0] != '\0')
-        buf_addf(out, "/%s", p == NULL ? host->variant : p->variant);
-    buf_addc(out, '\n');
-    return NULL;
-}
-
-/* What is only read counts by its content, where the step cannot pass on more than it selected. */
-static struct error *exec_input(const struct llb_vertex *v, size_t input, struct op_input_key *ret)
-{
-    const Pb__ExecOp *op = v->op->exec;
-    bool whole = false, all_safe = true, any = false;
-
-    for (size_t i = 0; i < op->n_mounts; i++) {
-        const Pb__Mount *m = op->mounts[i];
-        CLEANUP(freep) char *sel = path_join("/", m->selector);
-        bool safe;
-
-        if (m->input != (int64_t)input ||
-            (m->mount_type != PB__MOUNT_TYPE__BIND && m->mount_type != PB__MOUNT_TYPE__CACHE))
-            continue;
-        safe = m->output == -1 || m->readonly || streq(sel, "/");
-        if (m->content_cache == PB__MOUNT_CONTENT_CACHE__ON && !safe)
-            return err_new(ERR_INVALID, "invalid mount cache content for %s", m->dest);
-        if (m->content_cache == PB__MOUNT_CONTENT_CACHE__OFF ||
-            (m->content_cache == PB__MOUNT_CONTENT_CACHE__DEFAULT && streq(m->dest, "/")))
-            safe = false;
-        any = true;
-        all_safe = all_safe && safe;
-        whole = whole || streq(sel, "/");
-        op_input_key_add(ret, sel)->follow_links = true;
-    }
-    if (whole)
-        op_input_key_deinit(ret); /* all of it */
-    ret->by_content = any && all_safe;
-    return NULL;
-}
-
 static bool exec_extends(const struct llb_vertex *v, size_t input)
 {
     for (size_t i = 0; i < v->op->exec->n_mounts; i++) {
@@ -454,8 +341,8 @@ static bool exec_extends(const struct llb_vertex *v, size_t input)
 
 const struct op_impl exec_op = {
     .name = "exec",
-    .key_text = exec_text,
-    .input_key = exec_input,
+    .key_text = exec_key_text,
+    .input_key = exec_key_input,
     .extends = exec_extends,
     .output_count = exec_outputs,
     .run = exec_run,

@@ -103,12 +103,10 @@ static struct error *check_output_indices(const Pb__FileOp *op, size_t count)
 static struct error *run_action(struct file_run *f, const Pb__FileAction *a, size_t slot)
 {
     struct active *root = NULL;
-    struct error *e;
 
     TRY(slot_rw(f, a->input, &root));
     f->slots[slot].live = root; /* abandoned with it */
-    e = file_action_run(f, root, a);
-    return e;
+    return file_action_run(f, root, a);
 }
 
 static struct error *run_all(struct file_run *f, const Pb__FileOp *op, struct snapshot **outputs)

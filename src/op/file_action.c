@@ -2,30 +2,18 @@
 /* file_action.c - what the file op does: mkdir, mkfile, symlink, rm, copy */
 #include "base/bytes.h"
 #include "io/path.h"
+#include "io/stream.h"
 #include "op/context_slot.h"
 #include "op/copy.h"
 #include "op/file_impl.h"
-#include "op/text.h"
 #include "op/unpack.h"
 #include "op/user.h"
-#include "task/task.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static struct error *fail(int r, const char *op, const char *path)
-{
-    char text[128];
-    CLEANUP(freep) char *lower = NULL;
-
-    if (r == -ECANCELED || r == -ETIMEDOUT)
-        return task_error(r, "%s %s", op, path);
-    lower = str_lower(strerror_r(-r, text, sizeof text));
-    return err_new(err_kind_from_errno(-r), "%s %s: %s", op, path, lower);
-}
 
 /* ---- owners
  * ------------------------------------------------------------------------------------------------------------------
@@ -74,6 +62,17 @@ static struct error *find_owner(struct file_run *f, const Pb__ChownOpt *o, struc
  * -----------------------------------------------------------------------------------------------------------------
  */
 
+/* Where the file that `path` leads to is or would be: its directory, and its name there, which is no link. */
+static int open_place(int root, const char *path, int *ret_dir, char **ret_base)
+{
+    CLEANUP(freep) char *real = NULL;
+    int r = path_resolve(root, path, &real);
+
+    if (r == 0)
+        r = *ret_dir = path_open_parent(root, real, false, 0, ret_base);
+    return MIN(r, 0);
+}
+
 static struct error *do_mkdir(struct file_run *f, int root, const Pb__FileActionMkdir *a)
 {
     CLEANUP(closep) int dir = -1;
@@ -85,16 +84,13 @@ static struct error *do_mkdir(struct file_run *f, int root, const Pb__FileAction
     TRY(find_owner(f, a->owner, &owner, &set));
     if (a->make_parents)
         return copy_mkdirs(root, a->path, (uint32_t)a->mode & 0777, set ? &owner : NULL, a->timestamp);
-    CLEANUP(freep) char *real = NULL;
-    r = path_resolve(root, a->path, &real);
-    if (r == 0)
-        r = dir = path_open_parent(root, real, false, 0, &base);
+    r = open_place(root, a->path, &dir, &base);
     if (r < 0)
-        return fail(r, "mkdir", a->path);
+        return copy_path_err(r, "mkdir", a->path);
     if (mkdirat(dir, base, (mode_t)a->mode & 0777) < 0)
-        return errno == EEXIST ? NULL : fail(-errno, "mkdir", a->path);
+        return errno == EEXIST ? NULL : copy_path_err(-errno, "mkdir", a->path);
     r = copy_set_meta(dir, base, set ? &owner : NULL, a->mode & 0777, a->timestamp);
-    return r < 0 ? fail(r, "chmod", a->path) : NULL;
+    return r < 0 ? copy_path_err(r, "chmod", a->path) : NULL;
 }
 
 /* A new file by temporary name and rename: whatever lies at the path is replaced, never opened (security.md
@@ -103,21 +99,14 @@ static int write_new(int dir, const char *base, const Pb__FileActionMkfile *a, c
 {
     char tmp[32], salt[17];
     CLEANUP(closep) int fd = -1;
-    size_t done = 0;
-    int r = 0;
 
     random_hex(salt, 8);
     snprintf(tmp, sizeof tmp, ".tmp-mkfile%s", salt);
     fd = openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
-    while (r == 0 && done < a->data.len) {
-        ssize_t n = write(fd, a->data.data + done, a->data.len - done);
+    int r = fd_write_all(fd, a->data.data, a->data.len);
 
-        if (n < 0 && errno != EINTR)
-            r = -errno;
-        done += (size_t)MAX(n, 0);
-    }
     if (r == 0)
         r = copy_set_meta(dir, tmp, owner, a->mode & 0777, a->timestamp);
     if (r == 0 && renameat(dir, tmp, dir, base) < 0)
@@ -130,7 +119,6 @@ static int write_new(int dir, const char *base, const Pb__FileActionMkfile *a, c
 static struct error *do_mkfile(struct file_run *f, int root, const Pb__FileActionMkfile *a)
 {
     CLEANUP(freep) char *shown = path_join("/", a->path);
-    CLEANUP(freep) char *real = NULL;
     CLEANUP(freep) char *base = NULL;
     CLEANUP(closep) int dir = -1;
     struct file_owner owner;
@@ -138,20 +126,17 @@ static struct error *do_mkfile(struct file_run *f, int root, const Pb__FileActio
     int r;
 
     TRY(find_owner(f, a->owner, &owner, &set));
-    r = path_resolve(root, shown, &real);
-    if (r == 0 && streq(real, "/"))
-        return fail(-EISDIR, "mkfile", shown);
+    r = open_place(root, shown, &dir, &base);
+    if (r == 0 && streq(base, ".")) /* the root */
+        return copy_path_err(-EISDIR, "mkfile", shown);
     if (r == 0)
-        r = dir = path_open_parent(root, real, false, 0, &base);
-    if (r >= 0)
         r = write_new(dir, base, a, set ? &owner : NULL);
-    return r < 0 ? fail(r, "open", shown) : NULL;
+    return r < 0 ? copy_path_err(r, "open", shown) : NULL;
 }
 
 static struct error *do_symlink(struct file_run *f, int root, const Pb__FileActionSymlink *a)
 {
     CLEANUP(freep) char *shown = path_join("/", a->newpath);
-    CLEANUP(freep) char *real = NULL;
     CLEANUP(freep) char *base = NULL;
     CLEANUP(closep) int dir = -1;
     struct file_owner owner;
@@ -159,14 +144,12 @@ static struct error *do_symlink(struct file_run *f, int root, const Pb__FileActi
     int r;
 
     TRY(find_owner(f, a->owner, &owner, &set));
-    r = path_resolve(root, shown, &real);
-    if (r == 0)
-        r = dir = path_open_parent(root, real, false, 0, &base);
-    if (r >= 0 && symlinkat(a->oldpath, dir, base) < 0)
+    r = open_place(root, shown, &dir, &base);
+    if (r == 0 && symlinkat(a->oldpath, dir, base) < 0)
         r = -errno;
-    if (r >= 0)
+    if (r == 0)
         r = copy_set_meta(dir, base, set ? &owner : NULL, -1, a->timestamp);
-    return r < 0 ? fail(r, "symlink", shown) : NULL;
+    return r < 0 ? copy_path_err(r, "symlink", shown) : NULL;
 }
 
 /* The last component is removed itself; those above it are resolved inside the root (security.md B10). */
@@ -186,9 +169,9 @@ static struct error *remove_one(int root, const char *path, bool allow_missing)
     if ((r == -ENOENT || r == -ENOTDIR) && allow_missing)
         return NULL;
     if (r < 0)
-        return fail(r, "stat", clean);
+        return copy_path_err(r, "stat", clean);
     r = path_remove_all(dir, base);
-    return r < 0 ? fail(r, "remove", clean) : NULL;
+    return r < 0 ? copy_path_err(r, "remove", clean) : NULL;
 }
 
 static struct error *do_rm(int root, const Pb__FileActionRm *a)
@@ -292,8 +275,7 @@ static struct error *do_copy(struct file_run *f, struct active *live, int64_t se
         .include = &include,
         .exclude = &exclude,
         .upper_root = &upper,
-        /* one source, one action: nothing later in this step may look at the file, or link it a second time
-         */
+        /* one source, one action: nothing later in this step may look at the file, or link it again */
         .share = f->c->vertex->op->file->n_actions == 1,
         .link_later = link_later,
         .link_ctx = live,
@@ -311,7 +293,7 @@ static struct error *do_copy(struct file_run *f, struct active *live, int64_t se
         int r = path_stat(root, dir, true, &st);
 
         if (r < 0)
-            return err_wrap(fail(r, "lstat", dir), "failed to stat %s", a->dest);
+            return err_wrap(copy_path_err(r, "lstat", dir), "failed to stat %s", a->dest);
     }
     return copy_from(f, secondary, root, a, &o);
 }

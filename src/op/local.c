@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "io/path.h"
+#include "op/attrs.h"
 #include "op/context_slot.h"
 #include "op/impl.h"
 
@@ -39,16 +40,9 @@ static void local_attrs_deinit(struct local_attrs *a)
     strv_deinit(&a->metadata_exclude);
 }
 
-static const char *attr(const struct llb_vertex *v, const char *key)
-{
-    const char *s = pb_get_str(v->op->source->attrs, v->op->source->n_attrs, key);
-
-    return s == NULL ? "" : s;
-}
-
 static struct error *string_list(const struct llb_vertex *v, const char *key, struct strv *ret)
 {
-    const char *text = attr(v, key);
+    const char *text = source_attr(v, key);
     json_t *j, *item;
     size_t i;
 
@@ -61,8 +55,11 @@ static struct error *string_list(const struct llb_vertex *v, const char *key, st
     }
     json_array_foreach(j, i, item)
     {
-        if (json_is_string(item))
-            strv_add(ret, json_string_value(item));
+        if (!json_is_string(item)) {
+            json_decref(j);
+            return err_new(ERR_INVALID, "invalid value for %s \"%s\"", key, text);
+        }
+        strv_add(ret, json_string_value(item));
     }
     json_decref(j);
     return NULL;
@@ -70,13 +67,13 @@ static struct error *string_list(const struct llb_vertex *v, const char *key, st
 
 static struct error *local_attrs_init(const struct llb_vertex *v, struct local_attrs *a)
 {
-    const char *only = attr(v, "local.metadatatransfer");
+    const char *only = source_attr(v, "local.metadatatransfer");
 
     *a = (struct local_attrs){
         .name = v->op->source->identifier + strlen("local://"),
-        .session = attr(v, "local.session"),
-        .hint = attr(v, "local.sharedkeyhint"),
-        .differ_none = streq(attr(v, "local.differ"), "none"),
+        .session = source_attr(v, "local.session"),
+        .hint = source_attr(v, "local.sharedkeyhint"),
+        .differ_none = streq(source_attr(v, "local.differ"), "none"),
     };
     if (only[0] != '\0' && parse_bool(only, &a->metadata_only) < 0)
         return err_new(ERR_INVALID, "invalid value for local.metadatatransfer \"%s\"", only);

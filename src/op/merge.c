@@ -1,62 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * merge.c - the ops that only rearrange layers, and what all ops need to use a snapshot
- */
-#include "op/copy.h"
+/* merge.c - the ops that only rearrange layers: merge, diff, passthrough */
 #include "op/impl.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-/* ---- snapshots
- * ---------------------------------------------------------------------------------------------------------------
- */
-
-struct error *op_settle(struct op_context *c, struct snapshot *s, struct snapshot **ret)
-{
-    struct copy_options all = { .timestamp_ns = -1, .mode = -1, .dir_contents = true };
-    CLEANUP(closep) int from = -1;
-    struct active *a;
-    struct error *e;
-
-    if (s == NULL || !snapshot_is_tree(s)) {
-        *ret = s == NULL ? NULL : snapshot_ref(s);
-        return NULL;
-    }
-    TRY(snapshot_mount_ro(s, &from));
-    TRY(active_begin(c->store, NULL, &a));
-    int upper = active_upper_fd(a);
-
-    all.upper_root = &upper;
-    e = copy_path(from, "/", active_fd(a), "/", &all);
-    if (e == NULL)
-        e = active_commit(a, c->vertex != NULL ? c->vertex->name : "copied context", "regular", ret);
-    if (e != NULL)
-        active_abandon(a);
-    return e;
-}
-
-struct error *op_begin(struct op_context *c, struct snapshot *base, struct active **ret)
-{
-    CLEANUP(snapshot_unrefp) struct snapshot *settled = NULL;
-
-    TRY(op_settle(c, base, &settled));
-    return active_begin(c->store, settled, ret);
-}
-
-struct error *op_mount_ro(struct op_context *c, struct snapshot *s, int *ret_fd)
-{
-    CLEANUP(snapshot_unrefp) struct snapshot *empty = NULL;
-
-    if (s == NULL)
-        s = empty = snapshot_empty(c->store);
-    return snapshot_mount_ro(s, ret_fd);
-}
-
-/* ---- merge, diff, passthrough
- * ------------------------------------------------------------------------------------------------ */
+#include "op/text.h"
 
 static void drop_all(struct snapshot **v, size_t n)
 {
@@ -126,7 +71,8 @@ static struct error *passthrough_text(const struct llb_vertex *v, struct buf *ou
 {
     const Pb__PassthroughOp *p = v->op->passthrough;
 
-    buf_addf(out, "passthrough %s", p->id);
+    buf_adds(out, "passthrough ");
+    text_word(out, p->id);
     for (size_t i = 0; i < p->n_outputs; i++)
         buf_addf(out, " %lld", (long long)p->outputs[i]);
     buf_addc(out, '\n');

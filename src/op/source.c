@@ -4,6 +4,7 @@
  */
 #include "base/limits.h"
 #include "oci/image.h"
+#include "op/attrs.h"
 #include "op/image.h"
 #include "op/impl.h"
 #include "store/layer.h"
@@ -14,13 +15,6 @@
 /* ---- what both need
  * ----------------------------------------------------------------------------------------------------------
  */
-
-static const char *attr(const struct llb_vertex *v, const char *key)
-{
-    const char *s = pb_get_str(v->op->source->attrs, v->op->source->n_attrs, key);
-
-    return s == NULL ? "" : s;
-}
 
 /* What comes behind "scheme://". */
 static const char *name_of(const struct llb_vertex *v)
@@ -45,7 +39,7 @@ static void platform_of(const struct llb_vertex *v, struct platform *ret)
 
 static struct error *layer_limit(const struct llb_vertex *v, const char *key, int64_t *ret)
 {
-    const char *s = attr(v, key);
+    const char *s = source_attr(v, key);
 
     *ret = -1;
     if (s[0] == '\0')
@@ -60,7 +54,7 @@ static struct error *record_type(const struct llb_vertex *v, const char **ret)
 {
     static const char *const types[] = { "", "regular", "internal", "frontend" };
 
-    *ret = attr(v, "image.recordtype");
+    *ret = source_attr(v, "image.recordtype");
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
         if (streq(*ret, types[i]))
             return NULL;
@@ -93,8 +87,8 @@ static char *key_text(const char *kind, const struct resolved_manifest *m, int64
 
 static struct error *resolve_image(struct op_context *c, struct resolved_manifest *ret)
 {
-    struct image_resolve_options o = { .mode = attr(c->vertex, "image.resolvemode"),
-                                       .checksum = attr(c->vertex, "image.checksum") };
+    struct image_resolve_options o = { .mode = source_attr(c->vertex, "image.resolvemode"),
+                                       .checksum = source_attr(c->vertex, "image.checksum") };
     struct image_access access = { .sessions = &c->sessions };
     struct platform platform;
     struct lease *lease;
@@ -287,8 +281,8 @@ static struct error *resolve_layout(struct op_context *c, struct lease *lease, s
 
     platform_of(c->vertex, &platform);
     o.platform = &platform;
-    e = op_layout_resolve(c->op_ctx, name_of(c->vertex), attr(c->vertex, "oci.session"),
-                          attr(c->vertex, "oci.store"), &o, &access, lease, ret);
+    e = op_layout_resolve(c->op_ctx, name_of(c->vertex), source_attr(c->vertex, "oci.session"),
+                          source_attr(c->vertex, "oci.store"), &o, &access, lease, ret);
     platform_deinit(&platform);
     return e;
 }
@@ -322,8 +316,8 @@ static struct error *layout_run(struct op_context *c, struct snapshot **inputs, 
 
     TRY(layer_limit(c->vertex, "oci.layerlimit", &limit));
     TRY(op_lease(c, &lease));
-    TRY(find_layout(c->op_ctx, attr(c->vertex, "oci.session"), attr(c->vertex, "oci.store"), &access, lease,
-                    &l));
+    TRY(find_layout(c->op_ctx, source_attr(c->vertex, "oci.session"), source_attr(c->vertex, "oci.store"),
+                    &access, lease, &l));
     TRY(resolve_layout(c, lease, &m));
     e = provider_pull(&l.provider, name_of(c->vertex), &m, c->reporter, &all);
     resolved_manifest_deinit(&m);

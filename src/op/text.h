@@ -24,6 +24,16 @@ static inline void text_strs(struct buf *b, const char *name, char *const *v, si
         buf_addc(b, '\n');
     }
 }
+/* A word among others of a line: as it is when it can be nothing else, else quoted. */
+static inline void text_word(struct buf *b, const char *value)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._:=@+*";
+
+    if (value[strspn(value, plain)] == '\0')
+        buf_adds(b, value);
+    else
+        buf_add_json_string(b, value, strlen(value), false);
+}
 /* Nothing for `none`. */
 static inline void text_int(struct buf *b, const char *name, long long value, long long none)
 {

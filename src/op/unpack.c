@@ -5,7 +5,6 @@
 #include "io/path.h"
 #include "oci/compress.h"
 #include "oci/tar.h"
-#include "op/copier.h"
 #include "task/task.h"
 
 #include <errno.h>
@@ -286,7 +285,7 @@ static int open_packed(const struct copy_packed *p, int src_root, const char *sr
     fd = memfd_create("archive", MFD_CLOEXEC);
     if (fd < 0)
         return -errno;
-    r = copier_write(fd, bytes, f.size);
+    r = fd_write_all(fd, bytes, f.size);
     if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
         r = -errno;
     return r < 0 ? r : TAKE_FD(fd);

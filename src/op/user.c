@@ -6,12 +6,12 @@
 
 #include <errno.h>
 
-/* The line of `path` whose first field is `name`: its fields, borrowed from `text`. False when there is none.
- */
-static struct error *find_line(int root, const char *path, const char *name, struct buf *text,
-                               struct strv *ret, bool *ret_found)
+/* The fields of the line of `path` that begins with `name`; *ret_found false: there is none. */
+static struct error *find_line(int root, const char *path, const char *name, struct strv *ret,
+                               bool *ret_found)
 {
-    int r = path_read_file(root, path, text, LIMIT_PASSWD_FILE);
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    int r = path_read_file(root, path, &text, LIMIT_PASSWD_FILE);
 
     *ret_found = false;
     if (r == -ENOENT || r == -ENOTDIR)
@@ -19,7 +19,7 @@ static struct error *find_line(int root, const char *path, const char *name, str
     if (r == -EFBIG)
         return err_new(ERR_INVALID, "\"%s\" exceeds %zu bytes", path, (size_t)LIMIT_PASSWD_FILE);
     TRY_SYS(r, "open %s", path);
-    for (const char *p = buf_str(text), *next; !*ret_found && *p != '\0'; p = next) {
+    for (const char *p = buf_str(&text), *next; !*ret_found && *p != '\0'; p = next) {
         size_t n = strcspn(p, "\n");
         CLEANUP(freep) char *line = xstrndup(p, n);
 
@@ -43,10 +43,9 @@ static uint32_t number(const struct strv *fields, size_t i)
 
 struct error *user_by_name(int root, const char *name, struct file_owner *ret, bool *ret_found)
 {
-    CLEANUP(buf_deinit) struct buf text = { 0 };
     CLEANUP(strv_deinit) struct strv fields = { 0 };
 
-    TRY(find_line(root, "/etc/passwd", name, &text, &fields, ret_found));
+    TRY(find_line(root, "/etc/passwd", name, &fields, ret_found));
     if (*ret_found)
         *ret = (struct file_owner){ number(&fields, 2), number(&fields, 3) };
     return NULL;
@@ -54,10 +53,9 @@ struct error *user_by_name(int root, const char *name, struct file_owner *ret, b
 
 struct error *group_by_name(int root, const char *name, uint32_t *ret_gid, bool *ret_found)
 {
-    CLEANUP(buf_deinit) struct buf text = { 0 };
     CLEANUP(strv_deinit) struct strv fields = { 0 };
 
-    TRY(find_line(root, "/etc/group", name, &text, &fields, ret_found));
+    TRY(find_line(root, "/etc/group", name, &fields, ret_found));
     if (*ret_found)
         *ret_gid = number(&fields, 2);
     return NULL;
