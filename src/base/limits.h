@@ -88,9 +88,9 @@
 #define LIMIT_YAML_DEPTH 64 /* nesting of a YAML document */
 
 /* registry */
-#define LIMIT_REGISTRY_TOKENS 256      /* tokens and passwords kept */
-#define LIMIT_TOKEN_RESPONSE (1 * MIB) /* a token server's answer */
-#define LIMIT_REGISTRY_REDIRECTS 10
+#define LIMIT_REGISTRY_TOKENS 256          /* tokens and passwords kept */
+#define LIMIT_TOKEN_RESPONSE (1 * MIB)     /* a token server's answer */
+#define LIMIT_REGISTRY_REDIRECTS 10        /* requests until one is answered, as Go counts them */
 #define LIMIT_ATTESTATION_CHAIN (12 * MIB) /* documents of one image, in one answer */
 #define LIMIT_INDEX_DEPTH 4                /* indexes within indexes */
 #define LIMIT_PUSH_TASKS 5                 /* blobs of one push at once */

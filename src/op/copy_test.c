@@ -156,7 +156,7 @@ static void test_meta(void **state)
     o.mode_text = "u=rw,go-rwx,a+X";
     assert_null(copy_path(src, "/d", dst, "/c", &o));
     assert_int_equal(path_stat(dst, "c/f", false, &st), 0);
-    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(st.st_mode & 07777, 0711); /* 'X' looks at the mode before all changes */
     o.mode_text = "u?";
     fails(copy_path(src, "/d", dst, "/c", &o), "invalid mode \"u?\"");
 }
@@ -379,12 +379,28 @@ static void test_modes(void **state)
         uint32_t from, to;
         bool dir;
     } cases[] = {
-        { "755", 0, 0755, false },         { "4755", 0, 04755, false },
-        { "u+x", 0644, 0744, false },      { "+x", 0644, 0755, false },
-        { "a=r", 0777, 0444, false },      { "g=u", 0740, 0770, false },
-        { "a+X", 0644, 0644, false },      { "a+X", 0644, 0755, true },
-        { "u+s,g+s", 0755, 06755, false }, { "o-rwx,u=rwx", 0677, 0770, false },
+        { "755", 0, 0755, false },
+        { "4755", 0, 04755, false },
+        { "u+x", 0644, 0744, false },
+        { "+x", 0644, 0755, false },
+        { "a=r", 0777, 0444, false },
+        { "g=u", 0740, 0770, false },
+        { "a+X", 0644, 0644, false },
+        { "a+X", 0644, 0755, true },
+        { "u+s,g+s", 0755, 06755, false },
+        { "o-rwx,u=rwx", 0677, 0770, false },
         { "+t", 0777, 01777, true },
+        /* what tools by GNU do otherwise; answers of BuildKit's library */
+        { "g+t", 0644, 01644, false },
+        { "o+t", 0644, 0644, false },
+        { "o+s", 06303, 06303, false },
+        { "g=u", 06010, 06000, false },
+        { "a=", 01735, 01000, true },
+        { "u=gr", 02276, 02476, false },
+        { "=rX", 01711, 01555, false },
+        { "-x+X", 04652, 04753, false },
+        { "-X", 06454, 06444, false },
+        { "+rt", 07406, 07406, true },
     };
     uint32_t m;
 

@@ -194,8 +194,9 @@ static struct error *open_subdir(const struct checkout *k, int *ret)
             return err_new(ERR_INVALID, "invalid subdir %s: git subpath \"%s\" contains non-directory \"%s\"",
                            subdir + 1, subdir + 1, parts.v[i]);
         if (next < 0)
-            return err_new(err_kind_from_errno(errno), "invalid subdir %s: failed to lstat \"%s\": %s",
-                           subdir + 1, parts.v[i], errno == ENOENT ? "no such file or directory" : "failed");
+            return err_new(err_kind_from_errno(errno),
+                           "invalid subdir %s: failed to lstat \"%s\": statat %s: %s", subdir + 1, parts.v[i],
+                           parts.v[i], errno == ENOENT ? "no such file or directory" : "failed");
         close(fd);
         fd = next;
     }

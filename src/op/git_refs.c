@@ -2,6 +2,8 @@
 /* git_refs.c - what a ref means now, and the objects behind it */
 #include "op/git_impl.h"
 
+#include "base/rune.h"
+
 void git_refs_deinit(struct git_refs *r)
 {
     free(r->sha);
@@ -145,9 +147,11 @@ static struct error *ask_remote(struct git *g, struct git_refs *r)
 
     TRY(git_shown(g, e, "failed to fetch remote"));
     read_refs(buf_str(&out), g->ref, r);
-    if (r->sha == NULL)
-        return err_new(ERR_UNKNOWN, "repository does not contain ref %s, output: \"%s\"", g->ref,
-                       buf_str(&out));
+    if (r->sha == NULL) {
+        CLEANUP(freep) char *said = str_quote(buf_str(&out));
+
+        return err_new(ERR_UNKNOWN, "repository does not contain ref %s, output: %s", g->ref, said);
+    }
     if (!git_is_commit(r->sha) || (r->peeled != NULL && !git_is_commit(r->peeled)))
         return err_new(ERR_UNKNOWN, "invalid commit sha \"%s\"", r->sha);
     TRY(check_sum(g, r));

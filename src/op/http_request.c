@@ -123,7 +123,7 @@ struct error *http_send(const struct op_context *c, const char *method, const ch
         return err_new(ERR_INTERNAL, "no http client");
     TRY(exchange_url_origin(url, &home));
     TRY(find_authorization(c, &authorization));
-    for (int hop = 0; hop <= LIMIT_REGISTRY_REDIRECTS; hop++) {
+    for (int hop = 0; hop < LIMIT_REGISTRY_REDIRECTS; hop++) {
         CLEANUP(exchange_closep) struct exchange *x = NULL;
         CLEANUP(strv_deinit) struct strv headers = { 0 };
         CLEANUP(freep) char *origin = NULL;
@@ -238,7 +238,7 @@ struct error *http_get(const struct op_context *c, struct http_answer *a)
     const char *etag;
 
     TRY(http_send(c, "GET", NULL, &x));
-    if (exchange_status(x) < 200 || exchange_status(x) >= 300)
+    if (exchange_status(x) < 200 || exchange_status(x) >= 400 || exchange_status(x) == 304)
         return err_new(ERR_UNKNOWN, "invalid response status %d", exchange_status(x));
     TRY(receive(c, x, a));
     a->name = http_file_name(c, x);

@@ -33,14 +33,12 @@ struct unpacker {
 
 static struct error *entry_error(int r, const struct tar_entry *e)
 {
-    return task_error(r, "unpack %s", e->name);
+    return copy_path_err(r, "unpack", e->name);
 }
 
 /* Attributes are best effort: a filesystem may not have them. */
 static void set_xattrs(const char *path, const struct tar_entry *e)
 {
-    if (e->type == TAR_SYMLINK)
-        return;
     for (size_t i = 0; i < e->xattr_count; i++)
         if (!str_has_prefix(e->xattrs[i].name, "trusted.overlay."))
             (void)!setxattr(path, e->xattrs[i].name, e->xattrs[i].value, e->xattrs[i].len, 0);
@@ -54,14 +52,22 @@ static struct error *set_meta(struct unpacker *u, int dir, const char *base, con
         u->owner != NULL ? *u->owner : (struct file_owner){ (uint32_t)e->uid, (uint32_t)e->gid };
     struct timespec t[2] = { { e->mtime, e->mtime_nsec }, { e->mtime, e->mtime_nsec } };
     CLEANUP(closep) int fd = openat(dir, base, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
     char path[32];
 
-    if (fd < 0 || fchownat(fd, "", owner.uid, owner.gid, AT_EMPTY_PATH) < 0)
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return entry_error(-errno, e);
+    if ((st.st_uid != owner.uid || st.st_gid != owner.gid) &&
+        fchownat(fd, "", owner.uid, owner.gid, AT_EMPTY_PATH) < 0)
         return entry_error(-errno, e);
     fd_path(path, fd);
-    set_xattrs(path, e);
-    if (e->type != TAR_SYMLINK && chmod(path, e->mode & 07777) < 0)
-        return entry_error(-errno, e);
+    if (!S_ISLNK(st.st_mode)) { /* by its entry or, behind a hard link, by itself */
+        set_xattrs(path, e);
+        if (chmod(path, e->mode & 07777) < 0)
+            return entry_error(-errno, e);
+    }
+    if (e->type == TAR_HARDLINK && S_ISLNK(st.st_mode))
+        return NULL;
     if (e->type != TAR_DIR && utimensat(dir, base, t, AT_SYMLINK_NOFOLLOW) < 0)
         return entry_error(-errno, e);
     return NULL;
@@ -197,7 +203,7 @@ static struct error *unpack_entry(struct unpacker *u, const struct tar_entry *e)
     TRY(make_entry(u, dir, base, e, there));
     if (e->type == TAR_DIR)
         note_dir(u, e);
-    return e->type == TAR_HARDLINK ? NULL : set_meta(u, dir, base, e);
+    return set_meta(u, dir, base, e); /* of a hard link as well: what is said last counts */
 }
 
 static void set_dir_times(struct unpacker *u)

@@ -49,7 +49,7 @@ static struct error *send_following(struct registry *r, const struct registry_qu
 
     foreign.cert_file = foreign.key_file = NULL;
     TRY(exchange_url_origin(url, &home));
-    for (int hop = 0; hop <= LIMIT_REGISTRY_REDIRECTS; hop++) {
+    for (int hop = 0; hop < LIMIT_REGISTRY_REDIRECTS; hop++) {
         CLEANUP(stream_closep) struct stream *body = NULL;
         CLEANUP(exchange_closep) struct exchange *x = NULL;
         CLEANUP(strv_deinit) struct strv headers = { 0 };

@@ -166,6 +166,7 @@ static void set_request(const struct curl_api *curl, struct exchange *x, const s
     CURL *e = x->easy;
 
     curl->easy_setopt(e, CURLOPT_URL, q->url);
+    curl->easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
     if (streq(q->method, "HEAD")) {
         curl->easy_setopt(e, CURLOPT_NOBODY, 1L);
     } else if (streq(q->method, "PUT")) {

@@ -269,6 +269,15 @@ static int make_directory(struct apply *a, int dir_fd, const char *base, const c
     return 0;
 }
 
+/* A link's entry describes the file once more, and what is said last counts. */
+static int describe_again(int dir_fd, const char *base, const struct tar_entry *e, const struct stat *st)
+{
+    bool same = st->st_uid == (uid_t)e->uid && st->st_gid == (gid_t)e->gid &&
+                (st->st_mode & 07777) == e->mode && st->st_mtime == e->mtime;
+
+    return S_ISLNK(st->st_mode) || same ? 0 : set_metadata(dir_fd, base, e, -1);
+}
+
 /* Inside the layer, a link never leads out of its root: the target's parent is opened below it and the target
  * not followed. */
 static int make_hard_link(struct apply *a, int dir_fd, const char *base, const char *path,
@@ -282,7 +291,9 @@ static int make_hard_link(struct apply *a, int dir_fd, const char *base, const c
     if (target_dir >= 0 && fstatat(target_dir, target_base, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         if (S_ISDIR(st.st_mode) || is_whiteout(&st))
             return -EINVAL;
-        return linkat(target_dir, target_base, dir_fd, base, 0) < 0 ? -errno : 0;
+        if (linkat(target_dir, target_base, dir_fd, base, 0) < 0)
+            return -errno;
+        return describe_again(dir_fd, base, e, &st);
     }
     if (target_dir < 0 && target_dir != -ENOENT && target_dir != -ENOTDIR)
         return target_dir;

@@ -381,6 +381,53 @@ static void test_wrong_blob(void **state)
     buf_deinit(&tars[1]);
 }
 
+/* An entry for a hard link describes the file once more; of a link to a symbolic link it changes nothing. */
+static void test_described_twice(void **state)
+{
+    struct buf tar = { 0 };
+    const struct tar_entry all[] = {
+        { .type = TAR_FILE, .name = (char *)"f", .mode = 04755, .uid = 5, .gid = 6, .mtime = 1000 },
+        { .type = TAR_HARDLINK,
+          .name = (char *)"h",
+          .linkname = (char *)"f",
+          .mode = 0640,
+          .uid = 7,
+          .mtime = 2000 },
+        { .type = TAR_SYMLINK,
+          .name = (char *)"s",
+          .linkname = (char *)"f",
+          .mode = 0777,
+          .uid = 8,
+          .mtime = 3000 },
+        { .type = TAR_HARDLINK,
+          .name = (char *)"l",
+          .linkname = (char *)"s",
+          .mode = 0600,
+          .uid = 9,
+          .mtime = 4000 },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        tar_add_header(&tar, &all[i]);
+    tar_add_end(&tar);
+    struct layer_source source = { .diff_id = digest_of(tar.data, tar.len),
+                                   .open = open_archive,
+                                   .ctx = &tar };
+    struct snapshot *s;
+    struct stat st;
+    expect_ok(snapshot_unpack(store, &source, 1, NULL, &s));
+    CLEANUP(closep) int fs = layer_dir(store, snapshot_layer(s, 0)->id);
+    assert_int_equal(fstatat(fs, "f", &st, AT_SYMLINK_NOFOLLOW), 0);
+    assert_int_equal(st.st_mode & 07777, 0640);
+    assert_int_equal(st.st_uid, 7);
+    assert_int_equal(st.st_gid, 0);
+    assert_int_equal(st.st_mtime, 2000);
+    assert_int_equal(fstatat(fs, "s", &st, AT_SYMLINK_NOFOLLOW), 0);
+    assert_int_equal(st.st_nlink, 2);
+    assert_int_equal(st.st_uid, 8);
+    snapshot_unref(s);
+    buf_deinit(&tar);
+}
+
 /* Implied directories look as those below; a link to a file below brings it up. */
 static void test_depends_on_below(void **state)
 {
@@ -431,8 +478,9 @@ static void test_depends_on_below(void **state)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
-    const struct CMUnitTest tests[] = { T(test_corpus), T(test_overlay_attributes), T(test_wrong_content),
-                                        T(test_wrong_blob), T(test_depends_on_below) };
+    const struct CMUnitTest tests[] = { T(test_corpus),           T(test_overlay_attributes),
+                                        T(test_wrong_content),    T(test_wrong_blob),
+                                        T(test_depends_on_below), T(test_described_twice) };
     if (geteuid() != 0)
         return 77; /* devices, owners, overlayfs */
     return cmocka_run_group_tests(tests, NULL, NULL);

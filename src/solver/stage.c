@@ -410,7 +410,7 @@ struct error *stage_resolve(struct node *n)
         snapshot_unref(TAKE(n->outputs[0]));
     reporter_complete(n->reporter, e);
     context_deinit(&c);
-    return e;
+    return err_wrap(e, "failed to load cache key");
 }
 
 /* By ids, when the results of all inputs are here; then by the chain. */

@@ -62,10 +62,11 @@ def test_parents(w):
 def test_symbolic_mode(w):
     d = w.shared()
     c = w.context("FROM busybox\nCOPY --chmod=u=rwX,go=rX d /d\nCOPY --chmod=a-w,u+x f /f\nCOPY --chmod=go-rwx,u+s f /s\n"
-                  "RUN stat -c %a /d /d/plain /d/prog /f /s > /m\n",
+                  "COPY --chmod=g+t f /t\nCOPY --chmod=o+t f /n\nCOPY --chmod=g+s,u=rx,g=u,o=g-w f /g\nCOPY --chmod=+rt f /rt\n"
+                  "RUN stat -c %a /d /d/plain /d/prog /f /s /t /n /g /rt > /m\n",
                   **{"d/plain": ("", 0o600), "d/prog": ("", 0o700), "f": ("", 0o664)})
     d.docker("build", "-t", "modes", c).ok()
-    equal(d.docker("run", "--rm", "modes", "cat", "/m").ok().out.split(), ["755", "644", "755", "544", "4600"], "modes")
+    equal(d.docker("run", "--rm", "modes", "cat", "/m").ok().out.split(), ["755", "644", "755", "544", "4600", "1664", "664", "2555", "1664"], "modes")
     d.docker("build", w.context("FROM busybox\nCOPY --chmod=u+q f /\n", f="")).fails("invalid")
 
 

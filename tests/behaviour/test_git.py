@@ -155,7 +155,8 @@ def test_git_refs(w):
         add(w, d, f"{repo}#{c['first']}:dir")
         check(not any("git-upload-pack" in p for p, _ in seen), f"a commit that is here was fetched again: {seen}")
         for source, text in ((f"{repo}#nothing", "repository does not contain ref nothing"),
-                             (f"{repo}#main:none", "invalid subdir"), (f"{url}/none.git", "not found"),
+                             (f"{repo}#main:none", 'invalid subdir none: failed to lstat "none": statat none: no such file or directory'),
+                             (f"{repo}#refs/heads/*", f'contain ref refs/heads/*, output: "{c["second"]}\\trefs/heads/main\\n'), (f"{url}/none.git", "not found"),
                              (f"{repo}#main:f", 'git subpath "f" contains non-directory "f"'),
                              (f"{repo}?checksum={c['second']}#other", f"expected checksum to match {c['second']}, got {c['first']}")):
             d.docker("build", w.context(f"FROM scratch\nADD {source} /\n")).fails(text)

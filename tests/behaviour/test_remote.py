@@ -67,11 +67,46 @@ def test_add_url(w):
         d.docker("build", "-o", f"type=local,dest={out}", w.context(f"FROM scratch\nADD {url}/f /dest/\n")).ok()
         equal((out / "dest/f").read_text(), "remote\n", "file")
         r = d.docker("build", w.context(f"FROM scratch\nADD {url}/missing /dest/\n"))
-        r.fails("invalid response status 404")
+        r.fails("failed to solve: failed to load cache key: invalid response status 404")
         good, bad = hashlib.sha256(b"remote\n").hexdigest(), "0" * 64
         d.docker("build", w.context(f"FROM scratch\nADD --checksum=sha256:{good} {url}/f /\n")).ok()
         r = d.docker("build", w.context(f"FROM scratch\nADD --checksum=sha256:{bad} {url}/f /\n"))
         contains(r.err, f"digest mismatch sha256:{good}: sha256:{bad}")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_add_url_redirects(w):
+    """Ten requests lead to a file or to nothing; an answer without a Location is the file; paths are asked for as they stand."""
+    d, asked = w.shared(), []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            left = int(self.path.rpartition("/")[2]) if self.path.startswith("/hop/") else 0
+            self.send_response(302 if left > 0 or self.path == "/nowhere" else 200)
+            if left > 0:
+                self.send_header("Location", f"{left - 1}")
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"file")
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        for path in ("/hop/9", "/nowhere", "/a/../b"):
+            out = w.folder("out")
+            d.docker("build", "-o", f"type=local,dest={out}", w.context(f"FROM scratch\nADD {url}{path} /f\n")).ok()
+            equal((out / "f").read_text(), "file", path)
+        equal((asked[:10], asked[10:]), ([f"/hop/{n}" for n in range(9, -1, -1)], ["/nowhere", "/a/../b"]), "requests")
+        del asked[:]
+        d.docker("build", w.context(f"FROM scratch\nADD {url}/hop/10 /f\n")).fails("failed to load cache key", "stopped after 10 redirects")
+        equal(len(asked), 10, "requests")
     finally:
         server.shutdown()
         server.server_close()
