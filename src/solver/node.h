@@ -297,7 +297,9 @@ void slots_start_locked(struct solver *s);                      /* those that ma
 void slots_move_locked(struct node *n, const struct job *from); /* `from` is no job of n any more */
 void slots_forget_locked(struct job *j);                        /* no node is in its lanes any more */
 
-/* ---- stage.c: without the lock, on a node that is BUSY ---- */
+/* ---- stage.c, op_context.c, key.c: without the lock, on a node that is BUSY ---- */
+void op_context_init(struct node *n, struct op_context *c);
+void op_context_deinit(struct op_context *c);
 struct error *stage_resolve(struct node *n) MUST_CHECK; /* may fill outputs: done */
 struct error *stage_lookup(struct node *n, enum node_outcome *ret) MUST_CHECK;
 struct error *stage_content(struct node *n, enum node_outcome *ret) MUST_CHECK;
@@ -308,6 +310,14 @@ void node_clear_stage(struct node *n);                       /* forget what stag
 struct snapshot *node_input(const struct node *n, size_t i); /* borrowed; NULL: scratch, or not there yet */
 /* What a source that is keyed has turned out to be; NULL: no source.  Borrowed from the node: the stage's. */
 const char *node_source(const struct node *n);
+/* How inputs stand in a key. */
+enum key_kind { KEY_ID, KEY_CONTENT, KEY_CHAIN, KEY_CHAIN_CONTENT };
+/* *ret_by_content: an input counts by its content, so that a content key differs; left alone else. */
+struct error *node_make_key(struct node *n, enum key_kind kind, bool *ret_by_content, struct buf *preimage,
+                            node_key ret) MUST_CHECK;
+/* A chain key, where all inputs that it names have one.  Without results that were fetched, now or earlier,
+ * nobody needs it. */
+struct error *node_make_chain_key(struct node *n, enum key_kind kind, node_key ret) MUST_CHECK;
 /* What names an output's step on every machine, apart from its inputs; `source` as node_source says. */
 struct error *node_record_digest(const struct node *n, const char *source, size_t output,
                                  struct digest *ret) MUST_CHECK;

@@ -1,17 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * stage.c - keys, lookups and runs of one node; without the solver's lock, on a node that is BUSY
- *
- * A pre-image is text, one fact a line; a key is the digest of its pre-image without the step's name:
- *
- *   op exec                              op source
- *   name [2/3] RUN make                  name [1/3] FROM docker.io/library/busybox
- *   arg "make"                           is docker-image:sha256:...
- *   in 0 id 8fe2...                      (the content key has "in 0 content sha256:..")
- *
- * Chain keys have "in 0 key .." instead of ids: results that were fetched are found by them before those of
- * their inputs are here.
- */
+/* stage.c - lookups and runs of one node; without the solver's lock, on a node that is BUSY */
 #include "base/log.h"
 #include "solver/node.h"
 
@@ -52,279 +40,7 @@ static bool has_results(const struct node *n)
     return true;
 }
 
-/* ---- what an op gets
- * ---------------------------------------------------------------------------------------------------------
- */
-
-static void context_init(struct node *n, struct op_context *c)
-{
-    struct solver *s = n->solver;
-
-    *c = (struct op_context){
-        .solver = s,
-        .vertex = n->vertex,
-        .reporter = n->reporter,
-        .store = s->config.store,
-        .op_ctx = n->op_ctx,
-        .node = n,
-        .resolved = n->source_text,
-        .sessions = { .manager = s->config.sessions },
-    };
-    mutex_lock(&s->lock);
-    for (size_t i = 0; i < n->jobs.len; i++)
-        strv_copy(&c->sessions.ids, &((struct job *)n->jobs.v[i])->sessions.ids);
-    mutex_unlock(&s->lock);
-}
-
-static void context_deinit(struct op_context *c)
-{
-    strv_deinit(&c->sessions.ids);
-}
-
-struct error *op_lease(struct op_context *c, struct lease **ret)
-{
-    if (c->node == NULL) {
-        *ret = c->lease;
-        return NULL;
-    }
-    if (c->node->lease == NULL)
-        TRY(lease_open(c->store, &c->node->lease));
-    *ret = c->node->lease;
-    return NULL;
-}
-
-void op_keep_failed(struct op_context *c, struct snapshot **mounts, size_t count)
-{
-    assert(c->node->failed == NULL);
-    c->node->failed = mounts;
-    c->node->failed_count = count;
-}
-
-void op_failed_action(struct op_context *c, size_t action)
-{
-    c->node->failed_at = (struct failure_place){ FAILED_ACTION, action };
-}
-
-void op_pin(struct op_context *c, const char *pin)
-{
-    free(c->node->pin);
-    c->node->pin = xstrdup(pin);
-}
-
-/* The jobs that the context is for: one outside of a solve, else all that wait for the node. */
-static size_t noting_jobs(const struct op_context *c)
-{
-    return c->node == NULL ? c->job != NULL : c->node->jobs.len;
-}
-
-static struct job *noting_job(const struct op_context *c, size_t i)
-{
-    return c->node == NULL ? c->job : c->node->jobs.v[i];
-}
-
-char *op_recall(const struct op_context *c, const char *key)
-{
-    char *found = NULL;
-
-    mutex_lock(&c->solver->lock);
-    for (size_t i = 0; found == NULL && i < noting_jobs(c); i++)
-        found = xstrdup(strmap_get(&noting_job(c, i)->noted, key));
-    mutex_unlock(&c->solver->lock);
-    return found;
-}
-
-void op_note(const struct op_context *c, const char *key, const char *value)
-{
-    mutex_lock(&c->solver->lock);
-    for (size_t i = 0; i < noting_jobs(c); i++) {
-        struct job *j = noting_job(c, i);
-
-        if (!map_has(&j->noted, key))
-            strmap_set(&j->noted, key, value);
-    }
-    mutex_unlock(&c->solver->lock);
-}
-
-/* ---- keys
- * --------------------------------------------------------------------------------------------------------------------
- */
-
-void op_input_key_deinit(struct op_input_key *k)
-{
-    for (size_t i = 0; i < k->selector_count; i++) {
-        free(k->selectors[i].path);
-        strv_deinit(&k->selectors[i].include);
-        strv_deinit(&k->selectors[i].exclude);
-        strv_deinit(&k->selectors[i].required);
-    }
-    free(k->selectors);
-    *k = (struct op_input_key){ 0 };
-}
-
-struct op_selector *op_input_key_add(struct op_input_key *k, const char *path)
-{
-    k->selectors = xreallocarray(k->selectors, k->selector_count + 1, sizeof *k->selectors);
-    struct op_selector *sel = &k->selectors[k->selector_count++];
-
-    *sel = (struct op_selector){ .path = xstrdup(path) };
-    return sel;
-}
-
-static void add_patterns(struct buf *b, const char *what, const struct strv *patterns)
-{
-    for (size_t i = 0; i < patterns->len; i++) {
-        buf_addf(b, " %s ", what);
-        buf_add_json_string(b, patterns->v[i], strlen(patterns->v[i]), false);
-    }
-}
-
-static void add_selectors(struct buf *b, const struct op_input_key *k)
-{
-    for (size_t i = 0; i < k->selector_count; i++) {
-        const struct op_selector *sel = &k->selectors[i];
-
-        buf_addf(b, " sel%s%s ", sel->wildcard ? "*" : "", sel->follow_links ? "@" : "");
-        buf_add_json_string(b, sel->path, strlen(sel->path), false);
-        add_patterns(b, "include", &sel->include);
-        add_patterns(b, "exclude", &sel->exclude);
-    }
-}
-
-/* Ids of many layers are long: a key needs only to tell them apart. */
-static void add_id(struct buf *b, const struct snapshot *s)
-{
-    const char *id = s == NULL ? "" : snapshot_id(s);
-
-    if (strlen(id) > 128) {
-        struct digest d = digest_of(id, strlen(id));
-
-        buf_addf(b, "#%s", digest_hex(&d));
-    } else {
-        buf_adds(b, id[0] == '\0' ? "scratch" : id);
-    }
-}
-
-/* How inputs stand in a key. */
-enum key_kind { KEY_ID, KEY_CONTENT, KEY_CHAIN, KEY_CHAIN_CONTENT };
-
-struct error *node_input_content(const struct node *n, size_t i, struct snapshot *in, struct digest *ret)
-{
-    CLEANUP(op_input_key_deinit) struct op_input_key k = { 0 };
-
-    ret->s[0] = '\0';
-    if (n->impl->input_key != NULL)
-        TRY(n->impl->input_key(n->vertex, i, &k));
-    return k.by_content ? content_digest(n->solver, in, &k, ret) : NULL;
-}
-
-/* The content of input i as a digest; a failure is noted as that input's. */
-static struct error *add_content(struct node *n, size_t i, const struct op_input_key *k, struct buf *out)
-{
-    struct digest d;
-    struct error *e = content_digest(n->solver, node_input(n, i), k, &d);
-
-    if (e != NULL)
-        n->failed_at = (struct failure_place){ FAILED_CONTENT, i };
-    else
-        buf_addf(out, "in %zu content %s\n", i, d.s);
-    return e;
-}
-
-static struct error *add_input(struct node *n, size_t i, enum key_kind kind, bool *ret_by_content,
-                               struct buf *out)
-{
-    CLEANUP(op_input_key_deinit) struct op_input_key k = { 0 };
-    bool content = kind == KEY_CONTENT || kind == KEY_CHAIN_CONTENT;
-
-    if (n->impl->input_key != NULL)
-        TRY(n->impl->input_key(n->vertex, i, &k));
-    *ret_by_content = *ret_by_content || k.by_content;
-    if (content && k.by_content)
-        return add_content(n, i, &k, out);
-    if (kind == KEY_CHAIN || kind == KEY_CHAIN_CONTENT) {
-        buf_addf(out, "in %zu key %s@%lld", i, n->inputs[i]->chain_key,
-                 (long long)n->vertex->inputs[i].index);
-    } else {
-        buf_addf(out, "in %zu id ", i);
-        add_id(out, node_input(n, i));
-    }
-    add_selectors(out, &k);
-    buf_addc(out, '\n');
-    return NULL;
-}
-
-const char *node_source(const struct node *n)
-{
-    if (n->source_text != NULL)
-        return n->source_text;
-    if (n->impl->resolve == NULL || n->outputs[0] == NULL)
-        return NULL;
-    return snapshot_id(n->outputs[0]); /* a synced tree: its id is its content */
-}
-
-static struct error *add_op(const struct node *n, const char *source, struct buf *out)
-{
-    const struct llb_op *raw = n->vertex->raw;
-
-    if (source != NULL)
-        buf_addf(out, "is %s\n", source);
-    else if (n->impl->key_text != NULL)
-        return n->impl->key_text(n->vertex, out);
-    else
-        buf_addf(out, "bytes %s\n", raw->digest.s);
-    return NULL;
-}
-
-struct error *node_record_digest(const struct node *n, const char *source, size_t output, struct digest *ret)
-{
-    CLEANUP(buf_deinit) struct buf text = { 0 };
-
-    buf_addf(&text, "minke.v1 op %s\n", n->impl->name);
-    TRY(add_op(n, source, &text));
-    buf_addf(&text, "output %zu\n", output);
-    *ret = digest_of(text.data, text.len);
-    return NULL;
-}
-
-static struct error *make_key(struct node *n, enum key_kind kind, bool *ret_by_content, struct buf *preimage,
-                              node_key ret)
-{
-    CLEANUP(hasher_freep) struct hasher *h = hasher_new();
-    struct digest d;
-    size_t body;
-
-    buf_clear(preimage);
-    buf_addf(preimage, "op %s\n", n->impl->name);
-    hasher_add(h, preimage->data, preimage->len);
-    buf_adds(preimage, "name ");
-    for (const char *p = n->vertex->name; *p != '\0'; p++)
-        buf_addc(preimage, *p == '\n' ? ' ' : *p);
-    buf_addc(preimage, '\n');
-    body = preimage->len;
-    TRY(add_op(n, node_source(n), preimage));
-    for (size_t i = 0; i < n->vertex->input_count; i++)
-        TRY(add_input(n, i, kind, ret_by_content, preimage));
-    hasher_add(h, preimage->data + body, preimage->len - body);
-    d = hasher_sum(h);
-    memcpy(ret, digest_hex(&d), sizeof(node_key));
-    return NULL;
-}
-
-/* A chain key, where all inputs that it names have one.  Without results that were fetched, now or earlier,
- * nobody needs it. */
-static struct error *make_chain_key(struct node *n, enum key_kind kind, node_key ret)
-{
-    CLEANUP(buf_deinit) struct buf preimage = { 0 };
-    bool imported, unused = false;
-
-    TRY(solver_imported(n->solver, &imported));
-    if (!imported && n->caches.len == 0)
-        return NULL;
-    for (size_t i = 0; i < n->vertex->input_count; i++)
-        if (n->inputs[i]->chain_key[0] == '\0')
-            return NULL;
-    return make_key(n, kind, &unused, &preimage, ret);
-}
+/* ---- records ---- */
 
 /* The first one's is the step's; `made` gets others'. */
 static const char *output_key(const char *key, size_t i, char **made)
@@ -390,7 +106,7 @@ static void record(const struct node *n, const char *key, const struct buf *prei
 /* A result that came with its resolving is keyed by its content. */
 static struct error *key_result(struct node *n)
 {
-    TRY(make_chain_key(n, KEY_CHAIN, n->chain_key));
+    TRY(node_make_chain_key(n, KEY_CHAIN, n->chain_key));
     return remote_match(n);
 }
 
@@ -399,7 +115,7 @@ struct error *stage_resolve(struct node *n)
     struct op_context c;
     struct error *e;
 
-    context_init(n, &c);
+    op_context_init(n, &c);
     reporter_start(n->reporter);
     e = n->impl->resolve(&c, &n->source_text, &n->outputs[0]);
     if (e == NULL && n->outputs[0] != NULL) {
@@ -409,7 +125,7 @@ struct error *stage_resolve(struct node *n)
     if (e != NULL)
         snapshot_unref(TAKE(n->outputs[0]));
     reporter_complete(n->reporter, e);
-    context_deinit(&c);
+    op_context_deinit(&c);
     return err_wrap(e, "failed to load cache key");
 }
 
@@ -456,7 +172,7 @@ static struct error *lookup(struct node *n, enum node_outcome *ret)
     bool hit = false;
 
     if (!n->keyed)
-        TRY(make_chain_key(n, KEY_CHAIN, n->chain_key));
+        TRY(node_make_chain_key(n, KEY_CHAIN, n->chain_key));
     TRY(find_local(n, n->key, n->chain_key, &hit));
     if (!n->keyed)
         TRY(remote_match(n)); /* also for a hit: for the steps above it */
@@ -469,12 +185,12 @@ struct error *stage_lookup(struct node *n, enum node_outcome *ret)
     bool content = false;
 
     if (has_results(n)) {
-        TRY(make_key(n, KEY_ID, &content, &n->preimage, n->key));
+        TRY(node_make_key(n, KEY_ID, &content, &n->preimage, n->key));
     } else {
         CLEANUP(buf_deinit) struct buf unused = { 0 };
         node_key none;
 
-        TRY(make_key(n, KEY_CHAIN, &content, &unused, none)); /* only for `content` */
+        TRY(node_make_key(n, KEY_CHAIN, &content, &unused, none)); /* only for `content` */
     }
     n->by_content = content;
     return n->fresh ? NULL : lookup(n, ret);
@@ -484,7 +200,7 @@ static struct error *lookup_content(struct node *n, enum node_outcome *ret)
 {
     bool hit = false;
 
-    TRY(make_chain_key(n, KEY_CHAIN_CONTENT, n->chain_content_key));
+    TRY(node_make_chain_key(n, KEY_CHAIN_CONTENT, n->chain_content_key));
     TRY(find_local(n, n->content_key, n->chain_content_key, &hit));
     if (!n->keyed)
         TRY(remote_match_content(n));
@@ -502,7 +218,7 @@ struct error *stage_content(struct node *n, enum node_outcome *ret)
     struct error *e = NULL;
 
     if (has_results(n))
-        e = make_key(n, KEY_CONTENT, &content, &n->content_preimage, n->content_key);
+        e = node_make_key(n, KEY_CONTENT, &content, &n->content_preimage, n->content_key);
     if (e == NULL && !n->fresh)
         e = lookup_content(n, ret);
     if (e == NULL)
@@ -538,7 +254,7 @@ struct error *stage_fetch(struct node *n)
     struct op_context c;
     struct error *e = NULL;
 
-    context_init(n, &c);
+    op_context_init(n, &c);
     for (size_t i = 0; e == NULL && i < n->output_count; i++)
         if (n->needed[i])
             e = remote_load(&n->hits[i], &c, &n->outputs[i]);
@@ -546,7 +262,7 @@ struct error *stage_fetch(struct node *n)
         snapshot_unref(TAKE(n->outputs[i]));
     if (e == NULL)
         record_fetched(n);
-    context_deinit(&c);
+    op_context_deinit(&c);
     return e;
 }
 
@@ -555,7 +271,7 @@ struct error *stage_run(struct node *n)
     struct op_context c;
     struct error *e;
 
-    context_init(n, &c);
+    op_context_init(n, &c);
     reporter_start(n->reporter);
     e = n->impl->run(&c, n->run_inputs, n->outputs, n->output_count);
     for (size_t i = 0; e != NULL && i < n->output_count; i++)
@@ -567,6 +283,6 @@ struct error *stage_run(struct node *n)
         layers_hash_in_step(n);
     }
     reporter_complete(n->reporter, e);
-    context_deinit(&c);
+    op_context_deinit(&c);
     return e;
 }
