@@ -42,7 +42,6 @@ struct error *network_acquire(struct network *n, struct netns **ret) MUST_CHECK;
 /* Give it back; `clean` says that nobody with privileges was in it, so that it may serve again.  NULL is
  * fine. */
 void network_release(struct network *n, struct netns *ns, bool clean);
-/* A namespace with nothing but loopback, without a bridge. */
 int netns_fd(const struct netns *ns);          /* borrowed */
 const char *netns_ip(const struct netns *ns);  /* borrowed */
 const char *netns_mac(const struct netns *ns); /* "02:42:..", borrowed */

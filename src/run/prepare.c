@@ -7,9 +7,8 @@
 #include "base/log.h"
 #include "io/path.h"
 #include "run/caps.h"
-#include "run/hosts.h"
+#include "run/prepare.h"
 #include "run/syscalls.h"
-#include "run/spec.h"
 #include "run/user.h"
 
 #include <ctype.h>
@@ -21,158 +20,6 @@
 #include <unistd.h>
 
 #define DEFAULT_HOSTNAME "buildkitsandbox"
-#define FILE_OPTIONS "nosuid,noexec,nodev,rbind,ro"
-
-/* ---- the list of mounts in the making
- * ----------------------------------------------------------------------------------------- */
-
-struct mounts {
-    struct spec_mount *v;
-    size_t len;
-    struct prepared *owner; /* keeps the strings */
-};
-
-static void mounts_deinit(struct mounts *m)
-{
-    free(m->v);
-}
-
-static bool is_step(const struct run_spec *s)
-{
-    return s->extra == NULL || s->extra->step;
-}
-
-static char *keep(struct prepared *p, char *owned)
-{
-    ptrv_add(&p->owned, owned);
-    return owned;
-}
-
-/* `source` and `options` are taken; a step's mount points may become stubs. */
-static void add_mount(struct mounts *m, const struct run_spec *s, const char *dest, const char *type,
-                      char *source, char *options)
-{
-    char *clean = keep(m->owner, path_join("/", dest));
-
-    m->v = xreallocarray(m->v, m->len + 1, sizeof(*m->v));
-    m->v[m->len++] = (struct spec_mount){
-        .dest = clean,
-        .type = type,
-        .source = keep(m->owner, source),
-        .options = keep(m->owner, options),
-    };
-    if (is_step(s))
-        stubs_note(&m->owner->stubs, clean, s->remove_mount_stubs);
-}
-
-static char *tmpfs_options(const struct run_mount *r)
-{
-    struct buf b = { 0 };
-
-    if (r->options != NULL && *r->options != '\0')
-        buf_adds(&b, r->options);
-    else
-        buf_adds(&b, r->readonly ? "nosuid,ro" : "nosuid");
-    if (r->tmpfs_size > 0)
-        buf_addf(&b, ",size=%lld", (long long)r->tmpfs_size);
-    if (r->tmpfs_mode != 0)
-        buf_addf(&b, ",mode=%o", r->tmpfs_mode);
-    return buf_take(&b);
-}
-
-static struct error *add_binds(struct mounts *m, const struct run_spec *s)
-{
-    for (size_t i = 0; i < s->mount_count; i++) {
-        const struct run_mount *r = &s->mounts[i];
-        char *source;
-
-        if (strlen(r->dest) >= LIMIT_PATH)
-            return err_new(ERR_INVALID, "mount target is longer than %d bytes", LIMIT_PATH);
-        if (r->tmpfs) {
-            add_mount(m, s, r->dest, "tmpfs", xstrdup("tmpfs"), tmpfs_options(r));
-            continue;
-        }
-        TRY(err_wrap(bundle_add_mount(&m->owner->bundle, r->source_fd, r->selector, r->readonly, &source),
-                     "failed to mount %s", r->dest));
-        if (r->options != NULL && *r->options != '\0')
-            add_mount(m, s, r->dest, "bind", source,
-                      xasprintf("rbind,%s,%s", r->readonly ? "ro" : "rw", r->options));
-        else
-            add_mount(m, s, r->dest, "bind", source, xstrdup(r->readonly ? "rbind,ro" : "rbind"));
-    }
-    return NULL;
-}
-
-static struct error *add_secrets(struct mounts *m, const struct run_spec *s)
-{
-    for (size_t i = 0; i < s->secret_count; i++) {
-        const struct run_secret_file *f = &s->secrets[i];
-        char *source;
-
-        TRY(bundle_add_file(&m->owner->bundle, f->data, f->len, f->uid, f->gid, f->mode & 07777, &source));
-        add_mount(m, s, f->dest, "bind", source, xstrdup("ro,rbind,nodev,nosuid"));
-    }
-    return NULL;
-}
-
-static struct error *add_sockets(struct mounts *m, const struct run_spec *s)
-{
-    struct prepared *p = m->owner;
-
-    p->sockets = xcalloc(s->socket_count + 1, sizeof(*p->sockets));
-    for (size_t i = 0; i < s->socket_count; i++) {
-        const struct run_socket *k = &s->sockets[i];
-        char *source;
-
-        TRY(bundle_add_socket(&p->bundle, k->uid, k->gid, k->mode & 07777, &p->sockets[i].fd, &source));
-        p->sockets[i].socket = k;
-        p->socket_count++;
-        add_mount(m, s, k->dest, "bind", source, xstrdup("rbind"));
-    }
-    return NULL;
-}
-
-static struct error *add_text_file(struct mounts *m, const struct run_spec *s, const char *dest,
-                                   const char *text, bool writable)
-{
-    char *source;
-
-    TRY(bundle_add_file(&m->owner->bundle, text, strlen(text), 0, 0, 0644, &source));
-    add_mount(m, s, dest, "bind", source, xstrdup(writable ? "rbind" : FILE_OPTIONS));
-    return NULL;
-}
-
-static const struct strv *first_filled(const struct strv *a, const struct strv *b)
-{
-    return a != NULL && a->len > 0 ? a : b;
-}
-
-/* Steps get read-only files; a container may change its own. */
-static struct error *add_network_files(struct mounts *m, struct runner *r, const struct run_spec *s,
-                                       const char *hostname)
-{
-    CLEANUP(buf_deinit) struct buf resolv = { 0 };
-    CLEANUP(buf_deinit) struct buf hosts = { 0 };
-    const struct run_extra *x = s->extra;
-    struct resolv_config c = {
-        .servers = first_filled(x != NULL ? &x->dns : NULL, &r->dns),
-        .search = first_filled(x != NULL ? &x->dns_search : NULL, &r->dns_search),
-        .options = first_filled(x != NULL ? &x->dns_options : NULL, &r->dns_options),
-        .host_network = s->network == RUN_NET_HOST,
-    };
-
-    TRY(resolv_generate(&resolv, &c));
-    if (is_step(s))
-        TRY(hosts_generate(&hosts, hostname, s->hosts, s->host_count));
-    else
-        TRY(hosts_generate_container(&hosts, hostname,
-                                     m->owner->netns != NULL ? netns_ip(m->owner->netns) : NULL, s->hosts,
-                                     s->host_count));
-    TRY(add_text_file(m, s, "/etc/resolv.conf", buf_str(&resolv), !is_step(s)));
-    if (!is_step(s))
-        TRY(add_text_file(m, s, "/etc/hostname", keep(m->owner, xasprintf("%s\n", hostname)), true));
-    return add_text_file(m, s, "/etc/hosts", buf_str(&hosts), !is_step(s));
-}
 
 /* ---- the working directory
  * ---------------------------------------------------------------------------------------------------- */
@@ -277,13 +124,13 @@ static struct error *cgroup_path(const struct runner *r, const struct run_spec *
 {
     const char *parent =
         s->cgroup_parent != NULL && *s->cgroup_parent != '\0' ? s->cgroup_parent : r->cgroup_parent;
-    const char *kind = is_step(s) ? "buildkit" : s->extra->cgroup_kind;
+    const char *kind = prepare_is_step(s) ? "buildkit" : s->extra->cgroup_kind;
 
     if (strstr(parent, ".slice") != NULL && str_has_suffix(parent, ":"))
         return err_new(ERR_UNIMPLEMENTED, "cgroup parent \"%s\": systemd slices are not supported", parent);
     CLEANUP(freep) char *below = path_join(parent, kind != NULL ? kind : "");
     CLEANUP(freep) char *full = path_join("/", below);
-    *ret = keep(p, path_join(full, p->id));
+    *ret = prepared_keep(p, path_join(full, p->id));
     return NULL;
 }
 
@@ -345,7 +192,7 @@ static struct error *acquire_network(struct runner *r, const struct run_spec *s,
         return NULL;
     TRY(network_acquire(r->network, &p->netns));
     p->netns_clean = leaves_network_clean(s);
-    *ret_path = keep(p, xasprintf("/proc/%d/fd/%d", (int)getpid(), netns_fd(p->netns)));
+    *ret_path = prepared_keep(p, xasprintf("/proc/%d/fd/%d", (int)getpid(), netns_fd(p->netns)));
     return NULL;
 }
 
@@ -416,13 +263,13 @@ static void keep_limits(struct prepared *p, const struct spec *c)
     p->ulimits = xcalloc(c->ulimit_count + 1, sizeof(*p->ulimits));
     for (size_t i = 0; i < c->ulimit_count; i++) {
         p->ulimits[i] = c->ulimits[i];
-        p->ulimits[i].name = keep(p, xstrdup(c->ulimits[i].name));
+        p->ulimits[i].name = prepared_keep(p, xstrdup(c->ulimits[i].name));
     }
     p->ulimit_count = c->ulimit_count;
 }
 
-static struct error *fill(struct runner *r, const struct run_spec *s, struct prepared *p, struct mounts *m,
-                          struct run_user *u)
+static struct error *fill(struct runner *r, const struct run_spec *s, struct prepared *p,
+                          struct prepared_mounts *m, struct run_user *u)
 {
     const char *hostname = s->hostname != NULL && *s->hostname != '\0' ? s->hostname : DEFAULT_HOSTNAME;
     const char *cwd = s->cwd != NULL && *s->cwd != '\0' ? s->cwd : "/";
@@ -448,7 +295,7 @@ static struct error *fill(struct runner *r, const struct run_spec *s, struct pre
     if (s->args == NULL || s->args[0] == NULL)
         return err_new(ERR_INVALID, "no command specified");
     if (c.seccomp && p->runtime->is_crun)
-        c.seccomp_bpf = keep(p, seccomp_compiled(c.caps));
+        c.seccomp_bpf = prepared_keep(p, seccomp_compiled(c.caps));
     TRY(check_limits(&s->resources));
     TRY(check_root(s->rootfs_fd));
     TRY(find_user(s, u));
@@ -462,10 +309,7 @@ static struct error *fill(struct runner *r, const struct run_spec *s, struct pre
         apply_extra(s->extra, &c);
     keep_limits(p, &c);
     TRY(acquire_network(r, s, p, &c.network_path));
-    TRY(add_network_files(m, r, s, hostname));
-    TRY(add_binds(m, s));
-    TRY(add_secrets(m, s));
-    TRY(add_sockets(m, s));
+    TRY(prepare_mounts(m, r, s, hostname));
     if (!s->rootfs_readonly)
         TRY(make_cwd(s->rootfs_fd, cwd, u));
     TRY(bundle_set_root(&p->bundle, s->rootfs_fd));
@@ -497,7 +341,7 @@ struct error *prepare(struct runner *r, const struct runtime *rt, const struct r
                       struct prepared *ret)
 {
     CLEANUP(run_user_deinit) struct run_user user = { 0 };
-    CLEANUP(mounts_deinit) struct mounts mounts = { .owner = ret };
+    CLEANUP(prepared_mounts_deinit) struct prepared_mounts mounts = { .owner = ret };
     struct error *e;
 
     memset(ret, 0, sizeof(*ret));
