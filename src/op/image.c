@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * image.c - images: what a name means, and its layers as a snapshot
+ * image.c - images: what a name means (their layers: image_layers.c)
  *
  * Documents come from a `struct provider`: the store, filled from a registry or from an OCI layout in the
  * client's process.
@@ -9,14 +9,8 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
-#include "oci/compress.h"
 #include "oci/image.h"
 #include "task/task.h"
-
-#include <errno.h>
-#include <stdio.h>
-
-#define INDEX_DEPTH 3 /* an index may name another one */
 
 void resolved_manifest_deinit(struct resolved_manifest *m)
 {
@@ -29,10 +23,10 @@ void resolved_manifest_deinit(struct resolved_manifest *m)
  * ---------------------------------------------------------------------------------------------------------------
  */
 
-static bool have(struct store *s, const struct digest *d)
+bool provider_has(const struct provider *p, const struct digest *d)
 {
     struct blob_info info;
-    struct error *e = blob_stat(s, d, &info);
+    struct error *e = blob_stat(p->store, d, &info);
     bool there = e == NULL;
 
     err_free(e);
@@ -44,11 +38,28 @@ struct error *provider_document(struct provider *p, const struct descriptor *d, 
     if (d->size > (int64_t)LIMIT_MANIFEST)
         return err_new(ERR_INVALID, "%s has %lld bytes: too large for a document", d->digest.s,
                        (long long)d->size);
-    if (!have(p->store, &d->digest))
+    if (!provider_has(p, &d->digest))
         TRY(p->fetch(p, d));
     if (p->lease != NULL)
         lease_add_blob(p->lease, &d->digest);
     return blob_read(p->store, &d->digest, LIMIT_MANIFEST, out);
+}
+
+struct error *provider_describe(struct provider *p, const struct digest *d, struct descriptor *ret)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+    CLEANUP(json_decrefp) json_t *j = NULL;
+    bool is_index;
+
+    TRY(blob_read(p->store, d, LIMIT_MANIFEST, &text));
+    TRY(image_document_kind(text.data, text.len, NULL, &is_index));
+    TRY(json_parse(text.data, text.len, "manifest", &j));
+    const char *type = json_string_value(json_object_get(j, "mediaType"));
+
+    if (type == NULL)
+        type = is_index ? MT_OCI_INDEX : MT_OCI_MANIFEST;
+    descriptor_init(ret, type, d, (int64_t)text.len);
+    return NULL;
 }
 
 static struct error *fill(struct ingest *to, struct stream *from)
@@ -95,7 +106,7 @@ static struct error *find_manifest(struct provider *p, const char *ref, const st
         struct image_index index = { 0 };
         const struct descriptor *pick = NULL;
         struct error *e =
-            depth == INDEX_DEPTH ? err_new(ERR_INVALID, "%s: indexes are nested too deep", ref) : NULL;
+            depth == LIMIT_INDEX_DEPTH ? err_new(ERR_INVALID, "%s: indexes are nested too deep", ref) : NULL;
 
         if (e == NULL)
             e = provider_document(p, &at, &text);
@@ -207,27 +218,17 @@ struct error *registry_image_init(const struct op_config *c, const char *ref,
 static struct error *local_by_digest(struct provider *p, const struct reference *ref, struct descriptor *ret,
                                      bool *ret_found)
 {
-    CLEANUP(buf_deinit) struct buf text = { 0 };
     struct digest d;
-    bool is_index;
-
-    *ret_found = false;
     bool known;
 
-    if (digest_parse(ref->digest, &d) < 0 || !have(p->store, &d))
+    *ret_found = false;
+
+    if (digest_parse(ref->digest, &d) < 0 || !provider_has(p, &d))
         return NULL;
     TRY(registry_knows_document(p->store, ref, &d, &known));
     if (!known)
         return NULL;
-    TRY(blob_read(p->store, &d, LIMIT_MANIFEST, &text));
-    TRY(image_document_kind(text.data, text.len, NULL, &is_index));
-    json_t *j;
-
-    TRY(json_parse(text.data, text.len, "manifest", &j));
-    const char *mt = json_string_value(json_object_get(j, "mediaType"));
-
-    descriptor_init(ret, mt != NULL ? mt : is_index ? MT_OCI_INDEX : MT_OCI_MANIFEST, &d, (int64_t)text.len);
-    json_decref(j);
+    TRY(provider_describe(p, &d, ret));
     *ret_found = true;
     return NULL;
 }
@@ -363,170 +364,4 @@ struct error *provider_resolve(struct provider *p, const char *ref, const struct
         *ret = (struct resolved_manifest){ 0 };
     }
     return e;
-}
-
-/* ---- layers
- * ------------------------------------------------------------------------------------------------------------------
- */
-
-struct pull {
-    struct provider *provider;
-    struct vertex_reporter *reporter;
-    struct registry_progress progress;
-    const struct provider_layers *layers;
-};
-
-static void blob_row(void *ctx, const struct descriptor *d, const char *action, int64_t current,
-                     int64_t total)
-{
-    struct pull *p = ctx;
-    bool done = streq(action, "done") || streq(action, "exists");
-
-    if (p->reporter != NULL && !streq(action, "extracting"))
-        reporter_status(p->reporter, d->digest.s, action, current, total, done);
-}
-
-/* The layer's tar while it is unpacked: its row ends with it. */
-struct layer_stream {
-    struct stream stream;
-    struct stream *inner;
-    struct vertex_reporter *reporter;
-    char row[96];
-};
-
-static ssize_t layer_read(struct stream *s, void *buf, size_t cap)
-{
-    return stream_read(CONTAINER_OF(s, struct layer_stream, stream)->inner, buf, cap);
-}
-
-static ssize_t layer_write(struct stream *s, const void *buf, size_t len)
-{
-    return -EBADF;
-}
-
-static int layer_shut(struct stream *s)
-{
-    return -EBADF;
-}
-
-static void layer_close(struct stream *s)
-{
-    struct layer_stream *l = CONTAINER_OF(s, struct layer_stream, stream);
-
-    stream_close(l->inner);
-    reporter_status(l->reporter, l->row, "extracting", 0, 0, true);
-    free(l);
-}
-
-static const struct stream_ops layer_ops = {
-    .read = layer_read, .write = layer_write, .shut = layer_shut, .close = layer_close
-};
-
-static struct error *open_layer(void *ctx, size_t index, struct stream **ret)
-{
-    struct pull *p = ctx;
-    const struct descriptor *d = &p->layers->blobs[index];
-    struct stream *raw = NULL, *plain = NULL;
-    struct layer_stream *l;
-
-    if (have(p->provider->store, &d->digest)) {
-        if (p->provider->lease != NULL)
-            lease_add_blob(p->provider->lease, &d->digest);
-        TRY(blob_open(p->provider->store, &d->digest, &raw));
-    } else {
-        struct error *e = p->provider->open(p->provider, d, &p->progress, &raw);
-
-        if (d->urls.len > 0)
-            e = err_wrap(e, "layer %s may lie outside of the registry", d->digest.s);
-        TRY(e);
-    }
-    TRY(decompress_stream(raw, &plain));
-    if (p->reporter == NULL) {
-        *ret = plain;
-        return NULL;
-    }
-    l = NEW(struct layer_stream);
-    l->stream.ops = &layer_ops;
-    l->inner = plain;
-    l->reporter = p->reporter;
-    snprintf(l->row, sizeof l->row, "extracting %s", d->digest.s);
-    reporter_status(l->reporter, l->row, "extracting", 0, 0, false);
-    *ret = &l->stream;
-    return NULL;
-}
-
-struct error *provider_unpack(struct provider *provider, const struct provider_layers *l,
-                              struct vertex_reporter *reporter, struct snapshot **ret)
-{
-    struct pull p = { .provider = provider, .reporter = reporter, .progress = { &p, blob_row }, .layers = l };
-    CLEANUP(freep) struct layer_source *sources = xcalloc(l->count + 1, sizeof *sources);
-    struct error *e;
-
-    if (l->count == 0) {
-        *ret = snapshot_empty(provider->store);
-        return NULL;
-    }
-    e = snapshot_by_diff_ids(provider->store, l->diff_ids, l->count, ret);
-    if (e == NULL || e->kind != ERR_NOT_FOUND)
-        return e;
-    err_free(e);
-    for (size_t i = 0; i < l->count; i++)
-        sources[i] =
-            (struct layer_source){ .diff_id = l->diff_ids[i],
-                                   .description =
-                                       l->made_by != NULL && l->made_by[i] != NULL ? l->made_by[i] : l->what,
-                                   .blob = &l->blobs[i],
-                                   .created_ns = l->created_ns == NULL ? 0 : l->created_ns[i],
-                                   .open = open_layer,
-                                   .ctx = &p };
-    return snapshot_unpack(provider->store, sources, l->count, provider->lease, ret);
-}
-
-static struct error *unpack_image(struct provider *provider, const char *ref, const struct image_manifest *m,
-                                  const struct image_config *config, struct vertex_reporter *reporter,
-                                  struct snapshot **ret)
-{
-    CLEANUP(freep) char *what = xasprintf("pulled from %s", ref);
-    struct provider_layers l = {
-        .blobs = m->layers, .diff_ids = config->diff_ids, .count = m->layer_count, .what = what
-    };
-
-    if (config->diff_id_count != m->layer_count)
-        return err_new(ERR_INVALID, "%s: %zu layers but %zu diff IDs", ref, m->layer_count,
-                       config->diff_id_count);
-    return provider_unpack(provider, &l, reporter, ret);
-}
-
-struct error *provider_pull(struct provider *provider, const char *ref, const struct resolved_manifest *m,
-                            struct vertex_reporter *reporter, struct snapshot **ret)
-{
-    CLEANUP(buf_deinit) struct buf text = { 0 };
-    struct image_manifest manifest = { 0 };
-    struct image_config config = { 0 };
-    CLEANUP(freep) char *row = xasprintf("resolve %s", ref);
-    struct error *e;
-
-    if (reporter != NULL)
-        reporter_status(reporter, row, "resolve", 0, 0, true);
-    TRY(provider_document(provider, &m->manifest, &text));
-    TRY(image_manifest_parse(text.data, text.len, m->manifest.media_type, &manifest));
-    e = image_config_parse(m->config.data, m->config.len, &config);
-    if (e == NULL)
-        e = unpack_image(provider, ref, &manifest, &config, reporter, ret);
-    image_config_deinit(&config);
-    image_manifest_deinit(&manifest);
-    return e;
-}
-
-struct error *op_image_pull(const struct op_config *c, const char *ref, const struct resolved_manifest *m,
-                            const struct image_access *access, struct lease *lease,
-                            struct vertex_reporter *reporter, struct snapshot **ret)
-{
-    CLEANUP(registry_image_deinit) struct registry_image r;
-    CLEANUP(freep) char *shown = NULL;
-    struct error *e = registry_image_init(c, ref, access, lease, &r);
-
-    TRY(e);
-    shown = reference_string(&r.ref);
-    return provider_pull(&r.provider, shown, m, reporter, ret);
 }

@@ -51,6 +51,10 @@ void layout_deinit(struct layout *l);
 
 /* A document's bytes, brought into the store when they are not there. */
 struct error *provider_document(struct provider *p, const struct descriptor *d, struct buf *out) MUST_CHECK;
+bool provider_has(const struct provider *p, const struct digest *d); /* is the blob in the store */
+/* A document that is in the store, by what it says it is. */
+struct error *provider_describe(struct provider *p, const struct digest *d,
+                                struct descriptor *ret) MUST_CHECK;
 /* A blob of any size into the store, as it is. */
 struct error *provider_keep(struct provider *p, const struct descriptor *d) MUST_CHECK;
 /* Layers as a snapshot, fetched and unpacked where they are not here.  `what`: for the ledger.  Rows go to

@@ -226,12 +226,9 @@ static struct error *find_layout(const struct op_config *c, const char *session,
 static struct error *layout_target(struct layout *l, const char *ref, struct descriptor *ret)
 {
     const char *at = strrchr(ref, '@');
-    CLEANUP(buf_deinit) struct buf text = { 0 };
     struct descriptor d;
     struct digest digest;
     int64_t size;
-    bool is_index;
-    json_t *j;
     struct error *e;
 
     if (at == NULL || digest_parse(at + 1, &digest) < 0)
@@ -242,18 +239,7 @@ static struct error *layout_target(struct layout *l, const char *ref, struct des
                                        : layout_fetch(&l->provider, &d);
     descriptor_deinit(&d);
     TRY(e);
-    TRY(blob_read(l->provider.store, &digest, LIMIT_MANIFEST, &text));
-    TRY(image_document_kind(text.data, text.len, NULL, &is_index));
-    TRY(json_parse(text.data, text.len, "manifest", &j));
-    const char *mt = json_string_value(json_object_get(j, "mediaType"));
-
-    descriptor_init(ret,
-                    mt != NULL ? mt
-                    : is_index ? MT_OCI_INDEX
-                               : MT_OCI_MANIFEST,
-                    &digest, (int64_t)text.len);
-    json_decref(j);
-    return NULL;
+    return provider_describe(&l->provider, &digest, ret);
 }
 
 struct error *op_layout_resolve(const struct op_config *c, const char *ref, const char *session_id,
