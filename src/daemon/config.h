@@ -137,6 +137,8 @@ struct config {
  * exit with 0. The error's message is what the user reads, word for word that of the real program; exit
  * with 1. */
 struct error *config_load(int argc, char **argv, struct config *ret, bool *ret_done) MUST_CHECK;
+/* What no flag or key can know alone; the texts are the real programs'. */
+struct error *config_check(const struct config *c) MUST_CHECK;
 void config_deinit(struct config *c);
 
 #endif
