@@ -100,6 +100,9 @@ static struct error *add_secret_env(const struct op_context *c, const Pb__Secret
         e = NULL;
     }
     TRY(e);
+    if (strlen(buf_str(&value)) != value.len)
+        return err_new(ERR_INVALID, "secret %s has a NUL byte, so \"%s\" cannot be an environment variable",
+                       s->id, s->name);
     strv_addf(env, "%s=%s", s->name, buf_str(&value));
     if (value.data != NULL)
         explicit_bzero(value.data, value.len);

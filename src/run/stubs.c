@@ -19,6 +19,7 @@ void stubs_init(struct stubs *s, int root_fd)
 void stubs_deinit(struct stubs *s)
 {
     strv_deinit(&s->paths);
+    strv_deinit(&s->above);
 }
 
 int open_dir_no_links(int root_fd, const char *path)
@@ -46,6 +47,7 @@ void stubs_note(struct stubs *s, const char *dest, bool parents)
 {
     CLEANUP(freep) char *clean = path_join("/", dest);
     CLEANUP(freep) char *path = NULL;
+    bool mount_point = true;
 
     if (path_resolve(s->root_fd, clean, &path) < 0)
         return;
@@ -53,11 +55,13 @@ void stubs_note(struct stubs *s, const char *dest, bool parents)
         char *parent = path_dir(path);
 
         /* Shared parents come again with every mount below them, so that the last one finds them empty. */
-        strv_add(&s->paths, path);
+        if (parents || mount_point)
+            strv_add(&s->paths, path);
+        if (!mount_point)
+            strv_add(&s->above, path);
+        mount_point = false;
         free(path);
         path = parent;
-        if (!parents)
-            break;
     }
 }
 
@@ -86,8 +90,20 @@ static void remove_stub(int root_fd, const char *path)
         futimens(dir_fd, (struct timespec[]){ st.st_atim, st.st_mtim });
 }
 
+/* A directory that crun made and the step put something into looks as one that runc made. */
+static void set_usual_mode(int root_fd, const char *path)
+{
+    CLEANUP(closep) int fd = open_dir_no_links(root_fd, path);
+    struct stat st;
+
+    if (fd >= 0 && fstat(fd, &st) == 0 && (st.st_mode & 07777) == 01755)
+        (void)!fchmod(fd, 0755);
+}
+
 void stubs_clean(struct stubs *s)
 {
     for (size_t i = 0; i < s->paths.len; i++)
         remove_stub(s->root_fd, s->paths.v[i]);
+    for (size_t i = 0; i < s->above.len; i++)
+        set_usual_mode(s->root_fd, s->above.v[i]);
 }

@@ -16,13 +16,15 @@ struct stubs {
     int root_fd; /* borrowed */
     struct strv
         paths; /* clean, absolute, without links when they were noted; a deeper one before its parent */
+    struct strv above; /* missing directories above mount points: the runtime makes them, too */
 };
 
 void stubs_init(struct stubs *s, int root_fd);
 void stubs_deinit(struct stubs *s);
 /* `dest` is a mount point; with `parents` its missing parents are noted too. */
 void stubs_note(struct stubs *s, const char *dest, bool parents);
-/* Remove what is still empty.  What cannot be removed stays. */
+/* Remove what is still empty.  What cannot be removed stays; the sticky bit that crun gives to directories
+ * above mount points goes. */
 void stubs_clean(struct stubs *s);
 
 /* Open a directory below root_fd (clean absolute path) that has no link in it and lies on the same mount:

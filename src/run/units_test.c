@@ -405,12 +405,15 @@ static void test_stubs(void **state)
     stubs_clean(&s);
     assert_int_equal(fstatat(root_fd, "a", &st, 0), -1);
     assert_int_equal(fstatat(root_fd, "etc/group", &st, 0), 0);
-    /* What holds something stays, and so do its parents. */
-    assert_int_equal(mkdirat(root_fd, "a", 0755), 0);
+    /* What holds something stays, and so do its parents, as if runc had made them. */
+    assert_int_equal(mkdirat(root_fd, "a", 0700), 0);
+    assert_int_equal(fchmodat(root_fd, "a", 01755, 0), 0);
     assert_int_equal(mkdirat(root_fd, "a/b", 0755), 0);
     put("a/b/c", "full");
     stubs_clean(&s);
     assert_int_equal(fstatat(root_fd, "a/b/c", &st, 0), 0);
+    assert_int_equal(fstatat(root_fd, "a", &st, 0), 0);
+    assert_int_equal(st.st_mode & 07777, 0755);
     stubs_deinit(&s);
 }
 

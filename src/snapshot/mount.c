@@ -107,7 +107,7 @@ static int set_options(int fs_fd, const struct stack *k)
 
 static int configure(int fs_fd, const struct stack *k)
 {
-    int r = 0;
+    int r = set_string(fs_fd, "source", "overlay"); /* what df and /proc/mounts call it */
     for (size_t i = 0; r == 0 && i < k->count; i++)
         r = set_path(fs_fd, "lowerdir+", k->lower[i]);
     if (r == 0 && k->upper >= 0) {
