@@ -49,13 +49,20 @@ static struct error *check_source(const struct export_source *src)
 struct copying {
     struct vertex_reporter *reporter;
     char *row;
+    int64_t bytes;
 };
 
 static void copied(void *ctx, int64_t bytes)
 {
     struct copying *c = ctx;
 
-    reporter_status(c->reporter, c->row, "", bytes, 0, false);
+    c->bytes = bytes;
+    reporter_status(c->reporter, c->row, "transferring", bytes, 0, false);
+}
+
+static void copied_all(const struct copying *c)
+{
+    reporter_status(c->reporter, c->row, "transferring", c->bytes, 0, true);
 }
 
 struct local_task {
@@ -76,7 +83,7 @@ static struct error *send_one(void *arg)
     TRY(view_open(t->context, t->ref, &v));
     c.row = t->context->split ? xasprintf("copying files %s", t->ref->id) : xstrdup("copying files");
     e = session_send_tree(t->client, &o, v.fd, v.prefix, &v.filter, copied, &c);
-    reporter_status(t->reporter, c.row, "", 0, 0, true);
+    copied_all(&c);
     free(c.row);
     return e;
 }
@@ -122,7 +129,7 @@ static struct error *send_together(struct local_task *tasks, size_t count)
     if (e == NULL) {
         qsort(trees, count, sizeof(*trees), by_prefix);
         e = session_send_trees(tasks[0].client, &o, trees, count, copied, &c);
-        reporter_status(c.reporter, c.row, "", 0, 0, true);
+        copied_all(&c);
     }
     for (size_t i = 0; i < count; i++)
         view_deinit(&views[i]);

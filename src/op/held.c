@@ -77,4 +77,4 @@ static struct error *run(struct op_context *c, struct snapshot **inputs, struct 
     return err_new(ERR_INTERNAL, "%s: a held result does not run", c->vertex->op->source->identifier);
 }
 
-const struct op_impl held_source = { .name = "held", .resolve = resolve, .run = run };
+const struct op_impl held_source = { .name = "held", .resolve = resolve, .resolve_is_run = true, .run = run };

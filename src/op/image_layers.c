@@ -142,11 +142,8 @@ struct error *provider_pull(struct provider *provider, const char *ref, const st
     CLEANUP(buf_deinit) struct buf text = { 0 };
     struct image_manifest manifest = { 0 };
     struct image_config config = { 0 };
-    CLEANUP(freep) char *row = xasprintf("resolve %s", ref);
     struct error *e;
 
-    if (reporter != NULL)
-        reporter_status(reporter, row, "resolve", 0, 0, true);
     TRY(provider_document(provider, &m->manifest, &text));
     TRY(image_manifest_parse(text.data, text.len, m->manifest.media_type, &manifest));
     e = image_config_parse(m->config.data, m->config.len, &config);

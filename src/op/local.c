@@ -261,4 +261,6 @@ static struct error *local_run(struct op_context *c, struct snapshot **inputs, s
     return err_new(ERR_INTERNAL, "a local source has its result from resolving"); /* never called */
 }
 
-const struct op_impl local_source = { .name = "source", .resolve = local_resolve, .run = local_run };
+const struct op_impl local_source = {
+    .name = "source", .resolve = local_resolve, .resolve_is_run = true, .run = local_run
+};

@@ -102,6 +102,15 @@ static struct error *resolve_image(struct op_context *c, struct resolved_manifes
     return e;
 }
 
+/* A row of its own, also where what it gives is cached. */
+static void show_resolving(const struct op_context *c, bool done)
+{
+    CLEANUP(freep) char *row = xasprintf("resolve %s", name_of(c->vertex));
+
+    if (c->reporter != NULL)
+        reporter_status(c->reporter, row, "", 0, 0, done);
+}
+
 static struct error *image_resolve(struct op_context *c, char **ret_text, struct snapshot **ret_result)
 {
     struct resolved_manifest m = { 0 };
@@ -110,7 +119,9 @@ static struct error *image_resolve(struct op_context *c, char **ret_text, struct
 
     TRY(layer_limit(c->vertex, "image.layerlimit", &limit));
     TRY(record_type(c->vertex, &type));
+    show_resolving(c, false);
     TRY(resolve_image(c, &m));
+    show_resolving(c, true);
     *ret_text = key_text("docker-image", &m, limit);
     op_pin(c, m.target.digest.s);
     resolved_manifest_deinit(&m);
@@ -281,7 +292,9 @@ static struct error *layout_resolve(struct op_context *c, char **ret_text, struc
 
     TRY(layer_limit(c->vertex, "oci.layerlimit", &limit));
     TRY(op_lease(c, &lease));
+    show_resolving(c, false);
     TRY(resolve_layout(c, lease, &m));
+    show_resolving(c, true);
     *ret_text =
         key_text("docker-image", &m, limit); /* the same manifest is the same image, wherever it came from */
     op_pin(c, m.target.digest.s);

@@ -88,6 +88,7 @@ struct op_impl {
      * op and its inputs. *ret_result may be given at once (a synced context; its id names its content): then
      * run() is not called. */
     struct error *(*resolve)(struct op_context *c, char **ret_text, struct snapshot **ret_result);
+    bool resolve_is_run; /* resolve() gives the result: what goes wrong there is no matter of keys */
     /* The op as text for the key, lines of "field value", without what must not influence it (proxy env,
      * cache ids, ...); NULL: the digest of the op's bytes, which names its inputs' vertices too. Appended. */
     struct error *(*key_text)(const struct llb_vertex *v, struct buf *out);

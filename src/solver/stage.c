@@ -126,7 +126,7 @@ struct error *stage_resolve(struct node *n)
         snapshot_unref(TAKE(n->outputs[0]));
     reporter_complete(n->reporter, e);
     op_context_deinit(&c);
-    return err_wrap(e, "failed to load cache key");
+    return n->impl->resolve_is_run ? e : err_wrap(e, "failed to load cache key");
 }
 
 /* By ids, when the results of all inputs are here; then by the chain. */
@@ -223,12 +223,11 @@ struct error *stage_content(struct node *n, enum node_outcome *ret)
         e = lookup_content(n, ret);
     if (e == NULL)
         return NULL;
-    e = err_wrap(e, "failed to compute cache key");
     if (task_check_sys() == 0) {
         reporter_start(n->reporter);
         reporter_complete(n->reporter, e);
     }
-    return e;
+    return err_wrap(e, "failed to compute cache key");
 }
 
 /* What was fetched is found again by its chain, and by ids where they are known. */

@@ -253,6 +253,27 @@ static void test_wide_indexes(void **state)
     expect_ok(image_check(store, &three));
 }
 
+static void add_build(void *ctx, int64_t id, const void *data, size_t len)
+{
+    buf_addf(ctx, "%lld=%.*s ", (long long)id, (int)len, (const char *)data);
+}
+
+static void test_builds(void **state)
+{
+    CLEANUP(buf_deinit) struct buf all = { 0 };
+
+    expect_ok(build_record_put(store, 7, "b", "seven", 5));
+    expect_ok(build_record_put(store, 2, "a", "two", 3));
+    expect_ok(build_record_put(store, 7, "b", "7", 1));
+    expect_ok(build_record_put(store, 9, "a", "", 0));
+    reopen();
+    assert_false(store_is_first_of_boot(store));
+    expect_ok(build_record_remove(store, 2));
+    expect_ok(build_record_remove(store, 2));
+    expect_ok(build_record_walk(store, add_build, &all));
+    assert_string_equal(buf_str(&all), "7=7 9= ");
+}
+
 static void test_records_and_facts(void **state)
 {
     char *text;
@@ -513,6 +534,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ingest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_images, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wide_indexes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_builds, setup, teardown),
         cmocka_unit_test_setup_teardown(test_records_and_facts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_virtual_blob, setup, teardown),
         cmocka_unit_test_setup_teardown(test_remembered_rows, setup, teardown),

@@ -112,6 +112,7 @@ static struct error *work_in(struct store *s, bool *ret_named)
     TRY(pull_blob(s));
     TRY(make_layer(s, "new"));
     TRY(fact_put(s, "fact", "new"));
+    TRY(build_record_put(s, 1, "ref", "record", 6));
     TRY(store_sync(s));
     return store_collect(s, NULL);
 }
