@@ -5,6 +5,7 @@
 
 #include "base/rune.h"
 #include "engine/classic.h"
+#include "oci/descriptor.h"
 #include "oci/gojson.h"
 
 /* ---- the query
@@ -104,15 +105,39 @@ static struct error *outputs_query(const struct api_request *r)
         "how to build images with BuildKit enabled");
 }
 
+/* As a container's, so that the same is refused in the same words. */
+static json_t *host_config(const struct api_request *r, const struct classic_options *o)
+{
+    static const char *const texts[][2] = { { "CpusetCpus", "cpusetcpus" }, { "CpusetMems", "cpusetmems" } };
+    static const char *const numbers[][2] = { { "Memory", "memory" },
+                                              { "MemorySwap", "memswap" },
+                                              { "CpuShares", "cpushares" },
+                                              { "CpuPeriod", "cpuperiod" },
+                                              { "CpuQuota", "cpuquota" } };
+    json_t *h =
+        json_pack("{s:I, s:o}", "ShmSize", (json_int_t)o->shm_size, "ExtraHosts", strv_to_json(&o->hosts));
+
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        json_object_set_new(h, numbers[i][0], json_integer(int_query(r, numbers[i][1])));
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        const char *v = api_query(r, texts[i][1]);
+
+        json_object_set_new(h, texts[i][0], json_string(v == NULL ? "" : v));
+    }
+    return h;
+}
+
 static void limits_query(const struct api_request *r, struct classic_options *o)
 {
     const char *cpus = api_query(r, "cpusetcpus"), *mems = api_query(r, "cpusetmems");
 
     o->resources.memory = int_query(r, "memory");
     o->resources.memory_swap = int_query(r, "memswap");
+    if (o->resources.memory > 0 && o->resources.memory_swap == 0) /* as much swap as memory */
+        o->resources.memory_swap = o->resources.memory <= INT64_MAX / 2 ? 2 * o->resources.memory : -1;
     o->resources.cpu_shares = (uint64_t)MAX(int_query(r, "cpushares"), (int64_t)0);
     o->resources.cpu_period = (uint64_t)MAX(int_query(r, "cpuperiod"), (int64_t)0);
-    o->resources.cpu_quota = int_query(r, "cpuquota");
+    o->resources.cpu_quota = MAX(int_query(r, "cpuquota"), (int64_t)0); /* less than 0: without limit */
     if (cpus != NULL) {
         free(o->resources.cpuset_cpus);
         o->resources.cpuset_cpus = xstrdup(cpus);
@@ -147,6 +172,8 @@ static struct error *parse_query(struct api_request *r, struct classic_options *
     limits_query(r, o);
     TRY(outputs_query(r));
     TRY(build_shm_size(r, &o->shm_size));
+    o->host_config = host_config(r, o);
+    o->host_gateway = r->engine->config->builder.host_gateway_ip;
     TRY(build_check_platform(r));
     TRY(ulimits_query(r, o));
     TRY(args_query(r, o));

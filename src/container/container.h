@@ -92,6 +92,14 @@ struct container_request {
 struct error *container_create(struct containers *c, const struct container_request *r,
                                json_t **ret) MUST_CHECK;
 
+/* The limits and the additional hosts of a HostConfig: are they possible here?  ERR_INVALID. */
+struct error *container_check_limits(const json_t *host_config) MUST_CHECK;
+
+/* The network of a running container, for another process; *ret is to be released.  Errors with dockerd's
+ * texts: it is none ("joining network namespace of container: .."), or does not run (ERR_CONFLICT). */
+struct error *container_join_network(struct containers *c, const char *what,
+                                     struct run_joined_network *ret) MUST_CHECK;
+
 /* By full id, name, or unambiguous id prefix. ERR_NOT_FOUND "No such container: x". *ret is a reference. */
 struct error *container_find(struct containers *c, const char *what, struct container **ret) MUST_CHECK;
 void container_unref(struct container *ct); /* NULL is fine */

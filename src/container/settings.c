@@ -14,9 +14,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-#define MEMORY_MIN (INT64_C(6) << 20)
 #define SHM_SIZE (INT64_C(64) << 20)
-#define NANO_PER_CPU INT64_C(1000000000)
 
 /* ---- what is refused
  * ----------------------------------------------------------------------------------------------------------
@@ -87,45 +85,6 @@ static struct error *check_modes(const json_t *h)
         return err_new(ERR_INVALID, "invalid PID mode: %s", json_get_string(h, "PidMode"));
     if (*json_get_string(h, "UTSMode") != '\0' && !streq(json_get_string(h, "UTSMode"), "host"))
         return err_new(ERR_INVALID, "invalid UTS mode: %s", json_get_string(h, "UTSMode"));
-    return NULL;
-}
-
-static struct error *check_resources(const json_t *h)
-{
-    int64_t memory = json_get_int(h, "Memory"), swap = json_get_int(h, "MemorySwap"),
-            nano = json_get_int(h, "NanoCpus");
-
-    if (memory != 0 && memory < MEMORY_MIN)
-        return err_new(ERR_INVALID, "Minimum memory limit allowed is 6MB");
-    if (memory > 0 && swap > 0 && swap < memory)
-        return err_new(ERR_INVALID, "Minimum memoryswap limit should be larger than memory limit, see usage");
-    if (memory == 0 && swap > 0)
-        return err_new(ERR_INVALID,
-                       "You should always set the Memory limit when using Memoryswap limit, see usage");
-    if (nano < 0)
-        return err_new(ERR_INVALID, "CPU CFS scheduler period cannot be set if NanoCPUs is set");
-    if (nano > 0 && (json_get_int(h, "CpuPeriod") > 0 || json_get_int(h, "CpuQuota") > 0))
-        return err_new(ERR_INVALID, "Conflicting options: Nano CPUs and CPU Period cannot both be set.");
-    if (json_get_int(h, "CpuQuota") > 0 && json_get_int(h, "CpuQuota") < 1000)
-        return err_new(ERR_INVALID, "CPU cfs quota can not be less than 1ms (i.e. 1000)");
-    if (json_get_int(h, "ShmSize") < 0)
-        return err_new(ERR_INVALID, "SHM size can not be less than 0");
-    int64_t oom = json_get_int(h, "OomScoreAdj");
-    if (oom < -1000 || oom > 1000)
-        return err_new(ERR_INVALID, "Invalid value %lld, range for oom score adj is [-1000, 1000]",
-                       (long long)oom);
-    return NULL;
-}
-
-static struct error *check_cpus(const json_t *h)
-{
-    int64_t nano = json_get_int(h, "NanoCpus");
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-
-    if (nano < 0 || nano > cpus * INT64_C(1000000000))
-        return err_new(ERR_INVALID,
-                       "range of CPUs is from 0.01 to %ld.00, as there are only %ld CPUs available", cpus,
-                       cpus);
     return NULL;
 }
 
@@ -222,8 +181,7 @@ struct error *settings_check(const json_t *config, const json_t *host_config, st
     TRY(check_config(config));
     TRY(check_modes(host_config));
     TRY(check_later(host_config));
-    TRY(check_resources(host_config));
-    TRY(check_cpus(host_config));
+    TRY(container_check_limits(host_config));
     TRY(check_caps(host_config));
     TRY(check_security(host_config));
     return check_log_config(host_config);

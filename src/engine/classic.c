@@ -31,6 +31,7 @@ void classic_options_deinit(struct classic_options *o)
     free(o->resources.cpuset_cpus);
     free(o->resources.cpuset_mems);
     json_decref(o->auths);
+    json_decref(o->host_config);
 }
 
 /* ---- the answer
@@ -348,19 +349,11 @@ static struct error *build_all(struct classic *c)
  * -------------------------------------------------------------------------------------------------------------
  */
 
-static struct error *check_options(struct classic *c)
+static struct error *set_platform(struct classic *c)
 {
-    const struct classic_options *o = c->o;
+    const char *asked = c->o->platform;
 
-    if (o->platform != NULL && *o->platform != '\0')
-        TRY(platform_parse(o->platform, &c->platform));
-    if (o->network == NULL || *o->network == '\0' || streq(o->network, "default") ||
-        streq(o->network, "bridge") || streq(o->network, "host") || streq(o->network, "none"))
-        return NULL;
-    if (str_has_prefix(o->network, "container:"))
-        return err_new(ERR_UNIMPLEMENTED, "building in a container's network (%s): not supported yet",
-                       o->network);
-    return err_new(ERR_NOT_FOUND, "network %s not found", o->network);
+    return asked == NULL || *asked == '\0' ? NULL : platform_parse(asked, &c->platform);
 }
 
 static struct error *tag_all(struct classic *c, const struct digest *id, const struct strv *tags)
@@ -379,8 +372,8 @@ static struct error *tag_all(struct classic *c, const struct digest *id, const s
 
 static struct error *build(struct classic *c, struct stream *body, struct digest *ret)
 {
-    TRY(check_options(c));
     TRY(classic_context_load(c, body));
+    TRY(set_platform(c));
     TRY(parse_file(c));
     TRY(build_all(c));
     *ret = c->done[c->done_count - 1].image.id;

@@ -20,6 +20,7 @@ struct classic_options {
     const char *dockerfile; /* in the context; "Dockerfile" by default */
     const char *remote;     /* URL of the context: an archive, a repository, or a Dockerfile alone */
     const char *target, *platform, *network, *cgroup_parent;
+    const char *host_gateway; /* address for hosts that name "host-gateway" */
     bool no_cache, pull, remove, force_remove, squash;
     struct map build_args;         /* name -> value (owned); NULL: named without a value */
     struct map labels;             /* string map */
@@ -28,6 +29,7 @@ struct classic_options {
     size_t ulimit_count;
     struct llb_resources resources; /* the texts are owned */
     int64_t shm_size;               /* bytes; 0: the default */
+    json_t *host_config;            /* limits and hosts as a container's HostConfig has them; owned */
     json_t *auths;                  /* X-Registry-Config: registry -> credentials; owned */
 };
 void classic_options_init(struct classic_options *o);

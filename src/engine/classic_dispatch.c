@@ -66,6 +66,7 @@ struct error *classic_step(struct classic *c, struct classic_stage *s, const str
     TRY(classic_image_probe(c, s, &config, created_by, &hit));
     if (hit)
         return NULL;
+    TRY(classic_host_check(c));
     TRY(classic_say_running(c));
     if (make_files != NULL)
         TRY(make_files(c, s, &files));

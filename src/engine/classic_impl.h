@@ -127,6 +127,12 @@ struct error *classic_step(struct classic *c, struct classic_stage *s, const str
 /* Digest of the config that a step's image has in dockerd's sense, with `cmd` as its command. */
 struct digest classic_step_config(const struct classic_stage *s, const struct strv *cmd, bool no_entrypoint);
 
+/* classic_host.c: for every step that makes a container in dockerd; errors with its texts. */
+struct error *classic_host_check(struct classic *c) MUST_CHECK;
+/* For RUN: the network of another container, to be closed after it; NULL: one of the ordinary ones. */
+struct held_network;
+struct error *classic_host_network(struct classic *c, struct held_network **ret) MUST_CHECK;
+
 /* classic_run.c, classic_copy.c */
 struct error *classic_run(struct classic *c, struct classic_stage *s,
                           const struct instruction *ins) MUST_CHECK;

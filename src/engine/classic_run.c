@@ -4,6 +4,7 @@
 
 #include "frontend/dockerfile/ospath.h"
 #include "op/held.h"
+#include "op/held_network.h"
 
 struct error *classic_needs_buildkit(const char *flag)
 {
@@ -92,16 +93,17 @@ static struct llb_state add_vars(const struct run *r, struct llb_builder *b, str
     return st;
 }
 
-/* "host:address" */
+/* "host:address"; checked. */
 static struct llb_host_ip *host_list(const struct classic_options *o, struct llb_builder *b)
 {
     struct llb_host_ip *v = llb_alloc(b, (o->hosts.len + 1) * sizeof(*v));
 
     for (size_t i = 0; i < o->hosts.len; i++) {
-        size_t len = strcspn(o->hosts.v[i], ":=");
+        size_t len = strcspn(o->hosts.v[i], ":");
+        const char *ip = o->hosts.v[i] + len + 1;
 
         v[i].host = llb_strndup(b, o->hosts.v[i], len);
-        v[i].ip = o->hosts.v[i][len] == '\0' ? "" : o->hosts.v[i] + len + 1;
+        v[i].ip = streq(ip, "host-gateway") && o->host_gateway != NULL ? o->host_gateway : ip;
     }
     return v;
 }
@@ -112,7 +114,8 @@ static bool has_limits(const struct llb_resources *r)
            r->cpu_period != 0 || *r->cpuset_cpus != '\0' || *r->cpuset_mems != '\0';
 }
 
-static struct error *execute(const struct run *r, const char *code, struct snapshot **ret, bool *ret_cached)
+static struct error *execute(const struct run *r, const char *code, const struct held_network *network,
+                             struct snapshot **ret, bool *ret_cached)
 {
     CLEANUP(llb_builder_freep) struct llb_builder *b = llb_builder_new();
     struct classic *c = r->classic;
@@ -124,6 +127,7 @@ static struct error *execute(const struct run *r, const char *code, struct snaps
         .target = "/dev/shm", .source = llb_scratch(), .tmpfs = true, .tmpfs_size = o->shm_size
     };
     struct llb_run run = { .args = &r->args,
+                           .held_network = network == NULL ? NULL : held_network_name(network),
                            .proxy = &proxy,
                            .mounts = &shm,
                            .mount_count = o->shm_size > 0 ? 1 : 0,
@@ -137,8 +141,11 @@ static struct error *execute(const struct run *r, const char *code, struct snaps
     struct llb_options options = { .custom_name = code,
                                    .ignore_cache = o->no_cache,
                                    .resources = has_limits(&o->resources) ? &o->resources : NULL };
-    struct error *e = classic_solve(c, b, llb_run(b, st, &run, &options), CLASSIC_PROCESS, ret, ret_cached);
+    struct error *e;
 
+    if (network != NULL)
+        st.hostname = llb_strdup(b, held_network_get(network)->host_name);
+    e = classic_solve(c, b, llb_run(b, st, &run, &options), CLASSIC_PROCESS, ret, ret_cached);
     held_close(held);
     return e;
 }
@@ -174,6 +181,23 @@ static struct error *exit_error(const struct run *r, struct error *e)
     return mine;
 }
 
+static struct error *run_in_network(const struct run *r, const char *code, struct snapshot **ret,
+                                    bool *ret_cached)
+{
+    struct held_network *network;
+    struct error *e;
+
+    TRY(classic_host_check(r->classic));
+    e = classic_host_network(r->classic, &network);
+    if (e != NULL) { /* the container is there by then, but does not start */
+        err_free(classic_say_running(r->classic));
+        return e;
+    }
+    e = exit_error(r, execute(r, code, network, ret, ret_cached));
+    held_network_close(network);
+    return e;
+}
+
 static struct error *run_step(struct run *r, const char *code)
 {
     CLEANUP(strv_deinit) struct strv recorded = { 0 };
@@ -189,7 +213,7 @@ static struct error *run_step(struct run *r, const char *code)
     TRY(classic_image_probe(c, r->stage, &config, created_by, &hit));
     if (hit)
         return NULL;
-    TRY(exit_error(r, execute(r, code, &files, &cached)));
+    TRY(run_in_network(r, code, &files, &cached));
     if (cached)
         TRY(classic_say(c, " ---> Using cache\n"));
     return classic_image_commit(c, r->stage, files, &config, created_by);

@@ -6,6 +6,7 @@
 #include "llb/node.h"
 
 #define FIELD_EXEC 2
+#define FIELD_HELD_NETWORK 1000
 
 static void *copy_array(struct llb_builder *b, const void *from, size_t count, size_t size)
 {
@@ -45,6 +46,7 @@ static void copy_run(struct llb_builder *b, const struct llb_run *run, struct ll
     }
     for (size_t i = 0; i < run->ulimit_count; i++)
         ulimits[i].name = llb_strdup(b, ulimits[i].name);
+    to->held_network = llb_strdup(b, run->held_network);
     to->secrets = secrets;
     to->ssh = ssh;
     to->devices = devices;
@@ -369,6 +371,7 @@ struct error *exec_marshal(struct marshal *m, struct llb_node *n)
         pbw_bool(op, 2, x->run.devices[i].optional);
         pbw_end(op, part);
     }
+    pbw_str(op, FIELD_HELD_NETWORK, x->run.held_network);
     op_encode(m, FIELD_EXEC, p != NULL ? p : m->platform);
     return NULL;
 }

@@ -246,6 +246,7 @@ struct llb_run {
     const struct llb_ulimit *ulimits;
     size_t ulimit_count;
     const char *cgroup_parent;
+    const char *held_network; /* op/held_network.h; NULL: the state's */
     bool has_network;
     Pb__NetMode network; /* instead of the state's */
     Pb__SecurityMode security;

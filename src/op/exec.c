@@ -7,6 +7,7 @@
 #include "op/exec_devices.h"
 #include "op/exec_key.h"
 #include "op/exec_mounts.h"
+#include "op/held_network.h"
 #include "op/impl.h"
 #include "task/task.h"
 
@@ -273,6 +274,7 @@ static struct error *run_process(struct op_context *c, const struct exec_mounts 
         .stdin_fd = -1,
     };
     CLEANUP(free_json) json_t *devices = NULL;
+    CLEANUP(held_network_unrefp) struct held_network *held = NULL;
     int code = 0;
 
     TRY(make_env(c, &env));
@@ -285,6 +287,10 @@ static struct error *run_process(struct op_context *c, const struct exec_mounts 
     for (size_t i = 0; i < meta->n_extra_hosts; i++)
         hosts[i] = (struct run_host){ meta->extra_hosts[i]->host, meta->extra_hosts[i]->ip };
     add_resources(c->vertex->meta->resources, &spec.resources);
+    if (*op->held_network != '\0') {
+        TRY(held_network_find(op->held_network, &held));
+        spec.joined_network = held_network_get(held);
+    }
     TRY(exec_devices_edits(c->op_ctx, op, &devices));
     spec.device_edits = devices;
     TRY(process_error(c, run_logged(c, &spec, &code)));

@@ -83,6 +83,8 @@ struct error *exec_key_text(const struct llb_vertex *v, struct buf *out)
         buf_addf(out, " %d\n", op->cdi_devices[i]->optional);
     }
     buf_addf(out, "network %d security %d\n", (int)op->network, (int)op->security);
+    if (*op->held_network != '\0')
+        buf_addf(out, "held network %s\n", op->held_network);
     platform_text(out, v->op->platform);
     return NULL;
 }

@@ -174,6 +174,15 @@ static struct error *check_limits(const struct run_resources *r)
     return NULL;
 }
 
+void run_joined_network_deinit(struct run_joined_network *n)
+{
+    closep(&n->fd);
+    free(n->hosts);
+    free(n->resolv_conf);
+    free(n->host_name);
+    *n = RUN_JOINED_NETWORK_NONE;
+}
+
 /* Without privileges nobody can change what the next one would find. */
 static bool leaves_network_clean(const struct run_spec *s)
 {
@@ -187,6 +196,10 @@ static struct error *acquire_network(struct runner *r, const struct run_spec *s,
 {
     bool host = s->network == RUN_NET_HOST;
 
+    if (s->joined_network != NULL) {
+        *ret_path = prepared_keep(p, xasprintf("/proc/%d/fd/%d", (int)getpid(), s->joined_network->fd));
+        return NULL;
+    }
     *ret_path = host ? NULL : "";
     if (s->network != RUN_NET_BRIDGE || r->network == NULL)
         return NULL;

@@ -137,6 +137,10 @@ static struct error *add_network_files(struct prepared_mounts *m, struct runner 
         .host_network = s->network == RUN_NET_HOST,
     };
 
+    if (s->joined_network != NULL) {
+        TRY(add_text_file(m, s, "/etc/resolv.conf", s->joined_network->resolv_conf, false));
+        return add_text_file(m, s, "/etc/hosts", s->joined_network->hosts, false);
+    }
     TRY(resolv_generate(&resolv, &c));
     if (prepare_is_step(s))
         TRY(hosts_generate(&hosts, hostname, s->hosts, s->host_count));

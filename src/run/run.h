@@ -41,6 +41,15 @@ struct error *runner_warm_up(void *runner);
 
 enum run_network { RUN_NET_BRIDGE, RUN_NET_NONE, RUN_NET_HOST };
 
+/* The network of a process that runs, for another one to join: its namespace, and the files that go with it.
+ */
+struct run_joined_network {
+    int fd;                                /* of the namespace; -1: none */
+    char *hosts, *resolv_conf, *host_name; /* texts of /etc/hosts and /etc/resolv.conf; owned */
+};
+#define RUN_JOINED_NETWORK_NONE ((struct run_joined_network){ .fd = -1 })
+void run_joined_network_deinit(struct run_joined_network *n);
+
 struct run_mount {
     const char *dest;     /* absolute, inside the root; resolved there safely */
     int source_fd;        /* directory or file; borrowed; -1 for tmpfs */
@@ -109,7 +118,8 @@ struct run_spec {
     const char *cwd, *user; /* user: "", "name", "uid[:gid]", looked up inside the root */
     const char *hostname;   /* NULL: buildkitsandbox */
     enum run_network network;
-    bool insecure; /* security.insecure */
+    const struct run_joined_network *joined_network; /* instead; NULL: none. Hosts do not count then. */
+    bool insecure;                                   /* security.insecure */
     const struct run_mount *mounts;
     size_t mount_count;
     const struct run_secret_file *secrets;

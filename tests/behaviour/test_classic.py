@@ -407,14 +407,100 @@ def test_remote_contexts(w):
             s.server_close()
 
 
-def test_settings_of_steps(w):
+# What a step sees of its limits, with either version of cgroups.
+SHOW = """exec 2>/dev/null; cd /sys/fs/cgroup
+show() { echo "$1=$(cat $2 || cat $3)"; }
+show memory memory.max memory/memory.limit_in_bytes
+if [ -f memory.max ]; then echo "swap=$(($(cat memory.swap.max) + $(cat memory.max)))"; else echo "swap=$(cat memory/memory.memsw.limit_in_bytes)"; fi
+if [ -f cpu.max ]; then echo "cpu=$(cat cpu.max)"; else echo "cpu=$(cat cpu/cpu.cfs_quota_us) $(cat cpu/cpu.cfs_period_us)"; fi
+show shares cpu.weight cpu/cpu.shares
+show cpus cpuset.cpus cpuset/cpuset.cpus
+show mems cpuset.mems cpuset/cpuset.mems
+echo "files=$(ulimit -Sn) $(ulimit -Hn)"; echo "core=$(ulimit -Sc)"
+echo "shm=$(df -k /dev/shm | tail -1 | awk '{print $2}')"
+echo "parent=$(grep -c /made-by-tests/ /proc/self/cgroup)"
+echo "nets=$(echo $(ls /sys/class/net))"; cat /etc/hosts
+"""
+
+
+def shown(d, **query):
+    return good(d, {"Dockerfile": "FROM busybox\nCOPY show /\nRUN sh /show\n", "show": SHOW}, nocache="1", **query)
+
+
+def test_limits_of_steps(w):
     d = base(w)
-    script = "ulimit -n; grep -c 10.9.8.7 /etc/hosts; df -k /dev/shm | tail -1 | awk '{print $2}'; ls /sys/class/net"
-    out = good(d, {"Dockerfile": f"FROM busybox\nRUN {script}\n"}, ulimits=[{"Name": "nofile", "Soft": 99, "Hard": 99}], extrahosts="x.example:10.9.8.7",
-               shmsize="1048576", networkmode="none", nocache="1")
-    contains(out, "\n99\n1\n1024\nlo\n")
-    status, m = build(d, {"Dockerfile": "FROM busybox\nRUN true\n"}, networkmode="no-such-network")
-    check("no-such-network" in json.dumps(m), m)
+    out = shown(d, memory=str(64 << 20), cpushares="512", cpuperiod="50000", cpuquota="25000", cpusetcpus="0", cpusetmems="0", shmsize=str(1 << 20),
+                ulimits=[{"Name": "nofile", "Soft": 700, "Hard": 800}, {"Name": "core", "Soft": 0, "Hard": 0}, {"Name": "nofile", "Soft": 98, "Hard": 99}])
+    for want in (f"memory={64 << 20}\n", f"swap={128 << 20}\n", "cpu=25000 50000\n", "cpus=0\n", "mems=0\n", "files=98 99\n", "core=0\n", "shm=1024\n"):
+        contains(out, want)
+    check("shares=512\n" in out or "shares=20\n" in out, out)
+    contains(shown(d, memory=str(64 << 20), memswap=str(64 << 20)), f"swap={64 << 20}\n")
+    check(f"swap={128 << 20}\n" not in shown(d, memory=str(64 << 20), memswap="-1"), "swap without limit")
+    contains(shown(d, cpuquota="-1", memory="x", cpushares="x", cpuperiod="x"), "shm=65536\n")  # no limits, and numbers that are none
+    if os.path.exists("/sys/fs/cgroup/memory"):  # with version 2 a step sees its own namespace
+        check("parent=0\n" not in shown(d, cgroupparent="/made-by-tests"), "cgroupparent")
+
+
+REFUSED = [({"memory": "1"}, "Minimum memory limit allowed is 6MB"), ({"memory": "-1"}, "Minimum memory limit allowed is 6MB"),
+           ({"memswap": "1000"}, "You should always set the Memory limit when using Memoryswap limit, see usage"),
+           ({"memory": str(64 << 20), "memswap": str(32 << 20)}, "Minimum memoryswap limit should be larger than memory limit, see usage"),
+           ({"cpuperiod": "10"}, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"),
+           ({"cpuperiod": "2000000"}, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"),
+           ({"cpuquota": "999"}, "CPU cfs quota can not be less than 1ms (i.e. 1000)"),
+           ({"cpusetcpus": "x"}, "Invalid value x for cpuset cpus: invalid format: x"),
+           ({"cpusetcpus": "1-0"}, "Invalid value 1-0 for cpuset cpus: invalid format: 1-0"),
+           ({"cpusetcpus": "7777"}, "Requested CPUs are not available - requested 7777, available: "),
+           ({"cpusetmems": "7777"}, "Requested memory nodes are not available - requested 7777, available: "),
+           ({"shmsize": "-1"}, "SHM size can not be less than 0"),
+           ({"extrahosts": "x"}, 'bad format for add-host: "x"'), ({"extrahosts": ":1.2.3.4"}, 'bad format for add-host: ":1.2.3.4"'),
+           ({"extrahosts": "a=1.2.3.4"}, 'bad format for add-host: "a=1.2.3.4"'), ({"extrahosts": "a:b"}, 'invalid IP address in add-host: "b"')]
+
+
+def test_limits_that_are_refused(w):
+    """At the first step that makes a container in dockerd, also one that only changes the config."""
+    d = base(w)
+    for query, why in REFUSED:
+        for step in ("RUN true", "ENV a=b"):
+            failing(d, f"FROM busybox\nCOPY f /\n{step}\n", why, files={"f": ""}, nocache="1", **query)
+        good(d, {"Dockerfile": "FROM busybox\nCOPY f /\n", "f": ""}, nocache="1", **query)
+
+
+def test_network_and_hosts_of_steps(w):
+    d = base(w)
+    for mode, nets in {"": "eth0 lo", "default": "eth0 lo", "bridge": "eth0 lo", "none": "lo"}.items():
+        contains(shown(d, networkmode=mode), f"nets={nets}\n")
+    check("nets=lo\n" not in shown(d, networkmode="host"), "the host's network")
+    q = urllib.parse.urlencode([("nocache", "1"), ("extrahosts", "one.example:10.9.8.7"), ("extrahosts", "six.example:fd00::7"), ("extrahosts", "gate:host-gateway")])
+    _, _, data = d.http("POST", f"/build?{q}", tar({"Dockerfile": "FROM busybox\nRUN cat /etc/hosts\n"}), {"Content-Type": "application/x-tar"})
+    out = text(json.loads(x) for x in data.split(b"\r\n") if x)
+    contains(out, "10.9.8.7\tone.example\nfd00::7\tsix.example\n")
+    check(re.search(r"^[0-9.]+\tgate$", out, re.M), out)
+    failing(d, "FROM busybox\nENV a=b\nRUN true\n", "failed to set up container networking: network no-such-network not found",
+            networkmode="no-such-network", nocache="1")
+    good(d, {"Dockerfile": "FROM busybox\nENV a=b\n"}, networkmode="no-such-network", nocache="1")  # nothing runs
+
+
+def test_network_of_a_container(w):
+    """networkmode=container:NAME: the step is in its network, with its hosts and name; BuildKit refuses it."""
+    d = base(w)
+    d.docker("run", "-d", "--name", "donor", "--hostname", "donors-name", "--add-host", "seen:1.2.3.4", "busybox", "sh", "-c", "mkdir /www && echo heard > /www/f && httpd -f -p 7654 -h /www").ok()
+    d.docker("run", "--name", "ended", "busybox", "true").ok()
+    try:
+        show = "cat /sys/class/net/eth0/address /etc/hosts /etc/resolv.conf; hostname"
+        out = good(d, {"Dockerfile": f"FROM busybox\nRUN {show}\nRUN until wget -qO- http://127.0.0.1:7654/f; do :; done\n"}, networkmode="container:donor", nocache="1")
+        contains(out, d.docker("exec", "donor", "sh", "-c", show).ok().out)
+        contains(out, "1.2.3.4\tseen\n")
+        contains(out, "heard\n")
+        dockerfile = "FROM busybox\nENV a=b\nRUN true\n"
+        for name, why in {"nope": "joining network namespace of container: No such container: nope",
+                          "": 'joining network namespace of container: invalid name or ID supplied: ""',
+                          "ended": "cannot join network namespace of a non running container: container ended is exited"}.items():
+            contains(failing(d, dockerfile, why, networkmode=f"container:{name}", nocache="1"), "Step 3/3 : RUN true\n ---> Running in ")
+        good(d, {"Dockerfile": "FROM busybox\nENV a=b\n"}, networkmode="container:nope", nocache="1")
+        equal(build(d, {"Dockerfile": dockerfile}, version="2", networkmode="container:donor"),
+              (500, 'network mode "container:donor" not supported by buildkit'), "with BuildKit")
+    finally:
+        d.docker("rm", "-f", "donor", "ended").ok()
 
 
 def test_onbuild(w):
