@@ -172,7 +172,7 @@ static struct error *check_duplicates(const struct build_request *r)
         return NULL;
     CLEANUP(freep) char *list = strv_join(&twice, " ");
 
-    return err_new(ERR_INVALID, "duplicate cache exports [%s]", list);
+    return err_new(ERR_UNKNOWN, "duplicate cache exports [%s]", list);
 }
 
 struct error *resolve_cache_exporters(const struct build_request *r, struct cache_exporter_list *ret)

@@ -67,7 +67,7 @@ struct error *cache_exporter_resolve(const char *type, const struct map *attrs, 
 
         if (err != NULL) {
             cache_exporter_free(e);
-            return err_wrap(err, "failed to configure %s cache exporter", type);
+            return export_err(err_wrap(err, "failed to configure %s cache exporter", type));
         }
         *ret = e;
         return NULL;
@@ -150,7 +150,7 @@ struct error *cache_export(const struct cache_exporter *e, const struct export_c
     reporter_complete(p.reporter, err);
     reporter_free(p.reporter);
     if (err == NULL || !e->ignore_error || err_is(err, ERR_CANCELLED))
-        return err;
+        return export_err(err);
     err_free(err);
     return NULL;
 }

@@ -5,6 +5,7 @@
 
 #include "export/cache.h"
 #include "export/compress.h"
+#include "export/internal.h"
 
 struct cache_exporter {
     const char *type;

@@ -371,23 +371,23 @@ struct error *image_commit(struct exporter *e, const struct export_context *cont
     return err;
 }
 
-/* The descriptor that clients get: with the time it was made, and the platform of a single manifest. */
+/* The descriptor that clients get, with the platform of a single manifest. */
 void image_response(const struct committed_image *i, int64_t created_ns, struct map *response)
 {
     CLEANUP(descriptor_deinit) struct descriptor d = { 0 };
     CLEANUP(buf_deinit) struct buf json = { 0 };
     CLEANUP(buf_deinit) struct buf text = { 0 };
-    char now[40];
     json_t *j;
 
     descriptor_copy(&d, &i->target);
-    format_rfc3339(now, created_ns / NS_PER_SEC * NS_PER_SEC);
-    if (descriptor_annotation(&d, "org.opencontainers.image.created") == NULL) /* not asked for */
+    if (created_ns >= 0 && descriptor_annotation(&d, "org.opencontainers.image.created") == NULL) {
+        char now[40];
+
+        format_rfc3339(now, created_ns / NS_PER_SEC * NS_PER_SEC);
         descriptor_annotate(&d, "org.opencontainers.image.created", now);
-    if (i->config.s[0] != '\0') {
-        descriptor_annotate(&d, "containerimage.config.digest", i->config.s);
-        strmap_set(response, "containerimage.config.digest", i->config.s);
     }
+    if (i->config.s[0] != '\0')
+        strmap_set(response, "containerimage.config.digest", i->config.s);
     j = descriptor_to_json(&d);
     go_json(&json, j, NULL, false);
     json_decref(j);

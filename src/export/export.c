@@ -105,39 +105,71 @@ struct error *export_epoch(const struct exporter *e, const struct export_source 
     return NULL;
 }
 
-/* annotation[-index|-manifest|-manifest-descriptor|-index-descriptor][\[platform\]].key */
-static struct error *parse_annotation(struct exporter *e, const char *attr, const char *value)
+#define LOWER "abcdefghijklmnopqrstuvwxyz"
+
+/* The parts of annotation[-TYPE][\[PLATFORM\]].KEY; false: it is none, and passed over as any unknown
+ * attribute. */
+static bool split_annotation(const char *attr, char **ret_type, char **ret_platform, const char **ret_key)
+{
+    static const char platform_chars[] = LOWER "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/-";
+    const char *p = str_skip_prefix(attr, "annotation");
+    size_t n = p != NULL && *p == '-' ? strspn(p + 1, LOWER "-") : 0;
+
+    if (p == NULL || (*p == '-' && n == 0))
+        return false;
+    *ret_type = n > 0 ? xstrndup(p + 1, n) : xstrdup("manifest");
+    p += n > 0 ? n + 1 : 0;
+    if (*p == '[') {
+        n = strspn(p + 1, platform_chars);
+        if (n == 0 || p[n + 1] != ']')
+            return false;
+        *ret_platform = xstrndup(p + 1, n);
+        p += n + 2;
+    }
+    *ret_key = p + 1;
+    return *p == '.' && p[1] != '\0' && strpbrk(p + 1, " \t\n\f\r") == NULL;
+}
+
+static struct error *annotation_place(const char *type, enum annotation_place *ret)
 {
     static const struct {
-        const char *name;
+        const char *type;
         enum annotation_place place;
-    } places[] = { { "annotation-index-descriptor", ANNOTATE_INDEX_DESCRIPTOR },
-                   { "annotation-index", ANNOTATE_INDEX },
-                   { "annotation-manifest-descriptor", ANNOTATE_MANIFEST_DESCRIPTOR },
-                   { "annotation-manifest", ANNOTATE_MANIFEST },
-                   { "annotation", ANNOTATE_MANIFEST } };
+    } places[] = { { "index-descriptor", ANNOTATE_INDEX_DESCRIPTOR },
+                   { "index", ANNOTATE_INDEX },
+                   { "manifest-descriptor", ANNOTATE_MANIFEST_DESCRIPTOR },
+                   { "manifest", ANNOTATE_MANIFEST } };
 
     for (size_t i = 0; i < ARRAY_LEN(places); i++) {
-        const char *rest = str_skip_prefix(attr, places[i].name), *close;
-        CLEANUP(platform_deinit) struct platform p = { 0 };
-        CLEANUP(freep) char *id = NULL;
-        CLEANUP(freep) char *key = NULL;
-        if (rest == NULL || (rest[0] != '.' && rest[0] != '['))
-            continue;
-        if (rest[0] == '[') {
-            close = strchr(rest, ']');
-            if (close == NULL || close[1] != '.')
-                return err_new(ERR_INVALID, "invalid annotation attribute \"%s\"", attr);
-            CLEANUP(freep) char *text = xstrndup(rest + 1, (size_t)(close - rest - 1));
-            TRY(platform_parse(text, &p));
-            platform_normalize(&p);
-            id = platform_format(&p);
-            rest = close + 1;
+        if (streq(type, places[i].type)) {
+            *ret = places[i].place;
+            return NULL;
         }
-        key = xasprintf("%s\n%s", id == NULL ? "" : id, rest + 1);
-        strmap_set(&e->annotations[places[i].place], key, value);
-        return NULL;
     }
+    return err_new(ERR_INVALID, "unrecognized annotation type %s", type);
+}
+
+static struct error *parse_annotation(struct exporter *e, const char *attr, const char *value)
+{
+    CLEANUP(freep) char *type = NULL;
+    CLEANUP(freep) char *platform = NULL;
+    CLEANUP(freep) char *id = NULL;
+    CLEANUP(freep) char *full = NULL;
+    enum annotation_place place = ANNOTATE_MANIFEST;
+    const char *key;
+
+    if (!split_annotation(attr, &type, &platform, &key))
+        return NULL;
+    TRY(annotation_place(type, &place));
+    if (platform != NULL) {
+        CLEANUP(platform_deinit) struct platform p = { 0 };
+
+        TRY(platform_parse(platform, &p));
+        platform_normalize(&p);
+        id = platform_format(&p);
+    }
+    full = xasprintf("%s\n%s", id == NULL ? "" : id, key);
+    strmap_set(&e->annotations[place], full, value);
     return NULL;
 }
 
@@ -219,6 +251,13 @@ struct error *export_defaults(struct exporter *e, const struct export_context *c
     return check_annotations(e, src);
 }
 
+struct error *export_err(struct error *e)
+{
+    if (e != NULL && e->kind != ERR_CANCELLED && e->kind != ERR_DEADLINE && e->kind != ERR_UNIMPLEMENTED)
+        e->kind = ERR_UNKNOWN;
+    return e;
+}
+
 struct error *exporter_resolve(const char *type, const struct map *attrs, struct exporter **ret)
 {
     struct exporter *e;
@@ -237,12 +276,12 @@ struct error *exporter_resolve(const char *type, const struct map *attrs, struct
         err = parse_attrs(e);
         if (err != NULL) {
             exporter_free(e);
-            return err;
+            return export_err(err);
         }
         *ret = e;
         return NULL;
     }
-    return err_new(ERR_NOT_FOUND, "exporter \"%s\" could not be found", type);
+    return err_new(ERR_UNKNOWN, "exporter \"%s\" could not be found", type);
 }
 
 void exporter_free(struct exporter *e)
@@ -273,7 +312,7 @@ const struct map *exporter_attrs(const struct exporter *e)
 struct error *exporter_run(struct exporter *e, const struct export_context *c,
                            const struct export_source *src, struct map *response)
 {
-    return e->kind->run(e, c, src, response);
+    return export_err(e->kind->run(e, c, src, response));
 }
 
 /* ---- common

@@ -242,8 +242,6 @@ static struct error *write_tar(struct view_context *c, struct stream *out)
         CLEANUP(view_deinit) struct view v = { .fd = -1 };
         CLEANUP(stream_closep) struct stream *in = NULL;
         TRY(view_open(c, &src->refs[i], &v));
-        if (v.only.len > 0)
-            return err_new(ERR_UNIMPLEMENTED, "src of the tar exporter must be a directory");
         TRY(layer_tar_open(v.fd, &in));
         if (src->ref_count == 1 && v.prefix[0] == '\0' && !v.has_epoch) { /* as it is, with its end */
             int64_t n = stream_copy(out, in);

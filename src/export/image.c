@@ -96,7 +96,7 @@ static struct error *result_names(const struct exporter *e, const struct export_
     const struct frontend_metadata *m = frontend_result_metadata(src->result, "image.name");
     CLEANUP(freep) char *meta = m == NULL ? NULL : xstrndup(m->value, m->len);
 
-    if (list != NULL && streq(list, "*"))
+    if (list != NULL && streq(list, "*") && meta != NULL)
         list = meta;
     return parse_names(list, exporter_flag(e, "push-by-digest", false), ret);
 }
@@ -107,8 +107,6 @@ static struct error *export_image(struct exporter *e, const struct export_contex
 {
     CLEANUP(committed_image_deinit) struct committed_image image = { 0 };
     CLEANUP(strv_deinit) struct strv names = { 0 };
-    int64_t epoch_s;
-    bool has_epoch;
 
     TRY(result_names(e, src, &names));
     TRY(image_commit(e, c, src, &names, lease, r, &image));
@@ -119,8 +117,7 @@ static struct error *export_image(struct exporter *e, const struct export_contex
 
         strmap_set(response, "image.name", joined);
     }
-    TRY(export_epoch(e, src, NULL, &has_epoch, &epoch_s));
-    image_response(&image, has_epoch ? epoch_s * NS_PER_SEC : now_ns(), response);
+    image_response(&image, -1, response);
     return exporter_flag(e, "push", false) ? image_push(e, c, &names, &image, r) : NULL;
 }
 

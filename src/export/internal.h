@@ -76,7 +76,10 @@ struct error *image_config_finish(const int64_t *epoch_s, const struct export_re
 /* Push to every name, docker's way or by digest. */
 struct error *image_push(const struct exporter *e, const struct export_context *c, const struct strv *names,
                          const struct committed_image *i, struct vertex_reporter *r) MUST_CHECK;
-/* ExporterResponse: containerimage.digest, .config.digest, .descriptor. */
+/* What BuildKit's exporters say has no code, so clients show the bare message. */
+struct error *export_err(struct error *e);
+/* ExporterResponse: containerimage.digest, .config.digest, .descriptor. A layout says when it was made,
+ * unless an annotation does; `created_ns` < 0: nothing says so. */
 void image_response(const struct committed_image *i, int64_t created_ns, struct map *response);
 
 /* ---- common

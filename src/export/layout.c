@@ -77,7 +77,7 @@ static struct error *result_names(const struct exporter *e, const struct export_
     CLEANUP(freep) char *meta = m == NULL ? NULL : xstrndup(m->value, m->len);
     CLEANUP(strv_deinit) struct strv parts = { 0 };
 
-    if (list != NULL && streq(list, "*"))
+    if (list != NULL && streq(list, "*") && meta != NULL)
         list = meta;
     if (list == NULL || list[0] == '\0')
         return NULL;

@@ -36,7 +36,6 @@ void view_deinit(struct view *v)
     if (v->active != NULL)
         active_abandon(v->active);
     free(v->prefix);
-    strv_deinit(&v->only);
 }
 
 /* ---- the tree ---- */
@@ -60,11 +59,9 @@ static struct error *open_root(const struct view_context *c, const struct export
     return snapshot_mount_ro(empty, &v->fd);
 }
 
-/* src=PATH: that directory, or the file in its directory. */
+/* src=PATH: that directory. */
 static struct error *narrow(struct view *v, const char *src)
 {
-    CLEANUP(freep) char *base = NULL;
-    CLEANUP(freep) char *dir = NULL;
     struct stat st;
     int fd, r = path_stat(v->fd, src, true, &st);
 
@@ -72,13 +69,9 @@ static struct error *narrow(struct view *v, const char *src)
         return r == -ENOENT || r == -ENOTDIR
                    ? err_new(ERR_NOT_FOUND, "src=%s: no such file or directory", src)
                    : err_sys(-r, "src=%s", src);
-    if (!S_ISDIR(st.st_mode)) {
-        dir = path_dir(src);
-        base = path_base(src);
-        strv_add(&v->only, base);
-        v->filter.include = &v->only;
-    }
-    fd = path_open(v->fd, dir == NULL ? src : dir, O_RDONLY | O_DIRECTORY, 0);
+    if (!S_ISDIR(st.st_mode))
+        return err_new(ERR_INVALID, "src=%s: not a directory", src);
+    fd = path_open(v->fd, src, O_RDONLY | O_DIRECTORY, 0);
     TRY_SYS(fd, "src=%s", src);
     close(v->fd);
     v->fd = fd;
@@ -204,10 +197,7 @@ static struct error *write_attestation(const struct view_context *c, struct atte
     strv_add(names, name);
     TRY(attestation_statement(a, NULL, subjects, &compact));
     go_json_indent(&text, compact.data, compact.len, "  ");
-    TRY(write_file(v, name, &text, v->has_epoch ? v->epoch_s * NS_PER_SEC : c->now_ns));
-    if (v->filter.include != NULL)
-        strv_add(&v->only, name);
-    return NULL;
+    return write_file(v, name, &text, v->has_epoch ? v->epoch_s * NS_PER_SEC : c->now_ns);
 }
 
 static struct error *add_attestations(struct view_context *c, const struct export_ref *ref, struct view *v)

@@ -26,8 +26,7 @@ void view_context_deinit(struct view_context *c);
 /* What is sent of one result: a directory, or one file of it. */
 struct view {
     int fd;
-    char *prefix;     /* "linux_arm64" when split, else "" */
-    struct strv only; /* src= named a file: its pattern, and names of attestations */
+    char *prefix; /* "linux_arm64" when split, else "" */
     struct sync_send_filter filter;
     bool has_epoch;
     int64_t epoch_s;

@@ -14,6 +14,7 @@ import tarfile
 import threading
 import urllib.error
 
+import test_cases
 from harness import Image, Registry, check, contains, equal, own, sha, tar_of
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -359,3 +360,34 @@ def test_push_with_buildctl(w):
                      "--output", f"type=image,name={w.registry.host}/ctl/app:v1,push=true").ok().err
     _, digest = whole(w.registry, "ctl/app", "v1")
     check(re.search(r"pushing manifest for .*/ctl/app:v1@" + digest, out), out)
+
+
+def test_what_exporters_refuse(w):
+    """Errors of exporters and cache exporters are said as BuildKit says them, without a code in front."""
+    d, c = w.face("buildkitd"), w.context("FROM scratch\nCOPY a /d/a\n", a="a")
+    builder = test_cases.remote(w, d)
+    image = f"type=image,name={w.registry.host}/refused/a:b,push=true"
+    for flag, value, text in (
+            ("-o", f"{image},push-by-digest=true", "can't push tagged ref"),
+            ("-o", f"{image},compression=foo", "unsupported compression type foo"),
+            ("-o", f"{image},annotation-foo.a=1", "unrecognized annotation type foo"),
+            ("-o", f"{image},annotation-index.a=1", "index annotations not supported for single platform export"),
+            ("-o", "type=image,name=127.0.0.1:1/x:y,push=true", "failed to push 127.0.0.1:1/x:y: failed to do request"),
+            ("-o", "type=local,dest=OUT,src=/d/a", "src=/d/a: not a directory"),
+            ("-o", "type=tar,dest=OUT,src=/d/a", "src=/d/a: not a directory"),
+            ("--cache-to", "type=registry,ref=UP PER,mode=max", "failed to configure registry cache exporter: invalid reference format"),
+            ("--cache-to", "type=registry,ref=127.0.0.1:1/x:y", "error writing layer blob: failed to do request")):
+        r = d.docker("buildx", "build", *builder, "--provenance=false", flag, value.replace("OUT", str(w.folder("out") / "x")), c)
+        r.fails(text)
+        line = next(x for x in r.err.splitlines() if x.startswith("ERROR: "))
+        check(re.match(r"ERROR: failed to build: failed to solve: [a-z]", line), f"a code in front: {line}")
+    # what is no annotation is passed over as any attribute that nobody knows
+    d.docker("buildx", "build", *builder, "-o", f"{image},annotation=x,annotation[.y=1,annotation-.z=2", c).ok()
+
+
+def test_metadata_of_a_push(w):
+    """The image's descriptor as the client gets it holds what was asked for, and no notes of the builder."""
+    d, c, md = w.shared(), w.context("FROM scratch\nCOPY a /a\n", a="a"), w.folder("md") / "m"
+    d.docker("buildx", "build", "--provenance=false", "--metadata-file", md, "-o", f"type=image,name={w.registry.host}/noted/a:b,push=true", c).ok()
+    m = metadata(md)
+    check("annotations" not in m["containerimage.descriptor"], f"notes of the builder: {m}")
