@@ -197,13 +197,20 @@ struct error *snapshot_diff(struct store *s, struct snapshot *lower, struct snap
         return NULL;
     }
     CLEANUP(snapshot_unrefp) struct snapshot *empty = upper == NULL ? snapshot_empty(s) : NULL;
+    CLEANUP(snapshot_unrefp) struct snapshot *diff = NULL;
     struct snapshot *up = upper != NULL ? upper : empty;
-    if (is_prefix(lower, up))
-        return suffix(up, lower->count, ret);
-    char id[LAYER_ID_LEN + 1];
-    random_id(id, LAYER_ID_LEN);
-    struct error *e = make_difference(s, lower, up, id, ret);
-    if (e != NULL)
-        store_discard(s, id);
-    return e;
+    if (is_prefix(lower, up)) {
+        TRY(suffix(up, lower->count, &diff));
+    } else {
+        char id[LAYER_ID_LEN + 1];
+        random_id(id, LAYER_ID_LEN);
+        struct error *e = make_difference(s, lower, up, id, &diff);
+        if (e != NULL) {
+            store_discard(s, id);
+            return e;
+        }
+    }
+    TRY(make_skeletons(diff));
+    *ret = TAKE(diff);
+    return NULL;
 }

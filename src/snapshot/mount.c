@@ -52,12 +52,28 @@ static bool is_repeated(const struct strv *layers, size_t at)
     return false;
 }
 
+/* Below all layers, in any order: they are empty directories.  Where no more fit, whiteouts may be listed. */
+static struct error *open_skeletons(struct store *s, const struct strv *layers, struct stack *k)
+{
+    for (size_t i = 0; i < layers->len && k->count < LIMIT_LAYERS; i++) {
+        int fd = layer_skeleton(s, layers->v[i]);
+        if (fd == -ENOENT)
+            continue;
+        TRY_SYS(fd, "open the skeleton of layer %s", layers->v[i]);
+        if (is_repeated(layers, i))
+            close(fd);
+        else
+            k->lower[k->count++] = fd;
+    }
+    return NULL;
+}
+
 static struct error *open_stack(struct store *s, const struct strv *layers, struct stack *k)
 {
     if (layers->len > LIMIT_LAYERS)
         return err_new(ERR_EXHAUSTED, "%zu layers are more than the %d that one mount can hold", layers->len,
                        LIMIT_LAYERS);
-    k->lower = xcalloc(layers->len + 2, sizeof(int));
+    k->lower = xcalloc(2 * layers->len + 2, sizeof(int));
     for (size_t i = layers->len; i > 0; i--) {
         if (is_repeated(layers, i - 1))
             continue;
@@ -65,6 +81,7 @@ static struct error *open_stack(struct store *s, const struct strv *layers, stru
         TRY_SYS(fd, "open layer %s", layers->v[i - 1]);
         k->lower[k->count++] = fd;
     }
+    TRY(open_skeletons(s, layers, k));
     /* overlayfs wants one lower folder below an upper one, and two without */
     size_t want = k->upper >= 0 ? 1 : 2;
     while (k->count < want) {

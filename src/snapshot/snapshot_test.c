@@ -180,6 +180,24 @@ static void edit_remove(int fd)
     write_file(fd, "usr/lib/c", "c");
 }
 
+static void edit_left(int fd)
+{
+    write_file(fd, "left", "l");
+    write_file(fd, "both", "left");
+}
+
+static void expect_listed(int dir, const char *path, const char *want)
+{
+    CLEANUP(closep) int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP(strv_deinit) struct strv names = { 0 };
+    CLEANUP(buf_deinit) struct buf b = { 0 };
+    assert_true(fd >= 0);
+    assert_int_equal(list_dir(fd, &names), 0);
+    for (size_t i = 0; i < names.len; i++)
+        buf_addf(&b, "%s ", names.v[i]);
+    assert_string_equal(buf_str(&b), want);
+}
+
 static void test_whiteout(void **state)
 {
     CLEANUP(snapshot_unrefp) struct snapshot *base = step(NULL, edit_base);
@@ -199,6 +217,29 @@ static void test_whiteout(void **state)
     expect_ok(snapshot_mount_ro(diff, &alone));
     assert_false(exists(alone, "usr/lib/a"));
     expect_file(alone, "usr/lib/c", "c");
+    expect_listed(alone, "usr/lib", "c ");
+
+    /* nor with another layer that lacks the directory, nor when the trees were compared */
+    CLEANUP(snapshot_unrefp) struct snapshot *other = step(NULL, edit_left);
+    CLEANUP(snapshot_unrefp) struct snapshot *both = NULL;
+    expect_ok(snapshot_merge(store, (struct snapshot *[]){ other, diff }, 2, &both));
+    CLEANUP(closep) int two = -1;
+    expect_ok(snapshot_mount_ro(both, &two));
+    expect_listed(two, "usr/lib", "c ");
+    expect_file(two, "left", "l");
+    CLEANUP(snapshot_unrefp) struct snapshot *compared = NULL;
+    CLEANUP(snapshot_unrefp) struct snapshot *later = step(next, edit_left);
+    expect_ok(snapshot_diff(store, later, base, &compared));
+    CLEANUP(closep) int back = -1;
+    expect_ok(snapshot_mount_ro(compared, &back));
+    expect_listed(back, "usr/lib", "a ");
+
+    /* a step on top sees the same, and the layer is what it was */
+    CLEANUP(snapshot_unrefp) struct snapshot *above = step(diff, edit_left);
+    CLEANUP(closep) int on_top = -1;
+    expect_ok(snapshot_mount_ro(above, &on_top));
+    expect_listed(on_top, "usr/lib", "c ");
+    expect_names(above, 0, "usr/\nusr/lib/\nusr/lib/.wh.a\nusr/lib/c\n");
 }
 
 static void edit_nothing_much(int fd)
@@ -338,12 +379,6 @@ static void test_round_trip(void **state)
     snapshot_unref(copy);
     store_close(other);
     assert_int_equal(path_remove_all(AT_FDCWD, other_root), 0);
-}
-
-static void edit_left(int fd)
-{
-    write_file(fd, "left", "l");
-    write_file(fd, "both", "left");
 }
 
 static void edit_right(int fd)

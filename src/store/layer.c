@@ -229,17 +229,34 @@ void layer_touch(struct store *s, const char *id)
     bump_note(s, &s->layer_bumps, id);
 }
 
-static int open_fs(int dir_fd, const char *id)
+static int open_below(int dir_fd, const char *id, const char *name)
 {
-    char path[LAYER_ID_LEN + 8];
-    snprintf(path, sizeof(path), "%.*s/fs", LAYER_ID_LEN, id);
+    char path[LAYER_ID_LEN + 16];
+    snprintf(path, sizeof(path), "%.*s/%s", LAYER_ID_LEN, id, name);
     int fd = openat(dir_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     return fd >= 0 ? fd : -errno;
 }
 
 int layer_dir(struct store *s, const char *id)
 {
-    return open_fs(s->layers_fd, id);
+    return open_below(s->layers_fd, id, "fs");
+}
+
+int layer_skeleton(struct store *s, const char *id)
+{
+    return open_below(s->layers_fd, id, "skeleton");
+}
+
+struct error *layer_skeleton_put(struct store *s, const char *id, const char *work_name)
+{
+    CLEANUP(freep) char *path = xasprintf("%s/skeleton", id);
+    if (renameat(s->work_fd, work_name, s->layers_fd, path) == 0) {
+        store_mark_unsynced(s);
+        return NULL;
+    }
+    int e = errno;
+    store_discard(s, work_name);
+    return e == EEXIST || e == ENOTEMPTY ? NULL : err_sys(e, "keep the skeleton of layer %s", id);
 }
 
 /* ---- snapshots -------------------------------------------------------------------------------------------
@@ -365,7 +382,7 @@ struct error *mount_remove(struct store *s, const char *id)
 
 int mount_dir(struct store *s, const char *id)
 {
-    return open_fs(s->mounts_fd, id);
+    return open_below(s->mounts_fd, id, "fs");
 }
 
 /* Ids are random, so mounts and layers may share one table of holds. */

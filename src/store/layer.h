@@ -64,6 +64,11 @@ void layer_chain_release(struct layer_chain *l); /* NULL is fine */
 void layer_release(struct store *s, const char *id);
 void layer_touch(struct store *s, const char *id); /* last use; written later, in a batch */
 int layer_dir(struct store *s, const char *id);    /* O_PATH of layers/<id>/fs, or a negative errno */
+/* The same of layers/<id>/skeleton, -ENOENT for nearly all: what must lie below the layer where it stands
+ * without those that it was made on (snapshot/skeleton.c). */
+int layer_skeleton(struct store *s, const char *id);
+/* work/<work_name> becomes that; the first one stays. */
+struct error *layer_skeleton_put(struct store *s, const char *id, const char *work_name) MUST_CHECK;
 
 /* Snapshots: id to list of layer ids, lowest first. */
 struct error *snapshot_row_put(struct store *s, const char *id, const struct strv *layers) MUST_CHECK;
