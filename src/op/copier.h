@@ -44,6 +44,7 @@ struct copier {
         links;   /* device and inode of a file with several names -> where it went, in the destination root */
     char *chunk; /* COPY_PACKED_MAX; made on first use */
     char *src_real;          /* with packed files: the source in its root, no links in it, no leading slash */
+    struct strv made;        /* directories that this copy made above the destination, outermost first */
     struct workers *workers; /* started by the first folder that has enough packed files */
     unsigned seen;
     bool asked_clones, clones; /* the filesystem has reflinks */

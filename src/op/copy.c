@@ -55,15 +55,18 @@ int copy_set_meta(int dir_fd, const char *name, const struct file_owner *owner, 
     return 0;
 }
 
-/* One more component: an O_PATH descriptor of the directory, made when missing. */
-static int enter(int dir_fd, const char *name, uint32_t mode, const struct file_owner *owner, int64_t ts)
+/* One more component: an O_PATH descriptor of the directory, made when missing (*ret_made). */
+static int enter(int dir_fd, const char *name, uint32_t mode, const struct file_owner *owner, int64_t ts,
+                 bool *ret_made)
 {
     int fd = openat(dir_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r;
 
+    *ret_made = false;
     if (fd >= 0 || errno != ENOENT)
         return fd >= 0 ? fd : errno == ELOOP ? -ENOTDIR : -errno;
     if (mkdirat(dir_fd, name, mode & 0777) < 0)
         return -errno;
+    *ret_made = true;
     r = copy_set_meta(dir_fd, name, owner, (int)(mode & 0777), ts);
     if (r < 0)
         return r;
@@ -71,32 +74,37 @@ static int enter(int dir_fd, const char *name, uint32_t mode, const struct file_
     return fd < 0 ? -errno : fd;
 }
 
-/* The descriptor of a resolved directory path, made as far as it is missing. */
-static int make_path(int root, const char *real, uint32_t mode, const struct file_owner *owner, int64_t ts)
+/* The descriptor of a resolved directory path, made as far as it is missing; `made` (may be NULL) gets the
+ * paths. */
+static int make_path(int root, const char *real, uint32_t mode, const struct file_owner *owner, int64_t ts,
+                     struct strv *made)
 {
     CLEANUP(freep) char *copy = xstrdup(real);
     int fd = path_open(root, "/", O_PATH | O_DIRECTORY, 0);
 
     for (char *p = copy, *part; fd >= 0 && (part = strsep(&p, "/")) != NULL;) {
         CLEANUP(closep) int above = -1;
+        bool is_new;
 
         if (part[0] == '\0')
             continue;
         above = fd;
-        fd = enter(above, part, mode, owner, ts);
+        fd = enter(above, part, mode, owner, ts, &is_new);
+        if (is_new && made != NULL)
+            strv_addf(made, "%.*s", (int)((size_t)(part - copy) + strlen(part)), real);
     }
     return fd;
 }
 
 static struct error *mkdirs_fd(int root, const char *path, uint32_t mode, const struct file_owner *owner,
-                               int64_t ts, int *ret_fd)
+                               int64_t ts, struct strv *made, int *ret_fd)
 {
     CLEANUP(freep) char *real = NULL;
     CLEANUP(freep) char *shown = path_clean(path);
     int r = path_resolve(root, path, &real);
 
     if (r >= 0)
-        r = make_path(root, real, mode, owner, ts);
+        r = make_path(root, real, mode, owner, ts, made);
     if (r < 0)
         return copy_path_err(r, "mkdir", shown);
     *ret_fd = r;
@@ -108,7 +116,7 @@ struct error *copy_mkdirs(int root, const char *path, uint32_t mode, const struc
 {
     CLEANUP(closep) int fd = -1;
 
-    return mkdirs_fd(root, path, mode, owner, timestamp_ns, &fd);
+    return mkdirs_fd(root, path, mode, owner, timestamp_ns, NULL, &fd);
 }
 
 static void copier_deinit(struct copier *c)
@@ -121,6 +129,7 @@ static void copier_deinit(struct copier *c)
     free(c->dst_name);
     free(c->dst_path);
     free(c->src_real);
+    strv_deinit(&c->made);
     closep(&c->dst_dir);
     buf_deinit(&c->path);
     pattern_set_deinit(&c->include);
@@ -187,18 +196,21 @@ static struct error *look_at_source(struct copier *c, int root, const char *path
 
 /* The destination's directory part exists before anything is looked at: "a/b" makes a, "a/b/" and "a/b/."
  * make b. */
-static struct error *make_dest(int root, const char *dst, const struct copy_options *o)
+static struct error *make_dest(struct copier *c, const char *dst)
 {
+    const struct copy_options *o = c->o;
     const char *slash = strrchr(dst, '/');
     const char *file = slash == NULL ? dst : slash + 1;
     uint32_t mode = o->mode >= 0 ? (uint32_t)o->mode : 0755;
     CLEANUP(freep) char *dir = NULL;
+    CLEANUP(closep) int fd = -1;
 
     if (file[0] == '\0' || streq(file, "."))
         dir = xstrdup(dst);
     else
         dir = xstrndup(dst, slash == NULL ? 0 : (size_t)(slash - dst) + 1);
-    return dir[0] == '\0' ? NULL : copy_mkdirs(root, dir, mode, o->owner, o->timestamp_ns);
+    return dir[0] == '\0' ? NULL
+                          : mkdirs_fd(c->dst_root, dir, mode, o->owner, o->timestamp_ns, &c->made, &fd);
 }
 
 /* dst, resolved; a directory takes the source by its base name, unless it takes the contents of one. */
@@ -226,10 +238,28 @@ static struct error *open_dest(struct copier *c, const char *src, const char *ds
         c->dst_path = joined;
     }
     dir = path_dir(c->dst_path);
-    if (o->dir_contents && src_dir && !exists)
-        TRY(copy_mkdirs(c->dst_root, c->dst_path, mode, o->owner, o->timestamp_ns));
-    TRY(mkdirs_fd(c->dst_root, dir, mode, o->owner, o->timestamp_ns, &c->dst_dir));
+    if (o->dir_contents && src_dir && !exists) {
+        CLEANUP(closep) int fd = -1;
+
+        TRY(mkdirs_fd(c->dst_root, c->dst_path, mode, o->owner, o->timestamp_ns, &c->made, &fd));
+    }
+    TRY(mkdirs_fd(c->dst_root, dir, mode, o->owner, o->timestamp_ns, &c->made, &c->dst_dir));
     c->dst_name = streq(c->dst_path, "/") ? xstrdup(".") : path_base(c->dst_path);
+    return NULL;
+}
+
+/* What was put into directories that this copy made changed their times again. */
+static struct error *restamp(const struct copier *c)
+{
+    const int64_t ts = c->o->timestamp_ns;
+    const struct timespec t[2] = { copier_stamp(ts), copier_stamp(ts) };
+
+    for (size_t i = c->made.len; ts != -1 && i > 0; i--) {
+        CLEANUP(closep) int fd = path_open(c->dst_root, c->made.v[i - 1], O_RDONLY | O_DIRECTORY, 0);
+
+        if (fd < 0 || futimens(fd, t) < 0)
+            return copier_path_err(fd < 0 ? fd : -errno, "utimes", c->made.v[i - 1]);
+    }
     return NULL;
 }
 
@@ -247,13 +277,16 @@ struct error *copy_path(int src_root, const char *src, int dst_root, const char 
 
     TRY(init_patterns(&c.include, o->include));
     TRY(init_patterns(&c.exclude, o->exclude));
-    TRY(make_dest(dst_root, dst, o));
+    TRY(make_dest(&c, dst));
     TRY(open_source(src_root, src, o->follow_links, &src_dir, &name, &shown));
     c.src_path = shown;
     TRY(look_at_source(&c, src_root, shown, src_dir, name, &file, &packed, &st));
     TRY(open_dest(&c, src, dst, &st));
-    if (packed)
-        return copier_packed_file(&c, &file, c.dst_name);
-    TRY(copier_entry(&c, src_dir, name, c.dst_name, DT_UNKNOWN));
-    return copier_workers_end(&c, copier_walk(&c));
+    if (packed) {
+        TRY(copier_packed_file(&c, &file, c.dst_name));
+    } else {
+        TRY(copier_entry(&c, src_dir, name, c.dst_name, DT_UNKNOWN));
+        TRY(copier_workers_end(&c, copier_walk(&c)));
+    }
+    return restamp(&c);
 }

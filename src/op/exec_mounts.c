@@ -225,7 +225,7 @@ static struct error *ssh(struct exec_mounts *m, const Pb__Mount *mount)
     struct error *e;
 
     if (o == NULL)
-        return err_new(ERR_INVALID, "invalid ssh mount options");
+        return err_new(ERR_INVALID, "invalid SSH mount options");
     e = session_ssh_check(sessions, o->id);
     if (e != NULL && o->optional && e->kind != ERR_CANCELLED) {
         err_free(e);

@@ -289,9 +289,13 @@ static struct error *do_copy(struct file_run *f, struct active *live, int64_t se
     pb_to_strv(a->exclude_patterns, a->n_exclude_patterns, &exclude);
     if (!a->create_dest_path) {
         CLEANUP(freep) char *joined = path_join("/", a->dest);
-        CLEANUP(freep) char *dir = path_dir(joined);
-        int r = path_stat(root, dir, true, &st);
+        CLEANUP(freep) char *real = NULL;
+        CLEANUP(freep) char *dir = NULL;
+        int r = path_resolve(root, joined, &real); /* a link to nowhere is no reason to make what it names */
 
+        dir = path_dir(r < 0 ? joined : real);
+        if (r == 0)
+            r = path_stat(root, dir, true, &st);
         if (r < 0)
             return err_wrap(copy_path_err(r, "lstat", dir), "failed to stat %s", a->dest);
     }

@@ -266,7 +266,11 @@ static struct error *visit(void *ctx, const struct content_entry *e, bool *skip)
         return selected(s, e);
     if (name[0] == '\0')
         return NULL;
-    if (path_match(s->wild, name) != 1) {
+    int r = path_match(s->wild, name);
+
+    if (r < 0)
+        return err_new(ERR_INVALID, "syntax error in pattern");
+    if (r != 1) {
         *skip = components(name) >= components(s->wild);
         return NULL;
     }
@@ -308,6 +312,14 @@ static struct error *check_required(const struct selection *s)
     return NULL;
 }
 
+static struct error *compile(const char *what, const struct strv *patterns, struct pattern_set *ret)
+{
+    struct error *e = pattern_set_init(ret, (const char *const *)patterns->v, patterns->len);
+    CLEANUP(freep) char *all = e == NULL ? NULL : strv_join(patterns, " ");
+
+    return e == NULL ? NULL : err_wrap(e, "invalid %spatterns: [%s]", what, all);
+}
+
 static struct error *digest_into(const struct content_view *view, const struct op_selector *sel,
                                  struct hasher *h)
 {
@@ -317,8 +329,8 @@ static struct error *digest_into(const struct content_view *view, const struct o
     bool filtered = sel->include.len > 0 || sel->exclude.len > 0;
     int r;
 
-    TRY(pattern_set_init(&s.include, (const char *const *)sel->include.v, sel->include.len));
-    TRY(pattern_set_init(&s.exclude, (const char *const *)sel->exclude.v, sel->exclude.len));
+    TRY(compile("include", &sel->include, &s.include));
+    TRY(compile("exclude", &sel->exclude, &s.exclude));
     if (sel->wildcard)
         prefix = split_wildcard(clean, &s.wild);
     else

@@ -59,7 +59,7 @@ static struct error *use_edge(struct usage *u, const struct llb_edge *e)
     size_t at = e->vertex->position;
 
     if ((uint64_t)e->index >= u->outputs[at])
-        return err_new(ERR_INVALID, "invalid index %lld for output of %s", (long long)e->index,
+        return err_new(ERR_UNKNOWN, "invalid index %lld for output of %s", (long long)e->index,
                        e->vertex->digest.s);
     u->used[at][e->index] = true;
     return NULL;

@@ -238,8 +238,10 @@ struct error *job_ref(struct job *j, struct llb_def *def, struct ref **ret)
     e = llb_load(def, &g);
     if (e == NULL)
         e = check_entitlements(j, g);
-    if (e != NULL)
+    if (e != NULL) {
+        e->kind = ERR_UNKNOWN; /* of which clients print no name, as of the errors of steps */
         return err_wrap(e, "failed to load LLB");
+    }
     r = NEW(struct ref);
     random_id(r->id, 25);
     r->job = j;

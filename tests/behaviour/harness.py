@@ -110,7 +110,7 @@ def go_environment():
 def prepare():
     """Fetch the clients and build our own programs on BuildKit's client, once; -> the folder of the clients."""
     folder = pathlib.Path(subprocess.run([TOP / "tests/clients/setup"], check=True, stdout=subprocess.PIPE).stdout.decode().strip())
-    for source in (TOP / "examples/go", HERE / "liar", HERE / "gate", HERE / "crowd"):
+    for source in (TOP / "examples/go", HERE / "liar", HERE / "gate", HERE / "crowd", HERE / "ops"):
         program = go_program(folder, source)
         if not program.exists():
             part = program.with_suffix(f".{os.getpid()}")
@@ -122,7 +122,7 @@ def prepare():
 
 def go_program(clients, source):
     """Where the program made of that folder is kept: by its text, and that of the package that they share."""
-    text = b"".join(f.read_bytes() for f in (source / "main.go", source / "go.mod", TOP / "examples/go/dial/dial.go"))
+    text = b"".join(f.read_bytes() for f in (*sorted(source.glob("*.go")), source / "go.mod", TOP / "examples/go/dial/dial.go"))
     return clients / "bin" / f"{source.parent.name}-{source.name}-{hashlib.sha256(text).hexdigest()[:16]}"
 
 
