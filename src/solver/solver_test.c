@@ -146,7 +146,7 @@ static void test_multi_output(void **state)
     add_op(&m, op, false);
     struct solve v = begin_solve(s, make_def(&m));
     solve_main(&v);
-    assert_true(err_is(v.error, ERR_INVALID));
+    assert_true(err_is(v.error, ERR_UNKNOWN));
     end_solve(&v);
     solver_free(s);
 }
