@@ -258,7 +258,7 @@ static struct error *restamp(const struct copier *c)
         CLEANUP(closep) int fd = path_open(c->dst_root, c->made.v[i - 1], O_RDONLY | O_DIRECTORY, 0);
 
         if (fd < 0 || futimens(fd, t) < 0)
-            return copier_path_err(fd < 0 ? fd : -errno, "utimes", c->made.v[i - 1]);
+            return copy_path_err(fd < 0 ? fd : -errno, "utimes", c->made.v[i - 1]);
     }
     return NULL;
 }
