@@ -119,6 +119,29 @@ static struct error *history(struct api_request *r)
     return api_reply_json(r, 200, j);
 }
 
+static struct error *attestations(struct api_request *r)
+{
+    CLEANUP(strv_deinit) struct strv platforms = { 0 }, given = { 0 }, types = { 0 };
+    CLEANUP(platform_deinit) struct platform p = { 0 };
+    struct image_attestation_options o = { .types = &types,
+                                           .statements = api_query_bool(r, "statement", false) };
+    json_t *j;
+
+    if (r->version < 55)
+        return err_new(ERR_INVALID, "GET /images/{name:.*}/attestations requires minimum API version 1.55");
+    http_params_all(&r->http->request->query, "platform", &platforms);
+    if (platforms.len > 1)
+        return err_new(ERR_INVALID, "only one platform value is currently supported");
+    TRY(platform_json_query(r, "platform", &p));
+    http_params_all(&r->http->request->query, "type", &given);
+    for (size_t i = 0; i < given.len; i++)
+        if (given.v[i][strspn(given.v[i], " ")] != '\0')
+            strv_add(&types, given.v[i]);
+    o.platform = or_null(&p);
+    TRY(images_attestations(r->engine, api_param(r, "name"), &o, &j));
+    return api_reply_json(r, 200, j);
+}
+
 /* ---- changing
  * -----------------------------------------------------------------------------------------------------------------------
  */
@@ -448,6 +471,7 @@ static const struct route routes[] = {
     { "POST", "/images/prune", prune, false },
     { "GET", "/images/{name...}/json", inspect, false },
     { "GET", "/images/{name...}/history", history, false },
+    { "GET", "/images/{name...}/attestations", attestations, false },
     { "GET", "/images/{name...}/get", get_one, false },
     { "POST", "/images/{name...}/tag", tag, false },
     { "POST", "/images/{name...}/push", push, false },

@@ -69,6 +69,16 @@ struct error *images_inspect(struct engine *e, const char *what, const struct pl
 struct error *images_history(struct engine *e, const char *what, const struct platform *platform,
                              json_t **ret) MUST_CHECK;
 
+/* Which attested statements, and whether with what they say. */
+struct image_attestation_options {
+    const struct platform *platform; /* as images_variant */
+    const struct strv *types;        /* of predicates; none: all */
+    bool statements;
+};
+/* *ret: an array, empty where nothing is attested.  Errors: as images_find, images_variant. */
+struct error *images_attestations(struct engine *e, const char *what,
+                                  const struct image_attestation_options *o, json_t **ret) MUST_CHECK;
+
 /* ---- changing
  * ----------------------------------------------------------------------------------------------------------------
  */
