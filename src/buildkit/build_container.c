@@ -264,6 +264,8 @@ static struct error *check_process(const struct build_container *c, const Gw__In
 {
     if (c->request->network == PB__NET_MODE__HOST && !job_allows(c->job, "network.host"))
         return err_new(ERR_UNKNOWN, "network.host is not allowed");
+    if (c->request->network > PB__NET_MODE__NONE)
+        return err_new(ERR_UNKNOWN, "unknown network mode %d", (int)c->request->network);
     if (init->security != PB__SECURITY_MODE__SANDBOX && init->security != PB__SECURITY_MODE__INSECURE)
         return err_new(ERR_UNKNOWN, "invalid security mode %d", (int)init->security);
     if (init->security == PB__SECURITY_MODE__INSECURE && !job_allows(c->job, "security.insecure"))

@@ -107,6 +107,8 @@ static struct error *send_exit(struct exec_process *p, int code, struct error *f
         err_add_detail(e, "github.com/moby/buildkit/gatewayapi.ExitMessage+json", json, strlen(json));
     } else if (e != NULL && code == 0) {
         code = UNKNOWN_EXIT;
+        if (e->kind != ERR_CANCELLED && e->kind != ERR_DEADLINE)
+            e->kind = ERR_UNKNOWN; /* as of all errors of this service */
     }
     exit.code = (uint32_t)code;
     exit.error = e == NULL ? NULL : pb_from_error(&a, e);

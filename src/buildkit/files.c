@@ -94,7 +94,7 @@ static void fill_stat(struct file_stat *ret, const char *name, const struct stat
     }
 }
 
-struct error *files_stat(int root, const char *path, struct file_stat *ret)
+static struct error *stat_itself(int root, const char *path, struct file_stat *ret)
 {
     CLEANUP(freep) char *base = NULL;
     char *link = NULL;
@@ -108,6 +108,22 @@ struct error *files_stat(int root, const char *path, struct file_stat *ret)
         return path_error(r, "readlink", path);
     base = path_base(path);
     fill_stat(ret, base, &st, link);
+    return NULL;
+}
+
+struct error *files_stat(int root, const char *path, struct file_stat *ret)
+{
+    CLEANUP(freep) char *real = NULL;
+    CLEANUP(freep) char *base = NULL;
+    struct stat st;
+    int r = path_resolve(root, path, &real);
+
+    if (r == 0)
+        r = path_stat(root, real, false, &st);
+    if (r < 0)
+        return r == -ELOOP ? err_new(ERR_INVALID, "too many links") : path_error(r, "lstat", path);
+    base = path_base(real);
+    fill_stat(ret, base, &st, NULL);
     return NULL;
 }
 
@@ -203,7 +219,7 @@ struct error *files_stat_through(int root, const char *path, struct file_stat *r
     int fd = (int)syscall(SYS_openat2, root, clean[1] != '\0' ? clean + 1 : ".", &how, sizeof(how));
 
     if (fd < 0 && errno == EXDEV) /* the client knows what else is mounted there */
-        return files_stat(root, path, ret);
+        return stat_itself(root, path, ret);
     if (fd < 0)
         return path_error(-errno, "stat", path);
     if (fstat(fd, &st) < 0)

@@ -13,7 +13,7 @@
 /* A regular file, or a part of it; appended. `o` may be NULL. */
 struct error *files_read(int root, const char *path, const struct read_file_options *o,
                          struct buf *out) MUST_CHECK;
-/* Of the path itself: a last link is not followed. */
+/* Of what the path leads to below the root. */
 struct error *files_stat(int root, const char *path, struct file_stat *ret) MUST_CHECK;
 /* Of what the absolute path leads to; of the link when it leads out, as an absolute one does: other mounts
  * may be there. */

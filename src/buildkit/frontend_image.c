@@ -269,7 +269,7 @@ static struct error *serve(void *arg)
     struct image_process *p = arg;
     struct gateway_door door = { .builder = p->run->build->builder, .gateway = &p->run->gateway };
     const struct rpc_service bridge = { "moby.buildkit.v1.frontend.LLBBridge", gateway_methods,
-                                        gateway_method_count, &door };
+                                        gateway_method_count, &door, .plain_errors = true };
     const struct rpc_service health = { "grpc.health.v1.Health", health_methods, health_method_count,
                                         door.builder };
     const struct rpc_service *list[] = { &bridge, &health };

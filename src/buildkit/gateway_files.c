@@ -57,8 +57,15 @@ static struct error *send_stat(struct rpc_call *call, struct pb_arena *a, struct
 
 static struct read_file_options range_of(const Gw__ReadFileRequest *q)
 {
-    return q->range == NULL ? (struct read_file_options){ 0 }
-                            : (struct read_file_options){ q->range->offset, q->range->length };
+    return q->range == NULL
+               ? (struct read_file_options){ 0 }
+               : (struct read_file_options){ q->range->offset, q->range->length == 0 ? 1 : q->range->length };
+}
+
+/* A range of no bytes: still an error when there is no such file. */
+static bool asks_for_nothing(const Gw__ReadFileRequest *q)
+{
+    return q->range != NULL && q->range->length == 0;
 }
 
 /* ---- of a ref
@@ -78,6 +85,8 @@ struct error *gateway_read_file(struct rpc_call *call, void *door)
     struct bridge *b = bridge_call_bridge(&c);
     struct read_file_options o = range_of(q);
     TRY(bridge_call_failure(ref, b->ops->read_file(b, ref, q->file_path, &o, &out)));
+    if (asks_for_nothing(q))
+        buf_clear(&out);
     return send_data(call, &out);
 }
 
@@ -145,6 +154,8 @@ struct error *gateway_read_file_container(struct rpc_call *call, void *door)
     TRY(find_mount(&c, q->ref, q->mount_index, &container, &fd));
     struct read_file_options o = range_of(q);
     TRY(files_read(fd, q->file_path, &o, &out));
+    if (asks_for_nothing(q))
+        buf_clear(&out);
     return send_data(call, &out);
 }
 

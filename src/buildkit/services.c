@@ -84,7 +84,8 @@ struct error *builder_serve_grpc(struct builder *b, struct stream *s)
     struct gateway_door door = { .builder = b };
     const struct rpc_service services[] = {
         { "moby.buildkit.v1.Control", control_methods, control_method_count, b },
-        { "moby.buildkit.v1.frontend.LLBBridge", gateway_methods, gateway_method_count, &door },
+        { "moby.buildkit.v1.frontend.LLBBridge", gateway_methods, gateway_method_count, &door,
+          .plain_errors = true },
         { "containerd.services.content.v1.Content", content_methods, content_method_count, b },
         { "grpc.health.v1.Health", health_methods, health_method_count, b },
         { "opentelemetry.proto.collector.trace.v1.TraceService", trace_methods, trace_method_count, b },

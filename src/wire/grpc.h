@@ -60,6 +60,8 @@ struct rpc_service {
     const struct rpc_method *methods;
     size_t method_count;
     void *ctx;
+    bool plain_errors; /* its errors are of code Unknown, whatever their kind, but for cancellation and
+                          deadlines */
 };
 struct rpc_server {
     const struct rpc_service *const *services;

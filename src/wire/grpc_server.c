@@ -101,12 +101,14 @@ static struct error *call_method(struct rpc_call *c, const struct rpc_server *se
     TRY(find_method(server, c->path, &service, &method));
     assert(service != NULL && method != NULL);
     task_waiting(c->path);
-    if (timeout == NULL)
-        return method->fn(c, service->ctx);
-    deadline_begin(&deadline, timeout_ns);
+    if (timeout != NULL)
+        deadline_begin(&deadline, timeout_ns);
     struct error *e = method->fn(c, service->ctx);
 
-    deadline_end(&deadline);
+    if (timeout != NULL)
+        deadline_end(&deadline);
+    if (e != NULL && service->plain_errors && e->kind != ERR_CANCELLED && e->kind != ERR_DEADLINE)
+        e->kind = ERR_UNKNOWN;
     return e;
 }
 

@@ -323,6 +323,12 @@ var cases = map[string]func(context.Context, gateway.Client){
 		must(err)
 		err = p.Wait()
 		expect(err != nil && strings.Contains(err.Error(), "security.insecure is not allowed"), "%v", err)
+		c, err = g.NewContainer(ctx, gateway.NewContainerRequest{Mounts: []gateway.Mount{root}, NetMode: 9})
+		must(err)
+		p, err = c.Start(ctx, sh("true"))
+		must(err)
+		err = p.Wait()
+		expect(err != nil && strings.Contains(err.Error(), "unknown network mode 9"), "%v", err)
 		_, err = g.NewContainer(ctx, gateway.NewContainerRequest{})
 		expect(err != nil && strings.Contains(err.Error(), "root mount is required"), "%v", err)
 	},
@@ -339,7 +345,26 @@ var cases = map[string]func(context.Context, gateway.Client){
 		must(err)
 		expect(st.IsDir() && st.Mode&0o777 == 0o700, "%v", st)
 		_, err = r.Ref.ReadFile(ctx, gateway.ReadRequest{Filename: "/none"})
-		expect(err != nil && strings.Contains(err.Error(), "no such file or directory"), "%v", err)
+		expect(err != nil && err.Error() == "open /none: no such file or directory", "%v", err)
+		links, err := solve(ctx, g, llb.Scratch().File(llb.Mkdir("/d", 0o700).Mkfile("/d/a", 0o600, []byte("one")).Symlink("../../d", "/up").Symlink("/none", "/d/gone").Symlink("loop", "/loop")), false)
+		must(err)
+		for path, want := range map[string]string{"/up": "d", "/up/a": "a"} {
+			st, err = links.Ref.StatFile(ctx, gateway.StatRequest{Path: path})
+			must(err)
+			expect(st.Path == want && st.Linkname == "" && st.IsDir() == (want == "d"), "%s: %v", path, st)
+		}
+		for path, want := range map[string]string{"/d/gone": "lstat /d/gone: no such file or directory", "/loop": "too many links"} {
+			_, err = links.Ref.StatFile(ctx, gateway.StatRequest{Path: path})
+			expect(err != nil && err.Error() == want, "%s: %v", path, err)
+		}
+		for _, part := range []struct {
+			gateway.FileRange
+			want string
+		}{{gateway.FileRange{Offset: 1, Length: 1}, "n"}, {gateway.FileRange{Offset: 1, Length: 0}, ""}, {gateway.FileRange{Offset: 2, Length: 9}, "e"}, {gateway.FileRange{Offset: 9, Length: 9}, ""}} {
+			text, err = r.Ref.ReadFile(ctx, gateway.ReadRequest{Filename: "/d/a", Range: &part.FileRange})
+			must(err)
+			expect(string(text) == part.want, "%v: %q", part.FileRange, text)
+		}
 		must(g.Warn(ctx, digest.Digest("sha256:"+strings.Repeat("0", 64)), "a warning from the gate", gateway.WarnOpts{Level: 1}))
 	},
 	// one call that is given up ends what only it waits for; the build goes on
