@@ -35,12 +35,8 @@ static struct error *timeout_query(struct api_request *r, int64_t *ret, const in
 
 static struct error *create(struct api_request *r)
 {
-    const char *type = http_header(r->http->request, "content-type");
     json_t *body = NULL, *reply = NULL;
 
-    if (r->http->request->has_body && (type == NULL || strncmp(type, "application/json", 16) != 0))
-        return err_new(ERR_INVALID, "Content-Type specified (%s) must be 'application/json'",
-                       type != NULL ? type : "");
     TRY(api_body_json(r, &body));
     struct container_request c = {
         .name = api_query(r, "name"),

@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "base/rune.h"
 #include "oci/gojson.h"
 #include "oci/gojson_decode.h"
 #include "oci/image.h"
@@ -90,6 +91,19 @@ static struct error *parse(const char *text, size_t len, const char *what, json_
     return NULL;
 }
 
+static struct error *check_content_type(const struct api_request *r)
+{
+    const char *type = http_header(r->http->request, "content-type");
+    CLEANUP(freep) char *bare = NULL;
+
+    if (type == NULL || *type == '\0')
+        return err_new(ERR_INVALID, "malformed Content-Type header (): mime: no media type");
+    bare = xstrndup(type, strcspn(type, "; \t"));
+    if (str_equal_fold(bare, "application/json"))
+        return NULL;
+    return err_new(ERR_INVALID, "unsupported Content-Type header (%s): must be 'application/json'", type);
+}
+
 struct error *api_body_json(struct api_request *r, json_t **ret)
 {
     CLEANUP(buf_deinit) struct buf body = { 0 };
@@ -99,6 +113,7 @@ struct error *api_body_json(struct api_request *r, json_t **ret)
         *ret = json_object();
         return NULL;
     }
+    TRY(check_content_type(r));
     TRY(parse(body.data, body.len, "the request body", ret));
     if (!json_is_object(*ret)) {
         json_decref(*ret);

@@ -5,6 +5,8 @@
 #include "container/exec.h"
 #include "engine/engine.h"
 
+#include <errno.h>
+
 static struct error *find(struct api_request *r, struct exec **ret)
 {
     return exec_find(r->engine->containers, api_param(r, "id"), ret);
@@ -34,7 +36,7 @@ static struct error *start_attached(struct api_request *r, struct exec *x, struc
 {
     CLEANUP(stream_closep) struct stream *conn = NULL;
     bool upgrade = http_header(r->http->request, "upgrade") != NULL;
-    bool named = upgrade && !exec_has_tty(x) && r->version >= 42;
+    bool named = upgrade && !o->raw && r->version >= 42;
 
     http_set_header(r->http, "Content-Type",
                     named ? "application/vnd.docker.multiplexed-stream"
@@ -56,6 +58,7 @@ static struct error *start(struct api_request *r)
     TRY(api_body_json(r, &body));
     TRY(find(r, &x));
     TRY(exec_start_check(x));
+    o.raw = json_is_true(json_object_get(body, "Tty"));
     if (r->version >= 42 && exec_has_tty(x))
         console_size(body, &o);
     if (!json_is_true(json_object_get(body, "Detach")))
@@ -69,9 +72,14 @@ static struct error *size_query(struct api_request *r, const char *name, const c
     const char *text = api_query(r, name);
     uint64_t n;
 
-    if (text == NULL || parse_u64(text, &n) < 0 || n > UINT32_MAX)
-        return err_new(ERR_INVALID, "invalid resize %s \"%s\": invalid syntax", what,
-                       text != NULL ? text : "");
+    const char *digits = text != NULL && *text == '-' ? text + 1 : text;
+    int bad = digits == NULL ? -EINVAL : parse_u64(digits, &n);
+
+    if (bad == 0 && (digits != text || n > UINT32_MAX))
+        bad = -ERANGE;
+    if (bad != 0)
+        return err_new(ERR_INVALID, "invalid resize %s \"%s\": %s", what, text != NULL ? text : "",
+                       bad == -ERANGE ? "value out of range" : "invalid syntax");
     *ret = (unsigned)n;
     return NULL;
 }

@@ -201,7 +201,9 @@ static struct error *commit(struct api_request *r)
     http_params_all(&r->http->request->query, "changes", &lines);
     TRY(api_body_json(r, &body));
     q.config = json_object_size(body) > 0 ? body : NULL;
-    TRY(container_find(r->engine->containers, name != NULL ? name : "", &ct));
+    if (name == NULL || *name == '\0')
+        return err_new(ERR_INVALID, "invalid name or ID supplied: \"\"");
+    TRY(container_find(r->engine->containers, name, &ct));
     TRY(engine_commit(r->engine, ct, &q, &id));
     return api_reply_json(r, 201, json_pack("{s:s}", "Id", id.s));
 }

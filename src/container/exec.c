@@ -13,8 +13,10 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "container/shape.h"
+#include "run/user.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 
 #define EXEC_KEEP_NS (10 * 60 * NS_PER_SEC)
@@ -169,6 +171,13 @@ struct error *exec_find(struct containers *c, const char *id, struct exec **ret)
     return *ret != NULL ? NULL : err_new(ERR_NOT_FOUND, "No such exec instance: %s", id);
 }
 
+static struct error *paused_error(struct container *ct)
+{
+    CLEANUP(freep) char *name = container_name(ct);
+
+    return err_new(ERR_CONFLICT, "Container %s is paused, unpause the container before exec", name);
+}
+
 static struct error *check_container(struct container *ct)
 {
     mutex_lock(&ct->lock);
@@ -180,7 +189,7 @@ static struct error *check_container(struct container *ct)
     if (!running)
         return err_new(ERR_CONFLICT, "container %s is not running", ct->id);
     if (paused)
-        return err_new(ERR_CONFLICT, "container %s is paused, unpause the container before exec", ct->id);
+        return paused_error(ct);
     return NULL;
 }
 
@@ -231,6 +240,20 @@ static const char *or_else(const char *a, const char *b)
     return *a != '\0' ? a : b;
 }
 
+/* One that is named is looked up at once, in the container as it is by now. */
+static struct error *check_user(struct container *ct, const char *user)
+{
+    CLEANUP(run_user_deinit) struct run_user found = { 0 };
+    CLEANUP(closep) int root = -1;
+
+    if (*user == '\0')
+        return NULL;
+    mutex_lock(&ct->lock);
+    root = ct->root_fd < 0 ? -1 : fcntl(ct->root_fd, F_DUPFD_CLOEXEC, 3);
+    mutex_unlock(&ct->lock);
+    return root < 0 ? NULL : run_user_find(root, user, &found);
+}
+
 static struct error *fill(struct exec *x, const json_t *config, int version)
 {
     struct container *ct = x->container;
@@ -241,6 +264,7 @@ static struct error *fill(struct exec *x, const json_t *config, int version)
         return err_new(ERR_INVALID, "No exec command specified");
     if (detach_keys_parse(keys, &x->detach) < 0)
         return err_new(ERR_INVALID, "Invalid escape keys (%s) provided", keys);
+    TRY(check_user(ct, json_get_string(config, "User")));
     x->tty = json_get_bool(config, "Tty");
     x->privileged = json_get_bool(config, "Privileged");
     x->want_stdin = json_get_bool(config, "AttachStdin");
@@ -293,7 +317,7 @@ struct error *exec_start_check(struct exec *x)
 }
 
 /* Only one starts it. */
-static struct error *claim(struct exec *x, bool attached)
+static struct error *claim(struct exec *x, const struct exec_start_options *o)
 {
     struct error *e = NULL;
 
@@ -302,7 +326,8 @@ static struct error *claim(struct exec *x, bool attached)
         e = err_new(ERR_CONFLICT, "exec command %s is already running", x->id);
     } else {
         x->state = EXEC_RUNNING;
-        x->attached = attached;
+        x->attached = o->conn != NULL;
+        x->raw = o->raw;
     }
     mutex_unlock(&x->lock);
     return e;
@@ -322,13 +347,16 @@ struct error *exec_start(struct exec *x, const struct exec_start_options *o)
     struct error *e, *sent;
 
     TRY(exec_start_check(x));
-    TRY(claim(x, o->conn != NULL));
+    TRY(claim(x, o));
     exec_event(x->container, x->id, &x->args, "exec_start", NULL, NULL);
     e = exec_launch(x, o);
     if (e != NULL) {
         exec_mark_ended(x, code_of(e), true);
-        if (o->conn == NULL)
+        if (o->conn == NULL) {
+            if (e->kind == ERR_INTERNAL) /* the runtime's: the program cannot be run */
+                e->kind = ERR_INVALID;
             return e;
+        }
         sent = exec_send_failure(x, o->conn, e);
         err_free(e);
         return sent;

@@ -19,6 +19,7 @@ bool exec_has_tty(const struct exec *x);
 struct exec_start_options {
     struct stream *conn;    /* borrowed; NULL: detached */
     unsigned width, height; /* of the terminal; 0: as created */
+    bool raw;               /* output as it comes, not in frames */
 };
 /* What can be refused before the connection is taken. */
 struct error *exec_start_check(struct exec *x) MUST_CHECK;

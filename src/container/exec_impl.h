@@ -34,7 +34,8 @@ struct exec {
     pid_t pid;
     struct process *process; /* while it runs */
     bool attached, output_ended;
-    struct buf data; /* for the attached client, framed without a terminal */
+    struct buf data; /* for the attached client */
+    bool raw;        /* not in frames */
     int stdin_fd;    /* -1: none */
     /* of the monitor */
     int out_fds[2];

@@ -25,7 +25,7 @@ void exec_add_output_locked(struct exec *x, int stream, const void *data, size_t
         (uint8_t)(len >> 8), (uint8_t)len
     };
 
-    if (!x->tty)
+    if (!x->raw)
         buf_add(&x->data, header, sizeof(header));
     buf_add(&x->data, data, len);
 }

@@ -2,6 +2,7 @@
 /* changes.c - docker import and commit --change: Dockerfile lines applied to a container config */
 #include "engine/changes.h"
 
+#include "base/rune.h"
 #include "frontend/dockerfile/instruction.h"
 #include "frontend/dockerfile/ospath.h"
 #include "frontend/dockerfile/words.h"
@@ -166,6 +167,23 @@ static struct error *apply(json_t *config, const struct instruction *i, const st
     return err_new(ERR_INVALID, "%s is not a valid change command", instruction_kind_name(i->kind));
 }
 
+/* Before any of them is looked at more closely. */
+static struct error *check_names(const struct df_ast *ast)
+{
+    static const char *const valid[] = { "cmd",     "entrypoint", "healthcheck", "env",    "expose", "label",
+                                         "onbuild", "stopsignal", "user",        "volume", "workdir" };
+
+    for (size_t i = 0; i < ast->count; i++) {
+        bool known = false;
+
+        for (size_t k = 0; k < ARRAY_LEN(valid); k++)
+            known |= str_equal_fold(valid[k], ast->nodes[i]->value);
+        if (!known)
+            return err_new(ERR_INVALID, "%s is not a valid change command", ast->nodes[i]->value);
+    }
+    return NULL;
+}
+
 /* Variables are those of the config as it is by then. */
 static struct error *expand_and_apply(struct arena *mem, json_t *config, struct instruction *i,
                                       const struct words_options *words)
@@ -198,6 +216,7 @@ struct error *changes_apply(json_t *config, const struct strv *changes)
     if (changes->len == 0)
         return NULL;
     TRY(df_ast_parse(&mem, text, strlen(text), &ast));
+    TRY(check_names(&ast));
     words.escape = ast.escape;
     e = NULL;
     for (size_t i = 0; e == NULL && i < ast.count; i++) {

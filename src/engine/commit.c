@@ -12,6 +12,7 @@
 #include "engine/images.h"
 #include "frontend/dockerfile/image.h"
 #include "oci/gojson.h"
+#include "oci/reference.h"
 #include "task/task.h"
 
 #include <errno.h>
@@ -29,6 +30,7 @@ struct commit {
     struct df_image image;
     struct snapshot *files;
     int tar_fd; /* the changes */
+    char *name; /* NULL: none */
 };
 
 static void commit_deinit(struct commit *c)
@@ -36,6 +38,7 @@ static void commit_deinit(struct commit *c)
     df_image_deinit(&c->image);
     snapshot_unref(c->files);
     closep(&c->tar_fd);
+    free(c->name);
     lease_close(c->lease);
 }
 
@@ -181,7 +184,6 @@ static void add_history(struct commit *c, bool empty)
 
 static struct error *name_image(struct commit *c, const struct descriptor *target)
 {
-    const struct commit_request *r = c->request;
     CLEANUP(map_deinit) struct map labels = { 0 };
     CLEANUP(freep) char *dangling = xasprintf("moby-dangling@%s", target->digest.s);
 
@@ -190,25 +192,19 @@ static struct error *name_image(struct commit *c, const struct descriptor *targe
         strmap_set(&labels, IMAGE_LABEL_PARENT, c->parts.image_id);
     TRY(image_put_labelled(c->engine->store, dangling, target, &labels));
     images_event(c->engine, "create", target->digest.s, NULL);
-    return r->repository == NULL || *r->repository == '\0'
-               ? NULL
-               : images_tag(c->engine, target->digest.s, r->repository, r->tag);
+    return c->name == NULL ? NULL : images_tag(c->engine, target->digest.s, c->name, NULL);
 }
 
 static struct error *write_image(struct commit *c, struct digest *ret)
 {
     CLEANUP(descriptor_deinit) struct descriptor target = { 0 };
     const struct commit_request *r = c->request;
-    CLEANUP(freep) char *shown = NULL;
 
     TRY(images_put(c->engine, c->lease, &c->image, c->files, &target));
     TRY(name_image(c, &target));
     *ret = target.digest;
-    shown = r->repository == NULL || *r->repository == '\0' ? xstrdup("")
-            : r->tag == NULL || *r->tag == '\0'             ? xstrdup(r->repository)
-                                                            : xasprintf("%s:%s", r->repository, r->tag);
     container_event(c->container, "commit", "comment", r->comment != NULL ? r->comment : "", "imageID",
-                    ret->s, "imageRef", shown, NULL);
+                    ret->s, "imageRef", c->name != NULL ? c->name : "", NULL);
     return NULL;
 }
 
@@ -232,15 +228,25 @@ static struct error *commit(struct commit *c, struct digest *ret)
     return write_image(c, ret);
 }
 
-/* A name that cannot be is refused before anything is done. */
-static struct error *check_name(const struct commit_request *r)
+/* A name that cannot be is refused before anything is done; a tag takes the place of the name's own. */
+static struct error *set_name(struct commit *c)
 {
     CLEANUP(reference_deinit) struct reference ref = { 0 };
+    const struct commit_request *r = c->request;
 
     if (r->repository == NULL || *r->repository == '\0')
         return NULL;
     TRY(reference_parse(r->repository, &ref));
-    return ref.digest != NULL ? err_new(ERR_INVALID, "cannot import digest reference") : NULL;
+    if (ref.digest != NULL)
+        return err_new(ERR_INVALID, "cannot import digest reference");
+    if (r->tag != NULL && *r->tag != '\0') {
+        if (!reference_tag_valid(r->tag))
+            return err_new(ERR_INVALID, "invalid tag format");
+        str_replace(&ref.tag, r->tag);
+    }
+    reference_add_default_tag(&ref);
+    c->name = reference_familiar(&ref);
+    return NULL;
 }
 
 struct error *engine_commit(struct engine *e, struct container *ct, const struct commit_request *r,
@@ -251,7 +257,7 @@ struct error *engine_commit(struct engine *e, struct container *ct, const struct
     bool held = false;
 
     df_image_init(&c.image);
-    TRY(check_name(r));
+    TRY(set_name(&c));
     TRY(container_get_parts(ct, &c.parts));
     if (r->pause && container_is_running(ct)) {
         struct error *failure = container_pause(ct, true);

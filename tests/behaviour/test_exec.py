@@ -399,6 +399,86 @@ def test_commit(w):
     gone(d, c)
 
 
+def test_commit_settings(w):
+    """Every instruction that may be a change, every parameter, and what is refused."""
+    d = w.shared()
+    d.docker("pull", "-q", "busybox").ok()
+    d.docker("run", "-d", "--name", "settings", "-e", "E=1", "busybox", "sleep", "1000").ok()
+
+    def commit(body=None, **query):
+        q = urllib.parse.urlencode(query, doseq=True)
+        status, _, data = d.http("POST", f"/v1.43/commit?{q}", body, {"Content-Type": "application/json"} if body else {})
+        return status, json.loads(data)
+
+    def config(name):
+        i = d.json("GET", f"/v1.43/images/{name}/json")
+        return i, i["Config"]
+
+    try:
+        changes = ['CMD ["a","b"]', "ENTRYPOINT e f", "ENV A=b C=\"d e\"", "EXPOSE 80 81/udp", "LABEL l=m v=$E", "USER u:g", "VOLUME /v1 /v2", "WORKDIR /w\nWORKDIR below",
+                   "STOPSIGNAL SIGQUIT", "HEALTHCHECK --interval=5s CMD x", "ONBUILD RUN y", "env low=${A}c"]
+        equal(commit(container="settings", repo="cm/all", comment="why", author="who", changes=changes)[0], 201, "status")
+        image, c = config("cm/all")
+        equal([c["Cmd"], c["Entrypoint"], c["User"], c["WorkingDir"], c["StopSignal"], c["OnBuild"]],
+              [["a", "b"], ["/bin/sh", "-c", "e f"], "u:g", "/w/below", "SIGQUIT", ["RUN y"]], "config")
+        equal(set(c["Env"]) >= {"A=b", "C=d e", "E=1", "low=bc"}, True, c["Env"])
+        equal([c["Labels"], c["ExposedPorts"], c["Volumes"]], [{"l": "m", "v": "1"}, {"80/tcp": {}, "81/udp": {}}, {"/v1": {}, "/v2": {}}], "maps")
+        equal(c["Healthcheck"], {"Test": ["CMD-SHELL", "x"], "Interval": 5000000000}, "Healthcheck")
+        equal([image["Author"], image["Comment"]], ["who", "why"], "author, comment")
+        body = json.dumps({"Cmd": ["own"], "Env": ["BODY=1"], "Labels": {"x": "y"}, "WorkingDir": "/own"}).encode()
+        equal(commit(body, container="settings", repo="cm/body", tag="t", pause="0", changes="ENV B=2")[0], 201, "status with a config")
+        _, c = config("cm/body:t")
+        equal([c["Cmd"], c["WorkingDir"], c["Labels"], {"BODY=1", "B=2", "E=1"} <= set(c["Env"])], [["own"], "/own", {"x": "y"}, True], "the client's config over the container's")
+        equal(commit(container="settings", repo="cm/old:old", tag="new")[0], 201, "status")
+        config("cm/old:new")  # the tag takes the place of the name's
+        for query, status, why in (({"container": "nope"}, 404, "No such container: nope"), ({"container": ""}, 400, 'invalid name or ID supplied: ""'),
+                                   ({"repo": "UPPER"}, 400, "repository name (library/UPPER) must be lowercase"), ({"repo": "r", "tag": "a b"}, 400, "invalid tag format"),
+                                   ({"repo": "x@sha256:" + 64 * "0"}, 400, "cannot import digest reference"),
+                                   *(({"changes": f"{x} y"}, 400, f"{x} is not a valid change command") for x in ("FROM", "RUN", "COPY", "ADD", "ARG", "SHELL", "MAINTAINER", "NOPE")),
+                                   ({"changes": "ENV"}, 400, "ENV requires at least one argument"), ({"changes": "STOPSIGNAL odd"}, 400, "invalid signal: odd")):
+            got = commit(**{"container": "settings", **query})
+            equal(got[0], status, f"{query}: {got}")
+            contains(got[1]["message"], why)
+        equal(d.http("POST", "/commit?container=settings", b"x", {"Content-Type": "text/plain"})[::2],
+              (400, b'{"message":"unsupported Content-Type header (text/plain): must be \'application/json\'"}\n'), "no JSON")
+    finally:
+        d.docker("rm", "-f", "settings").ok()
+
+
+def test_exec_requests(w):
+    """What the API says about what cannot be executed, and how the output comes."""
+    d = w.shared()
+    d.docker("pull", "-q", "busybox").ok()
+    d.docker("run", "-d", "--name", "execs", "busybox", "sleep", "1000").ok()
+
+    def post(path, body):
+        status, _, data = d.http("POST", f"/v1.43{path}", json.dumps(body), {"Content-Type": "application/json"})
+        return status, data
+
+    def create(**body):
+        return json.loads(post("/containers/execs/exec", {"AttachStdout": True, **body})[1])["Id"]
+
+    try:
+        status, data = post("/containers/execs/exec", {"Cmd": ["true"], "User": "ghost"})
+        equal([status, json.loads(data)["message"]], [400, "unable to find user ghost: no matching entries in passwd file"], "a user who is not there")
+        equal(post(f"/exec/{create(Cmd=['nope'])}/start", {"Detach": True}),
+              (400, b'{"message":"OCI runtime exec failed: exec failed: unable to start container process: exec: \\"nope\\": executable file not found in $PATH"}\n'),
+              "a program that is not there, detached")
+        equal(post(f"/exec/{create(Cmd=['echo', 'x'])}/start", {"Tty": False}), (200, b"\x01\0\0\0\0\0\0\x02x\n"), "frames")
+        equal(post(f"/exec/{create(Cmd=['echo', 'x'])}/start", {"Tty": True}), (200, b"x\n"), "as it comes: start's Tty says so")
+        i = create(Cmd=["true"], Tty=True)
+        for query, why in {"h=x&w=1": 'height "x": invalid syntax', "h=1": 'width "": invalid syntax', "h=-1&w=1": 'height "-1": value out of range',
+                           "h=1&w=99999999999": 'width "99999999999": value out of range'}.items():
+            status, data = post(f"/exec/{i}/resize?{query}", {})
+            equal([status, json.loads(data)["message"]], [400, f"invalid resize {why}"], query)
+        d.docker("pause", "execs").ok()
+        equal(post("/containers/execs/exec", {"Cmd": ["true"]}),
+              (409, b'{"message":"Container execs is paused, unpause the container before exec"}\n'), "paused")
+        d.docker("unpause", "execs").ok()
+    finally:
+        d.docker("rm", "-f", "execs").ok()
+
+
 def test_top_stats_pause(w):
     d, c = running(w, "-m", "64m", image="busybox")
     r = d.docker("top", c).ok().out
