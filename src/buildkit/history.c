@@ -219,35 +219,38 @@ struct event_list {
     uint64_t seen;
 };
 
-/* All records newer than `seen`, in order of change; the snapshot at first is newest build first and cut at
- * `limit`. */
-static struct error *collect(struct history *h, const Bk__BuildHistoryRequest *q, bool first,
-                             struct event_list *l)
+/* Filters choose among what there is; of what changes later, all is told. */
+static bool is_asked_for(const Bk__BuildHistoryRequest *q, const struct history_filters *filters,
+                         const struct history_record *r, const struct event_list *l)
 {
-    uint64_t seen = l->seen;
-    struct error *e = NULL;
+    if (q->ref[0] != '\0' && !streq(q->ref, r->ref))
+        return false;
+    if (filters == NULL)
+        return r->changed > l->seen;
+    return !r->deleted && !(q->active_only && r->completed_ns != 0) &&
+           !(q->limit > 0 && l->len >= (size_t)q->limit) && history_filters_pass(filters, r);
+}
 
+/* The records that are there, newest build first and cut at `limit`; without filters, those newer than
+ * `seen`. */
+static void collect(struct history *h, const Bk__BuildHistoryRequest *q,
+                    const struct history_filters *filters, struct event_list *l)
+{
     mutex_lock(&h->lock);
     l->len = 0;
     l->v = pb_array(&l->arena, h->records.len);
-    for (size_t i = h->records.len; e == NULL && i-- > 0;) {
-        struct history_record *r = h->records.v[i];
-        bool ok = false;
-        if (!first && r->changed <= seen)
+    for (size_t i = h->records.len; i-- > 0;) {
+        const struct history_record *r = h->records.v[i];
+        Bk__BuildHistoryEvent *ev;
+
+        if (!is_asked_for(q, filters, r, l))
             continue;
-        if (!first && r->deleted)
-            ok = q->ref[0] == '\0' || streq(q->ref, r->ref);
-        else
-            e = history_passes(q, r, &ok);
-        if (e != NULL || !ok || (first && q->limit > 0 && l->len >= (size_t)q->limit))
-            continue;
-        Bk__BuildHistoryEvent *ev = l->v[l->len++] = PB_NEW(&l->arena, bk__build_history_event);
+        ev = l->v[l->len++] = PB_NEW(&l->arena, bk__build_history_event);
         ev->type = r->event;
         ev->record = history_message_locked(&l->arena, r);
     }
     l->seen = h->sequence;
     mutex_unlock(&h->lock);
-    return e;
 }
 
 static struct error *wait_news(struct history *h, uint64_t seen)
@@ -263,11 +266,16 @@ static struct error *wait_news(struct history *h, uint64_t seen)
 
 static struct error *listen(struct history *h, struct rpc_call *call, const Bk__BuildHistoryRequest *q)
 {
+    struct history_filters *filters = NULL;
     struct event_list l = { 0 };
-    struct error *e = history_await_endings(h);
+    struct error *e = q->limit < 0 ? err_new(ERR_INVALID, "invalid limit %d", (int)q->limit)
+                                   : history_filters_parse(q->filter, q->n_filter, &filters);
 
-    for (bool first = true; e == NULL; first = false) {
-        e = collect(h, q, first, &l);
+    if (e == NULL)
+        e = history_await_endings(h);
+    while (e == NULL) {
+        collect(h, q, filters, &l);
+        history_filters_free(TAKE(filters));
         for (size_t i = 0; e == NULL && i < l.len; i++)
             e = rpc_send(call, &l.v[i]->base);
         pb_arena_reset(&l.arena);
@@ -276,6 +284,7 @@ static struct error *listen(struct history *h, struct rpc_call *call, const Bk__
         if (e == NULL)
             e = wait_news(h, l.seen);
     }
+    history_filters_free(filters);
     pb_arena_deinit(&l.arena);
     return e;
 }

@@ -5,7 +5,8 @@
  *   history.c          the records: begun, listed, changed, expired
  *   history_end.c      what is written of a build once it has ended, and when
  *   history_blob.c     the files that hold it
- *   history_message.c  a record as its message, and as filters see it
+ *   history_filter.c   which records a listing asks for
+ *   history_message.c  a record as its message, and back
  *   history_rows.c     records in the database
  */
 #ifndef MINKE_BUILDKIT_HISTORY_IMPL_H
@@ -120,9 +121,14 @@ void history_blobs_drop(struct history *h, struct history_record *r);
 Bk__BuildHistoryRecord *history_message_locked(struct pb_arena *a, const struct history_record *r);
 /* A record from what history_message_locked() made.  Errors: it cannot be read. */
 struct error *history_record_parse(const void *data, size_t len, struct history_record **ret) MUST_CHECK;
-/* Does it pass the request's ref and filters?  Errors: what the caller wrote wrong. */
-struct error *history_passes(const Bk__BuildHistoryRequest *q, const struct history_record *r,
-                             bool *ret) MUST_CHECK;
+
+/* ---- history_filter.c ---- */
+
+struct history_filters;
+/* Entries of a request.  Errors: ERR_INVALID. */
+struct error *history_filters_parse(char *const *v, size_t n, struct history_filters **ret) MUST_CHECK;
+bool history_filters_pass(const struct history_filters *f, const struct history_record *r);
+void history_filters_free(struct history_filters *f); /* NULL is fine */
 
 /* ---- history_rows.c, in `rows` ---- */
 

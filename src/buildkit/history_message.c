@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* history_message.c - a record as its message, and as filters see it */
+/* history_message.c - a record as its message, and back */
 #include "buildkit/history_impl.h"
 
 #include "oci/purl.h"
@@ -236,65 +236,5 @@ struct error *history_record_parse(const void *data, size_t len, struct history_
         return err_new(ERR_DATA_LOSS, "the record says what it cannot");
     }
     *ret = r;
-    return NULL;
-}
-
-/* ---- filters: entries are ANDed, `key==v`, `key!=v`, `key~=v`
- * ------------------------------------------------------------------ */
-
-static const char *status_name(const struct history_record *r)
-{
-    if (r->completed_ns == 0)
-        return "running";
-    if (r->error == NULL)
-        return "completed";
-    return r->error->kind == ERR_CANCELLED ? "canceled" : "error";
-}
-
-static const char *field(const struct history_record *r, const char *key, size_t len)
-{
-    if (len == 3 && strncmp(key, "ref", 3) == 0)
-        return r->ref;
-    if (len == 6 && strncmp(key, "status", 6) == 0)
-        return status_name(r);
-    if (len == 10 && strncmp(key, "repository", 10) == 0) {
-        const char *v = strmap_get(&r->attrs, "vcs:source");
-        return v != NULL                                  ? v
-               : strmap_get(&r->attrs, "context") != NULL ? strmap_get(&r->attrs, "context")
-                                                          : "";
-    }
-    return NULL;
-}
-
-/* *ret is whether the record passes; an unknown key or operator is the caller's mistake. */
-static struct error *filter_match(const char *filter, const struct history_record *r, bool *ret)
-{
-    size_t key = strcspn(filter, "=!~");
-    const char *op = filter + key, *value, *have;
-
-    *ret = true;
-    if (filter[0] == '\0')
-        return NULL;
-    if (strncmp(op, "==", 2) != 0 && strncmp(op, "!=", 2) != 0 && strncmp(op, "~=", 2) != 0)
-        return err_new(ERR_INVALID, "invalid filter \"%s\"", filter);
-    value = op + 2;
-    have = field(r, filter, key);
-    if (have == NULL)
-        return err_new(ERR_INVALID, "unknown filter field in \"%s\"", filter);
-    if (op[0] == '=')
-        *ret = streq(have, value);
-    else if (op[0] == '!')
-        *ret = !streq(have, value);
-    else
-        *ret = strstr(have, value) != NULL;
-    return NULL;
-}
-
-struct error *history_passes(const Bk__BuildHistoryRequest *q, const struct history_record *r, bool *ret)
-{
-    *ret = !r->deleted && (q->ref[0] == '\0' || streq(q->ref, r->ref)) &&
-           !(q->active_only && r->completed_ns != 0);
-    for (size_t i = 0; *ret && i < q->n_filter; i++)
-        TRY(filter_match(q->filter[i], r, ret));
     return NULL;
 }

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import signal
+import time
 
 from harness import check, contains, equal, own
 
@@ -60,6 +61,21 @@ def test_records(w):
     contains(base64.b64decode(e["Sources"]).decode(), "   2 | >>> RUN echo seen; exit 7")
     equal(sorted(a["Platform"] for a in told(d, two)["inspect"]["Attachments"] if "provenance" in a["Type"]),
           ["linux/amd64", "linux/arm64"], "attachments")
+
+
+def test_filters(w):
+    """By state, by time and by how long it took; all of one entry, or one of several."""
+    d = w.daemon()
+    good, bad, two = builds(w, d)
+    day = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 86400))
+    for filters, want in ((["status=error"], {bad}), (["status!=error"], {good, two}), (["startedAt>1h"], {good, bad, two}),
+                          (["startedAt<1h"], set()), (["startedAt>" + day], set()), (["completedAt<" + day], {good, bad, two}),
+                          (["duration>1ns"], {good, bad, two}), (["duration<1ns"], set()),
+                          (["status=completed", "duration<100h"], {good, two}), (["status=error", "duration>100h"], set())):
+        listed = d.docker("buildx", "history", "ls", "--no-trunc", "--format", "{{.Ref}}", *(x for f in filters for x in ("--filter", f))).ok().out
+        equal({line.split("/")[-1] for line in listed.split()}, want, f"records of {filters}")
+    for wrong in ("startedAt>yesterday", "duration>long"):
+        d.docker("buildx", "history", "ls", "--filter", wrong).fails("invalid", wrong.split(">")[1])
 
 
 def test_image_removed(w):
