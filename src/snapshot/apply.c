@@ -9,9 +9,9 @@
 
 #include "base/limits.h"
 #include "io/path.h"
+#include "io/stream.h"
 #include "oci/tar.h"
 #include "task/task.h"
-#include "io/stream.h"
 
 #define CHUNK (256 * KIB)
 #define WHITEOUT ".wh."
@@ -25,6 +25,7 @@ struct apply {
     int root_fd;
     struct tar_reader *tar;
     struct apply_result *result;
+    struct map implied;     /* directories that no entry has described yet -> this struct; NULL: one has */
     struct dir_times *dirs; /* set at the end: filling a directory changes its times */
     size_t dir_count, dir_cap;
     char *parent_path; /* of the entry before, with its descriptor: archives are sorted */
@@ -48,6 +49,7 @@ static void forget_parent(struct apply *a)
 static void apply_deinit(struct apply *a)
 {
     forget_parent(a);
+    map_deinit(&a->implied);
     for (size_t i = 0; i < a->dir_count; i++)
         free(a->dirs[i].path);
     free(a->dirs);
@@ -82,7 +84,7 @@ static int make_implied(struct apply *a, const char *path)
         return -errno;
     if (hidden)
         return set_opaque(fd);
-    strv_add(&a->result->implied, path);
+    map_set(&a->implied, path, a);
     a->result->bytes += 4096;
     return 0;
 }
@@ -242,11 +244,15 @@ static void note_dir_times(struct apply *a, const char *path, const struct tar_e
 /* Described after it was implied: nothing to take from below any more. */
 static void not_implied(struct apply *a, const char *path)
 {
-    for (size_t i = 0; i < a->result->implied.len; i++) {
-        if (streq(a->result->implied.v[i], path)) {
-            strv_remove(&a->result->implied, i);
-            return;
-        }
+    if (map_has(&a->implied, path))
+        map_set(&a->implied, path, NULL);
+}
+
+static void tell_implied(const struct apply *a)
+{
+    for (size_t i = 0; i < a->implied.len; i++) {
+        if (a->implied.entries[i].value != NULL)
+            strv_add(&a->result->implied, a->implied.entries[i].key);
     }
 }
 
@@ -433,6 +439,7 @@ struct error *apply_tar(int root_fd, struct stream *tar, struct apply_result *re
         if (moves_paths(e))
             forget_parent(&a);
     }
+    tell_implied(&a);
     TRY(set_dir_times(&a));
     return tar_reader_drain(a.tar);
 }
@@ -454,42 +461,87 @@ static int fix_implied(int root_fd, int lower_fd, const char *path)
     return copy_metadata(lower, &st, dir);
 }
 
+/* The directories on the way to `path` (absolute, no links in it) that this layer does not have yet are made,
+ * and noted: they will look as those below. */
+static int bring_up_parents(int root_fd, const char *path, struct strv *made)
+{
+    for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        CLEANUP(freep) char *prefix = xstrndup(path + 1, (size_t)(slash - path - 1));
+        struct stat st;
+        int r = path_stat(root_fd, prefix, false, &st);
+        if (r == -ENOENT) {
+            CLEANUP(closep) int fd = path_mkdirs(root_fd, prefix, 0755);
+            r = MIN(fd, 0);
+            strv_add(made, prefix);
+        }
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* Where the link's target lies below: its directory with links resolved, for they may lead anywhere in this
+ * layer. */
+static int find_below(int lower_fd, const char *target, char **ret)
+{
+    CLEANUP(freep) char *dir = path_dir(target);
+    CLEANUP(freep) char *base = path_base(target);
+    CLEANUP(freep) char *real = NULL;
+    int r = path_resolve(lower_fd, dir, &real);
+    if (r == 0)
+        *ret = path_join(real, base);
+    return r;
+}
+
 /* Bring the target up into this layer, then link to it. */
-static int fix_link(int root_fd, int lower_fd, const char *path, const char *target)
+static int fix_link(int root_fd, int lower_fd, const char *path, const char *target, struct strv *made)
 {
     CLEANUP(freep) char *base = NULL;
+    CLEANUP(freep) char *real = NULL;
     CLEANUP(freep) char *target_base = NULL;
     CLEANUP(freep) char *up_base = NULL;
     struct stat st;
     CLEANUP(closep) int dir = path_open_parent(root_fd, path, false, 0, &base);
     if (dir < 0)
         return dir;
-    CLEANUP(closep) int lower = path_open_parent(lower_fd, target, false, 0, &target_base);
+    int r = find_below(lower_fd, target, &real);
+    if (r < 0)
+        return r;
+    CLEANUP(closep) int lower = path_open_parent(lower_fd, real, false, 0, &target_base);
     if (lower < 0)
         return lower;
     if (fstatat(lower, target_base, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return -errno;
     if (S_ISDIR(st.st_mode))
         return -EPERM;
-    CLEANUP(closep) int up = path_open_parent(root_fd, target, true, 0755, &up_base);
+    r = bring_up_parents(root_fd, real, made);
+    if (r < 0)
+        return r;
+    CLEANUP(closep) int up = path_open_parent(root_fd, real, false, 0, &up_base);
     if (up < 0)
         return up;
-    int r = faccessat(up, up_base, F_OK, AT_SYMLINK_NOFOLLOW) == 0
-                ? 0
-                : copy_entry(lower, target_base, &st, up, up_base);
+    if (faccessat(up, up_base, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        r = copy_entry(lower, target_base, &st, up, up_base);
     if (r < 0)
         return r;
     return linkat(up, up_base, dir, base, 0) < 0 && errno != EEXIST ? -errno : 0;
 }
 
+/* Children first: they would change a parent's times. */
+static struct error *fix_all_implied(int root_fd, int lower_fd, const struct strv *paths)
+{
+    for (size_t i = paths->len; i > 0; i--)
+        TRY_SYS(fix_implied(root_fd, lower_fd, paths->v[i - 1]), "create \"%s\"", paths->v[i - 1]);
+    return NULL;
+}
+
 struct error *apply_fix(int root_fd, int lower_fd, const struct apply_result *r)
 {
+    CLEANUP(strv_deinit) struct strv made = { 0 };
     for (size_t i = 0; i + 1 < r->linked.len; i += 2) {
-        const char *path = r->linked.v[i];
-        TRY_SYS(fix_link(root_fd, lower_fd, path, r->linked.v[i + 1]), "link \"%s\" to \"%s\"", path,
-                r->linked.v[i + 1]);
+        const char *path = r->linked.v[i], *target = r->linked.v[i + 1];
+        TRY_SYS(fix_link(root_fd, lower_fd, path, target, &made), "link \"%s\" to \"%s\"", path, target);
     }
-    for (size_t i = r->implied.len; i > 0; i--) /* children first: they would change a parent's times */
-        TRY_SYS(fix_implied(root_fd, lower_fd, r->implied.v[i - 1]), "create \"%s\"", r->implied.v[i - 1]);
-    return NULL;
+    TRY(fix_all_implied(root_fd, lower_fd, &made));
+    return fix_all_implied(root_fd, lower_fd, &r->implied);
 }

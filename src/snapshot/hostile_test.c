@@ -475,12 +475,56 @@ static void test_depends_on_below(void **state)
     buf_deinit(&tars[1]);
 }
 
+/* A link to a file below, by way of a link there: what is brought up lies where it lay, in folders as they
+ * were. */
+static void test_link_through_link(void **state)
+{
+    struct buf tars[2] = { 0 };
+    const struct tar_entry lower[] = {
+        { .type = TAR_DIR, .name = (char *)"usr/", .mode = 0750, .uid = 5, .mtime = 900 },
+        { .type = TAR_DIR, .name = (char *)"usr/lib/", .mode = 0711, .uid = 7, .mtime = 1000 },
+        { .type = TAR_SYMLINK, .name = (char *)"lib", .linkname = (char *)"usr/lib", .mode = 0777 },
+        { .type = TAR_FILE, .name = (char *)"usr/lib/f", .mode = 0600, .uid = 9, .mtime = 1001 },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(lower); i++)
+        tar_add_header(&tars[0], &lower[i]);
+    tar_add_end(&tars[0]);
+    tar_add_header(
+        &tars[1], &(struct tar_entry){
+                      .type = TAR_HARDLINK, .name = (char *)"h", .linkname = (char *)"lib/f", .mode = 0600 });
+    tar_add_end(&tars[1]);
+    struct layer_source sources[2] = { 0 };
+    struct snapshot *s;
+    struct stat st, st2;
+    for (size_t i = 0; i < 2; i++)
+        sources[i] = (struct layer_source){ .diff_id = digest_of(tars[i].data, tars[i].len),
+                                            .open = open_archive,
+                                            .ctx = tars };
+    expect_ok(snapshot_unpack(store, sources, 2, NULL, &s));
+    CLEANUP(closep) int fs = layer_dir(store, snapshot_layer(s, 1)->id);
+    assert_int_equal(fstatat(fs, "lib", &st, AT_SYMLINK_NOFOLLOW), -1);
+    assert_int_equal(fstatat(fs, "h", &st, AT_SYMLINK_NOFOLLOW), 0);
+    assert_int_equal(fstatat(fs, "usr/lib/f", &st2, AT_SYMLINK_NOFOLLOW), 0);
+    assert_int_equal(st.st_ino, st2.st_ino);
+    assert_int_equal(fstatat(fs, "usr/lib", &st, AT_SYMLINK_NOFOLLOW), 0);
+    assert_int_equal(st.st_mode & 07777, 0711);
+    assert_int_equal(st.st_uid, 7);
+    assert_int_equal(st.st_mtime, 1000);
+    assert_int_equal(fstatat(fs, "usr", &st, AT_SYMLINK_NOFOLLOW), 0);
+    assert_int_equal(st.st_mode & 07777, 0750);
+    assert_int_equal(st.st_mtime, 900);
+    snapshot_unref(s);
+    buf_deinit(&tars[0]);
+    buf_deinit(&tars[1]);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
     const struct CMUnitTest tests[] = { T(test_corpus),           T(test_overlay_attributes),
                                         T(test_wrong_content),    T(test_wrong_blob),
-                                        T(test_depends_on_below), T(test_described_twice) };
+                                        T(test_depends_on_below), T(test_link_through_link),
+                                        T(test_described_twice) };
     if (geteuid() != 0)
         return 77; /* devices, owners, overlayfs */
     return cmocka_run_group_tests(tests, NULL, NULL);

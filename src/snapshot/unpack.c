@@ -80,11 +80,9 @@ static void unpack_deinit(struct unpack *u)
 {
     for (size_t i = 0; i < u->count; i++) {
         struct piece *p = &u->pieces[i];
-        if (p->fs_fd >= 0) {
-            close(p->fs_fd);
-            if (p->id[0] != '\0')
-                store_discard(u->store, p->id);
-        }
+        closep(&p->fs_fd);
+        if (p->id[0] != '\0') /* not published */
+            store_discard(u->store, p->id);
         free(p->found);
         apply_result_deinit(&p->result);
     }
@@ -218,8 +216,8 @@ static struct error *publish_piece(struct unpack *u, struct piece *p)
                              .description = (char *)p->source->description,
                              .no_record = p->source->description == NULL };
     TRY(layer_publish(u->store, u->lease, p->id, &row));
-    close(TAKE_FD(p->fs_fd));
     strv_add(&u->ids, p->id);
+    p->id[0] = '\0';
     return NULL;
 }
 
