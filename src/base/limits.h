@@ -43,6 +43,7 @@
 #define LIMIT_JSON_DEPTH 128
 #define LIMIT_CONTROL_FILE (16 * MIB) /* Dockerfile, .dockerignore, frontend reads, ReadFile */
 #define LIMIT_PASSWD_FILE (10 * MIB)  /* /etc/passwd, /etc/group of an image; BuildKit's number */
+#define LIMIT_USER_GROUPS 65536       /* of one process; the kernel's number */
 #define LIMIT_MANIFEST (8 * MIB)      /* manifest, index, image config */
 #define LIMIT_ATTESTATION (80 * MIB)  /* one attested document of a build's result; BuildKit's number */
 #define LIMIT_ATTESTATIONS 4096       /* files of one attestation bundle */
@@ -71,7 +72,7 @@
 #define LIMIT_LLB_BYTES (64 * MIB) /* ops of a definition that we make */
 #define LIMIT_LLB_SOURCES 1024     /* files that one definition's locations point into */
 #define LIMIT_IMPORT_EDGES 1000000 /* of a definition as input: what asks for each op times its inputs */
-#define LIMIT_EXEC_MOUNTS 4096     /* of one step */
+#define LIMIT_EXEC_MOUNTS 1024     /* of one step */
 #define LIMIT_FILE_ACTIONS 10000   /* of one step */
 #define LIMIT_LLB_NESTING 8        /* definitions of sources within definitions, when shown */
 #define LIMIT_BUILD_DEFINITION ((int)(16 * MIB)) /* a definition that a step reads; BuildKit's number */
@@ -128,6 +129,7 @@
 /* steps */
 #define LIMIT_SOLVER_IO 64             /* resolves and downloads at once */
 #define LIMIT_RESOLV_CONF (1 * MIB)    /* the host's resolv.conf */
+#define LIMIT_STEP_CONNECTIONS 64      /* to one socket of a step at once; more wait */
 #define LIMIT_STEP_LOG_SHOWN (2 * MIB) /* BuildKit's BUILDKIT_STEP_LOG_MAX_SIZE */
 #define LIMIT_RECALL (1 * MIB)         /* remembered in memory of the cache, and as much of content */
 #define LIMIT_STEP_LOGS 64             /* whole logs of clipped steps kept on disk, the newest */

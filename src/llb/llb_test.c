@@ -240,7 +240,7 @@ static void test_many_parts(void **state)
         pbw_message(&body, 2, &part);
     }
     load_one(2, &body, 1, text);
-    assert_string_equal(text, "invalid exec op with 4097 mounts, at most 4096 are allowed");
+    assert_string_equal(text, "invalid exec op with 1025 mounts, at most 1024 are allowed");
     for (int i = 0; i <= LIMIT_FILE_ACTIONS; i++) {
         pbw_int(&part, 2, -1);
         pbw_end(&part, pbw_begin(&part, 6));

@@ -49,6 +49,7 @@ struct socket_source {
 struct listener {
     struct group *connections;
     const struct socket_source *source;
+    struct semaphore room; /* a place for each connection that is served */
 };
 
 /* A container whose bundle is complete. */

@@ -381,6 +381,8 @@ void prepared_deinit(struct prepared *p)
     for (size_t i = 0; i < p->socket_count; i++)
         close(p->sockets[i].fd);
     free(p->sockets);
+    for (size_t i = 0; p->listeners != NULL && i < p->socket_count; i++)
+        semaphore_deinit(&p->listeners[i].room);
     free(p->listeners);
     free(p->ulimits);
     bundle_deinit(&p->bundle);

@@ -3,6 +3,7 @@
 #include "run/trial.h"
 
 #include "base/bytes.h"
+#include "base/limits.h"
 #include "io/path.h"
 #include "task/task.h"
 
@@ -245,6 +246,50 @@ static void test_sockets(void **state)
                      "socket 600\nPING");
 }
 
+/* How many are served at once: each waits until there are as many as may be. */
+struct crowd {
+    struct mutex lock;
+    struct cond changed;
+    int served, most;
+    bool full;
+};
+
+static struct error *serve_in_crowd(void *ctx, struct stream *conn)
+{
+    struct crowd *c = ctx;
+    int r = 0;
+
+    mutex_lock(&c->lock);
+    c->most = MAX(c->most, ++c->served);
+    c->full |= c->served == LIMIT_STEP_CONNECTIONS;
+    cond_broadcast(&c->changed);
+    while (r == 0 && !c->full)
+        r = cond_wait(&c->changed, &c->lock);
+    mutex_unlock(&c->lock);
+    struct error *e = echo_upper(NULL, conn);
+    mutex_lock(&c->lock);
+    c->served--;
+    mutex_unlock(&c->lock);
+    return e;
+}
+
+static void test_many_connections(void **state)
+{
+    struct crowd c = { 0 };
+    struct run_socket k = { .dest = "/run/agent.sock", .mode = 0600, .serve = serve_in_crowd, .ctx = &c };
+    struct run_spec s = { .sockets = &k, .socket_count = 1 };
+
+    mutex_init(&c.lock);
+    cond_init(&c.changed);
+    trial_shell_with(&s,
+                     "for i in $(seq 100); do /bin/client /run/agent.sock ping >/tmp-$i & done; wait; "
+                     "cat /tmp-* | wc -c",
+                     0, "400\n");
+    assert_int_equal(c.most, LIMIT_STEP_CONNECTIONS);
+    cond_deinit(&c.changed);
+    mutex_deinit(&c.lock);
+}
+
 static void test_stubs_go(void **state)
 {
     struct run_mount m[] = { { .dest = "/a/b/c", .source_fd = -1, .tmpfs = true },
@@ -299,7 +344,7 @@ int main(void)
         cmocka_unit_test(test_ulimit_and_env),  cmocka_unit_test(test_tmpfs_and_binds),
         cmocka_unit_test(test_detached_mounts), cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_sockets),         cmocka_unit_test(test_stubs_go),
-        cmocka_unit_test(test_no_leaks),
+        cmocka_unit_test(test_no_leaks),        cmocka_unit_test(test_many_connections),
     };
     return cmocka_run_group_tests(tests, trial_set_up, trial_tear_down);
 }

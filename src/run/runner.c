@@ -2,6 +2,7 @@
 #include "run/internal.h"
 
 #include "base/bytes.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "io/path.h"
 
@@ -14,7 +15,7 @@
 #include <unistd.h>
 
 #define POOL_SIZE 4
-#define CLEANUP_TIMEOUT (30 * NS_PER_SEC)
+#define ACCEPT_PAUSE (10 * NS_PER_MS) /* after descriptors ran out */
 
 /* ---- the runner
  * ---------------------------------------------------------------------------------------------------------------
@@ -173,39 +174,58 @@ struct error *runner_warm_up(void *runner)
  * -------------------------------------------------------------------------------------------------------- */
 
 struct connection {
-    const struct run_socket *socket;
+    struct listener *listener;
     struct stream *stream;
 };
 
 static struct error *serve_connection(void *arg)
 {
     struct connection *c = arg;
-    struct error *e = c->socket->serve(c->socket->ctx, c->stream);
+    const struct run_socket *socket = c->listener->source->socket;
+    struct error *e = socket->serve(socket->ctx, c->stream);
 
+    semaphore_release(&c->listener->room, 1);
     free(c);
     return e;
 }
 
+static void start_connection(struct listener *l, int fd)
+{
+    struct connection *c = NEW(struct connection);
+
+    *c = (struct connection){ .listener = l, .stream = stream_from_fd(fd) };
+    struct error *e = group_spawn(l->connections, "step socket", serve_connection, c);
+    if (e == NULL)
+        return;
+    stream_close(c->stream);
+    free(c);
+    semaphore_release(&l->room, 1);
+    log_err(LOG_WARN, e, "cannot serve a connection of a step");
+}
+
+/* A step may connect as often as it likes: what it is served with is bounded, and with it what it takes from
+ * others. */
 static struct error *listen_on(void *arg)
 {
     struct listener *l = arg;
 
     for (;;) {
-        int r = task_wait_fd(l->source->fd, POLLIN);
+        int r = semaphore_acquire(&l->room, 1);
 
+        if (r == 0)
+            r = task_wait_fd(l->source->fd, POLLIN);
         if (r < 0)
             return task_error(r, "wait for a connection");
         int fd = accept4(l->source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0)
+        if (fd >= 0) {
+            start_connection(l, fd);
             continue;
-        struct connection *c = NEW(struct connection);
-        *c = (struct connection){ .socket = l->source->socket, .stream = stream_from_fd(fd) };
-        struct error *e = group_spawn(l->connections, "step socket", serve_connection, c);
-        if (e != NULL) {
-            stream_close(c->stream);
-            free(c);
-            log_err(LOG_WARN, e, "cannot serve a connection of a step");
         }
+        bool exhausted = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
+        semaphore_release(&l->room, 1);
+        r = exhausted ? task_sleep(ACCEPT_PAUSE) : 0;
+        if (r < 0)
+            return task_error(r, "wait for a connection");
     }
 }
 
@@ -265,8 +285,10 @@ struct error *prepared_serve(struct prepared *p, struct group *g)
     p->listeners = xcalloc(p->socket_count + 1, sizeof(*p->listeners));
     for (size_t i = 0; i < p->socket_count; i++) {
         p->listeners[i] = (struct listener){ .connections = g, .source = &p->sockets[i] };
-        TRY(group_spawn(g, "step listener", listen_on, &p->listeners[i]));
+        semaphore_init(&p->listeners[i].room, LIMIT_STEP_CONNECTIONS);
     }
+    for (size_t i = 0; i < p->socket_count; i++)
+        TRY(group_spawn(g, "step listener", listen_on, &p->listeners[i]));
     return NULL;
 }
 

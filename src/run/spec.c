@@ -151,22 +151,24 @@ static json_t *user(const struct spec *s)
                      "additionalGids", gids);
 }
 
-static json_t *rlimits(const struct spec *s)
+static struct error *rlimits(const struct spec *s, json_t *p)
 {
     json_t *array = json_array();
 
+    json_object_set_new(p, "rlimits", array);
     for (size_t i = 0; i < s->ulimit_count; i++) {
         const struct run_ulimit *u = &s->ulimits[i];
-        char type[64];
-        size_t n = (size_t)snprintf(type, sizeof(type), "RLIMIT_%s", u->name);
+        json_t *o = json_object();
+        CLEANUP(freep) char *type = xasprintf("RLIMIT_%s", u->name);
 
-        for (size_t k = 0; k < MIN(n, sizeof(type) - 1); k++)
-            type[k] = (char)toupper((unsigned char)type[k]);
-        json_array_append_new(array,
-                              json_pack("{s:s, s:I, s:I}", "type", type, "hard", (json_int_t)MAX(u->hard, -1),
-                                        "soft", (json_int_t)MAX(u->soft, -1)));
+        json_array_append_new(array, o);
+        for (char *c = type; *c != '\0'; c++)
+            *c = (char)toupper((unsigned char)*c);
+        TRY(set_string(o, "type", type));
+        json_object_set_new(o, "hard", json_integer(MAX(u->hard, -1)));
+        json_object_set_new(o, "soft", json_integer(MAX(u->soft, -1)));
     }
-    return array;
+    return NULL;
 }
 
 static struct error *process(const struct spec *s, json_t *root)
@@ -185,7 +187,7 @@ static struct error *process(const struct spec *s, json_t *root)
     TRY(set_string(p, "cwd", s->cwd));
     json_object_set_new(p, "capabilities", capabilities(s));
     if (s->ulimit_count > 0)
-        json_object_set_new(p, "rlimits", rlimits(s));
+        TRY(rlimits(s, p));
     json_object_set_new(p, "noNewPrivileges", json_boolean(s->no_new_privileges));
     if (s->oom_score_adj != NULL)
         json_object_set_new(p, "oomScoreAdj", json_integer(*s->oom_score_adj));

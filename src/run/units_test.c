@@ -130,6 +130,17 @@ static void test_hostile_users(void **state)
     check_no_user("app:big", range);
 }
 
+/* More groups than a process can have are looked at, but not for each other without end. */
+static void test_many_groups(void **state)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+
+    for (int i = 0; i <= LIMIT_USER_GROUPS; i++)
+        buf_addf(&text, "g:x:%d:app\n", i + 2000);
+    put("etc/group", text.data);
+    check_no_user("app", "the user is in more than 65536 groups");
+}
+
 static void test_hostile_passwd(void **state)
 {
     assert_int_equal(unlinkat(root_fd, "etc/passwd", 0), 0);
@@ -301,11 +312,18 @@ static void test_unlimited(void **state)
 
 static void test_not_utf8(void **state)
 {
-    const char *const args[] = { "a\xff", NULL };
+    const char *const args[] = { "a\xff", NULL }, *const plain[] = { "a", NULL };
+    const struct run_ulimit ulimits[] = { { "core\xff", 1, 1 } };
     struct spec s = { .root_path = "rootfs", .args = args, .cwd = "/" };
     struct buf b = { 0 };
     struct error *e = spec_generate(&s, &b);
 
+    assert_true(err_is(e, ERR_INVALID));
+    err_free(e);
+    s.args = plain;
+    s.ulimits = ulimits; /* must not be left out without a word */
+    s.ulimit_count = 1;
+    e = spec_generate(&s, &b);
     assert_true(err_is(e, ERR_INVALID));
     err_free(e);
     buf_deinit(&b);
@@ -422,6 +440,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_users, root_up, root_down),
         cmocka_unit_test_setup_teardown(test_hostile_users, root_up, root_down),
+        cmocka_unit_test_setup_teardown(test_many_groups, root_up, root_down),
         cmocka_unit_test_setup_teardown(test_hostile_passwd, root_up, root_down),
         cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_resolv),

@@ -16,13 +16,16 @@ void run_user_deinit(struct run_user *u)
     memset(u, 0, sizeof(*u));
 }
 
-static void add_gid(struct run_user *u, uint32_t gid)
+static struct error *add_gid(struct run_user *u, uint32_t gid)
 {
     for (size_t i = 0; i < u->gid_count; i++)
         if (u->gids[i] == gid)
-            return;
+            return NULL;
+    if (u->gid_count == LIMIT_USER_GROUPS)
+        return err_new(ERR_INVALID, "the user is in more than %d groups", LIMIT_USER_GROUPS);
     u->gids = xreallocarray(u->gids, u->gid_count + 1, sizeof(*u->gids));
     u->gids[u->gid_count++] = gid;
+    return NULL;
 }
 
 /* ---- lines of passwd and group
@@ -220,7 +223,7 @@ static struct error *find_group(const struct buf *groups, const char *name, uint
     return NULL;
 }
 
-static void add_memberships(const struct buf *groups, struct slice user, struct run_user *u)
+static struct error *add_memberships(const struct buf *groups, struct slice user, struct run_user *u)
 {
     struct slice text = { buf_str(groups), groups->len }, line;
 
@@ -228,8 +231,9 @@ static void add_memberships(const struct buf *groups, struct slice user, struct 
         struct entry e = parse_group(line);
 
         if (e.gid >= 0 && e.gid <= ID_MAX && has_member(e.members, user))
-            add_gid(u, (uint32_t)e.gid);
+            TRY(add_gid(u, (uint32_t)e.gid));
     }
+    return NULL;
 }
 
 static struct error *find(int root_fd, const char *user_text, const char *group_text, struct run_user *u)
@@ -247,7 +251,7 @@ static struct error *find(int root_fd, const char *user_text, const char *group_
     }
     if (name.len > 0) {
         TRY(read_database(root_fd, "/etc/group", &groups));
-        add_memberships(&groups, name, u);
+        return add_memberships(&groups, name, u);
     }
     return NULL;
 }
@@ -322,6 +326,5 @@ struct error *run_user_add_group(int root_fd, struct run_user *u, const char *gr
 
     TRY(read_database(root_fd, "/etc/group", &groups));
     TRY(find_group(&groups, group, &gid));
-    add_gid(u, gid);
-    return NULL;
+    return add_gid(u, gid);
 }
