@@ -332,9 +332,10 @@ static struct error *evaluate_fn(void *ctx, struct pb_arena *a, Pb__Op *op, bool
     const struct evaluation *v = ctx;
 
     if (op->op_case == PB__OP__OP_EXEC) {
-        if (v->build != NULL)
-            entitlements_name_devices(&v->build->entitlements, a, op, ret_changed);
-        return NULL;
+        return v->build == NULL
+                   ? NULL
+                   : entitlements_name_devices(&v->build->entitlements, v->build->builder->config->ops, a, op,
+                                               ret_changed);
     }
     if (str_has_prefix(op->source->identifier, "held://")) /* no source: what this process holds */
         return NULL;

@@ -53,6 +53,8 @@ static struct error *check_each(const struct cdi_devices *d, const struct strv *
     CLEANUP(strv_deinit) struct strv refused = { 0 };
 
     TRY(find_all(d, op, &wanted));
+    if (wanted.len == 0) /* nor does it matter then whether what was granted is there */
+        return NULL;
     TRY(find_granted(d, entitlements, &granted));
     for (size_t i = 0; i < wanted.len; i++) {
         if (!strv_has(&granted, wanted.v[i]) && !cdi_get(d, wanted.v[i])->auto_allow)

@@ -60,7 +60,12 @@ def test_device(w):
         contains(out, part)
     other = "device=vendor2.com/disk=b,alias=vendor5.com/wanted"
     contains(build("--device=vendor5.com/wanted,required env", "--allow", other).ok().err, "DISK_b=yes", "under another name")
-    build("--device=vendor2.com/disk=a true", "--allow", other).fails("device vendor2.com/disk=a is requested")
+    # A device that was granted under another name has none else; and that name must be a device's where another one is asked for.
+    for wanted in ("vendor2.com/disk=a", "vendor2.com/disk=b"):
+        build(f"--device={wanted} true", "--allow", other).fails('required device "vendor5.com/wanted" is not registered')
+    turned = "device=vendor2.com/disk=b,alias=vendor2.com/disk=a"
+    contains(build("--device=vendor2.com/disk=a env", "--allow", turned).ok().err, "DISK_b=yes")
+    build("--device=vendor2.com/disk=b true", "--allow", turned).fails("device vendor2.com/disk=b is requested by the build but not allowed")
     build("true", "--allow", "device=vendor2.com/disk=b,name=x").fails('unknown device config key "name"')
     contains(d.text_log(), "broken.yaml")
     equal(d.json("GET", "/info")["CDISpecDirs"], d.args[1:2], "the directories")
