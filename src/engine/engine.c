@@ -185,9 +185,16 @@ static void settle_after_builds(struct engine *e)
     }
 }
 
+static struct error *keep_store(void *engine)
+{
+    log_err(LOG_WARN, store_run(((struct engine *)engine)->store), "the store is not synced");
+    return NULL;
+}
+
 struct error *engine_background(void *engine)
 {
     struct engine *e = engine;
+    struct group store;
 
     if (task_sleep(WARM_UP_DELAY_NS) < 0)
         return NULL;
@@ -195,8 +202,11 @@ struct error *engine_background(void *engine)
     log_err(LOG_WARN, runner_warm_up(e->runner), "no runtime is ready");
     if (e->containers != NULL)
         containers_start_wanted(e->containers);
+    group_open(&store, 0);
+    log_err(LOG_WARN, group_spawn(&store, "store", keep_store, e), "the store is not synced");
     settle_after_builds(e);
-    return NULL;
+    group_cancel(&store);
+    return group_finish(&store, NULL);
 }
 
 void engine_settle(struct engine *e)

@@ -14,7 +14,8 @@
 #include "io/path.h"
 #include "store/internal.h"
 
-#define FLUSH_EVERY_NS (5 * NS_PER_SEC)
+#define FLUSH_EVERY_NS (60 * NS_PER_SEC) /* last uses, when nothing else is to be done */
+#define SYNC_DELAY_NS (5 * NS_PER_SEC)   /* builds publish in bursts: one sync for all of it */
 
 /* ---- sweep -----------------------------------------------------------------------------------------------
  */
@@ -257,8 +258,25 @@ static struct error *renew_work(struct store *s)
     return r < 0 ? err_sys(-r, "empty \"%s/work\"", s->root) : NULL;
 }
 
+/* Keys are kept with what they were made from: commands and arguments of builds are root's to read, whatever
+ * the umask and whoever made ROOT.  SQLite gives its other files the mode of the first. */
+static int make_db_private(int root_fd)
+{
+    static const char *const others[] = { "minke.db-wal", "minke.db-shm" };
+    CLEANUP(closep) int fd = openat(root_fd, "minke.db", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0 || fchmod(fd, 0600) < 0)
+        return -errno;
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        int r = path_chmod(root_fd, others[i], 0600);
+        if (r < 0 && r != -ENOENT)
+            return r;
+    }
+    return 0;
+}
+
 static struct error *open_dirs(struct store *s)
 {
+    TRY_SYS(make_db_private(s->root_fd), "open \"%s/minke.db\"", s->root);
     TRY(renew_work(s));
     int blobs = open_sub(s->root_fd, "blobs");
     TRY_SYS(blobs, "open \"%s/blobs\"", s->root);
@@ -358,11 +376,6 @@ int store_root_fd(const struct store *s)
 char *store_work_path(const struct store *s, const char *name)
 {
     return xasprintf("%s/%s/%s", s->root, "work", name);
-}
-
-const char *store_root(const struct store *s)
-{
-    return s->root;
 }
 
 int store_work_fd(const struct store *s)
@@ -465,7 +478,7 @@ struct error *store_run(void *store)
         if (r == 0) {
             remove_discarded(s);
             log_err(LOG_WARN, bumps_flush(s), "writing last uses");
-            r = task_sleep(NS_PER_SEC / 2); /* a build publishes in bursts: one sync for all of it */
+            r = task_sleep(SYNC_DELAY_NS);
         }
         if (r == 0)
             log_err(LOG_WARN, store_sync(s), "syncing the store");

@@ -86,6 +86,27 @@ static void test_locked(void **state)
     expect_kind(store_open(root, &other), ERR_CONFLICT);
 }
 
+/* The database is ours alone, whatever the umask and its mode before. */
+static void test_private(void **state)
+{
+    static const char *const files[] = { "minke.db", "minke.db-wal", "minke.db-shm" };
+    mode_t before = umask(0);
+    struct stat st;
+
+    for (int turn = 0; turn < 2; turn++) {
+        expect_ok(fact_put(store, "key", "value"));
+        for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+            assert_int_equal(fstatat(store_root_fd(store), files[i], &st, 0), 0);
+            assert_int_equal(st.st_mode & 0777, 0600);
+        }
+        store_close(store);
+        CLEANUP(freep) char *path = xasprintf("%s/minke.db", root);
+        assert_int_equal(chmod(path, 0644), 0);
+        expect_ok(store_open(root, &store));
+    }
+    umask(before);
+}
+
 static void test_blobs(void **state)
 {
     struct lease *l;
@@ -530,6 +551,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_locked, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_private, setup, teardown),
         cmocka_unit_test_setup_teardown(test_blobs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ingest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_images, setup, teardown),

@@ -257,3 +257,16 @@ def test_tasks_are_shown(w):
         contains(line, part)
     e.kill()
     e.wait()
+
+
+@own
+def test_store_is_synced(w):
+    """What was built outlives a power cut soon after: its rows say that the disk has it."""
+    d = w.daemon()
+    d.docker("buildx", "build", "-t", "kept", str(w.context("FROM busybox\nRUN echo kept > /kept\n"))).ok()
+    con = sqlite3.connect(d.root / "minke.db", isolation_level=None)
+    layers = con.execute("select count(*) from layers").fetchone()[0]
+    equal(layers > 0, True, "layers")
+    waiting = "select (select count(*) from layers where synced = 0) + (select count(*) from blobs where layer is null and synced = 0)"
+    wait_for(lambda: con.execute(waiting).fetchone()[0] == 0, "all that is published is on disk", 60)
+    con.close()
