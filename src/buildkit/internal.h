@@ -98,7 +98,6 @@ struct builder {
 struct error *build_find(struct builder *b, const char *ref, int64_t timeout_ns,
                          struct build **ret) MUST_CHECK;
 void build_put(struct build *u);
-void build_putp(struct build **u);
 /* The events of a build that runs or has just ended, a reference; NULL: there is none. */
 struct progress *live_progress(struct builder *b, const char *ref);
 void live_add(struct build *u);

@@ -68,12 +68,6 @@ void build_put(struct build *u)
     mutex_unlock(&b->lock);
 }
 
-void build_putp(struct build **u)
-{
-    if (*u != NULL)
-        build_put(*u);
-}
-
 void live_add(struct build *u)
 {
     struct builder *b = u->builder;

@@ -342,8 +342,3 @@ bool runner_has_runtime(const struct runner *r, const char *name)
             return true;
     return false;
 }
-
-const char *runner_runtime_name(struct runner *r)
-{
-    return is_ready(r) && r->chosen != NULL ? r->chosen->name : NULL;
-}

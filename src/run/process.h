@@ -58,8 +58,6 @@ struct error *process_exec(struct process *container, const struct process_exec_
 const struct netns *process_netns(const struct process *p);
 struct network *runner_network(struct runner *r); /* NULL: no bridge here.  After process_create or a run. */
 const char *runner_network_failure(struct runner *r); /* why, borrowed; NULL when there is one */
-/* The runtime that runs here ("crun"), once the probe is done; NULL before. Borrowed. */
-const char *runner_runtime_name(struct runner *r);
 /* Is there a runtime of that name, configured or built in? */
 bool runner_has_runtime(const struct runner *r, const char *name);
 

@@ -111,11 +111,6 @@ struct error *ingest_reset(struct ingest *i)
     return NULL;
 }
 
-struct digest ingest_digest(const struct ingest *i)
-{
-    return hasher_sum(i->hasher);
-}
-
 struct error *ingest_commit(struct ingest *i, const struct digest *expected, int64_t size, struct digest *ret)
 {
     struct digest d = hasher_sum(i->hasher);

@@ -102,16 +102,6 @@ struct error *cache_find(struct store *s, const char *key, char **ret_result_id)
     return NULL;
 }
 
-struct error *cache_remove(struct store *s, const char *key)
-{
-    TRY(db_lock(&s->db));
-    recall_suspend(s);
-    struct error *e = db_exec(&s->db, "DELETE FROM cache WHERE key = ?", "s", key);
-    recall_resume(s);
-    db_unlock(&s->db);
-    return e;
-}
-
 struct walk {
     bool (*fn)(void *ctx, const char *key, const char *result, const void *preimage, size_t len);
     void *ctx;
@@ -139,59 +129,6 @@ struct error *cache_walk(struct store *s,
         &s->db, walk_row, &w,
         "SELECT key, result, preimage FROM cache WHERE preimage IS NOT NULL ORDER BY created_ns DESC", "");
     db_unlock(&s->db);
-    return e;
-}
-
-static struct error *take_preimage(void *ctx, sqlite3_stmt *row)
-{
-    buf_add(ctx, sqlite3_column_blob(row, 0), (size_t)sqlite3_column_bytes(row, 0));
-    return NULL;
-}
-
-struct error *cache_preimage(struct store *s, const char *key, struct buf *out)
-{
-    TRY(db_lock(&s->db));
-    struct error *e = db_query(&s->db, take_preimage, out,
-                               "SELECT preimage FROM cache WHERE key = ? AND preimage IS NOT NULL", "s", key);
-    db_unlock(&s->db);
-    return e;
-}
-
-struct likes {
-    struct strv keys;
-    struct buf *images;
-    size_t count;
-};
-
-static struct error *take_like(void *ctx, sqlite3_stmt *row)
-{
-    struct likes *l = ctx;
-    strv_add(&l->keys, db_column(row, 0));
-    l->images = xreallocarray(l->images, l->count + 1, sizeof(*l->images));
-    struct buf *b = &l->images[l->count++];
-    memset(b, 0, sizeof(*b));
-    buf_add(b, sqlite3_column_blob(row, 1), (size_t)sqlite3_column_bytes(row, 1));
-    return NULL;
-}
-
-struct error *cache_preimages_like(struct store *s, const void *prefix, size_t len, size_t max,
-                                   void (*each)(void *ctx, const char *key, const void *preimage, size_t len),
-                                   void *ctx)
-{
-    struct likes l = { 0 };
-    TRY(db_lock(&s->db));
-    struct error *e = db_query(&s->db, take_like, &l,
-                               "SELECT key, preimage FROM cache WHERE preimage IS NOT NULL AND "
-                               "substr(preimage, 1, ?) = ? ORDER BY created_ns DESC LIMIT ?",
-                               "ibi", (int64_t)len, prefix, len, (int64_t)max);
-    db_unlock(&s->db);
-    for (size_t i = 0; i < l.count; i++) {
-        if (e == NULL)
-            each(ctx, l.keys.v[i], buf_str(&l.images[i]), l.images[i].len);
-        buf_deinit(&l.images[i]);
-    }
-    free(l.images);
-    strv_deinit(&l.keys);
     return e;
 }
 

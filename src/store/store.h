@@ -43,9 +43,8 @@ struct error *store_sync(struct store *s) MUST_CHECK;
 /* Is this the first run since the machine started?  Then files that were not synced may have lost content.
  * Known once the database is open: after any call that reads it. */
 bool store_is_first_of_boot(const struct store *s);
-int store_root_fd(const struct store *s);      /* borrowed */
-const char *store_root(const struct store *s); /* borrowed */
-int store_work_fd(const struct store *s);      /* ROOT/work */
+int store_root_fd(const struct store *s); /* borrowed */
+int store_work_fd(const struct store *s); /* ROOT/work */
 /* The path of `name` in the scratch folder, for programs that take only paths. New string. */
 char *store_work_path(const struct store *s, const char *name);
 /* Remove work/<name> soon: in the background while store_run runs, else now.  Removing directories waits for
@@ -98,7 +97,6 @@ struct error *ingest_begin(struct store *s, struct lease *l, const char *key, in
                            struct ingest **ret) MUST_CHECK;
 struct error *ingest_write(struct ingest *i, const void *data, size_t len) MUST_CHECK;
 struct error *ingest_reset(struct ingest *i) MUST_CHECK; /* forget what earlier attempts left */
-struct digest ingest_digest(const struct ingest *i);     /* of what came so far */
 /* Verify against `expected` ("" = any) and `size` (-1 = any), then publish.  Errors: ERR_INVALID "... digest
  * mismatch ...". */
 struct error *ingest_commit(struct ingest *i, const struct digest *expected, int64_t size,
@@ -155,15 +153,6 @@ struct error *cache_put(struct store *s, const char *key, const char *result_id,
                         size_t len) MUST_CHECK;
 /* *ret_result_id malloc'd; NULL when absent (not an error). Bumps last use. */
 struct error *cache_find(struct store *s, const char *key, char **ret_result_id) MUST_CHECK;
-
-struct error *cache_remove(struct store *s, const char *key) MUST_CHECK;
-/* The pre-image of a record; nothing is added when it has none or is not there. */
-struct error *cache_preimage(struct store *s, const char *key, struct buf *out) MUST_CHECK;
-/* The newest `max` records whose pre-image begins with `prefix`.  `each` runs when the database is free
- * again. */
-struct error *cache_preimages_like(struct store *s, const void *prefix, size_t len, size_t max,
-                                   void (*each)(void *ctx, const char *key, const void *preimage, size_t len),
-                                   void *ctx) MUST_CHECK;
 /* Records that have a pre-image, newest first, until fn returns false.  The database is locked meanwhile: fn
  * must not call the store. */
 struct error *cache_walk(struct store *s,

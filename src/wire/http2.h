@@ -93,8 +93,6 @@ bool h2_stream_responded(struct h2_stream *s);
 int h2_stream_write(struct h2_stream *s, const void *a, size_t a_len, const void *b, size_t b_len) MUST_CHECK;
 /* End our side behind what is queued; with trailers if not NULL (server). Does not wait. */
 int h2_stream_end(struct h2_stream *s, const struct h2_fields *trailers) MUST_CHECK;
-/* Reset now; what is queued is dropped. Nothing on an ended stream. */
-void h2_stream_reset(struct h2_stream *s, uint32_t code);
 /* The code of the peer's RST_STREAM. */
 uint32_t h2_stream_reset_code(struct h2_stream *s);
 /* Give up the stream: resets it (CANCEL) unless both sides have ended. NULL is fine. Clients only. */

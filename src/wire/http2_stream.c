@@ -395,10 +395,3 @@ int h2_stream_end(struct h2_stream *s, const struct h2_fields *trailers)
 
     return end_locked(s, trailers);
 }
-
-void h2_stream_reset(struct h2_stream *s, uint32_t code)
-{
-    CLEANUP(mutex_unlockp) UNUSED struct mutex *l = mutex_guard(&s->conn->lock);
-
-    reset_locked(s, code);
-}

@@ -220,14 +220,6 @@ const char *pb_get_str(Kv__Str *const *entries, size_t n, const char *key)
     return NULL;
 }
 
-const Kv__Bytes *pb_get_bytes(Kv__Bytes *const *entries, size_t n, const char *key)
-{
-    while (n-- > 0)
-        if (streq(entries[n]->key, key))
-            return entries[n];
-    return NULL;
-}
-
 char **pb_from_strv(struct pb_arena *a, const struct strv *s, size_t *ret_n)
 {
     char **v = pb_array(a, s->len);

@@ -108,7 +108,6 @@ Kv__Str **pb_from_strmap(struct pb_arena *a, const struct map *m, size_t *ret_n)
 void pb_to_strmap(Kv__Str *const *entries, size_t n, struct map *m);
 /* Value of a key, or NULL. Borrowed. */
 const char *pb_get_str(Kv__Str *const *entries, size_t n, const char *key);
-const Kv__Bytes *pb_get_bytes(Kv__Bytes *const *entries, size_t n, const char *key);
 /* repeated string from and to a vector. The first borrows. */
 char **pb_from_strv(struct pb_arena *a, const struct strv *s, size_t *ret_n);
 void pb_to_strv(char *const *v, size_t n, struct strv *s);
