@@ -116,8 +116,6 @@ static struct error *send_together(struct local_task *tasks, size_t count)
     struct copying c = { .reporter = tasks[0].reporter, .row = xstrdup("copying files") };
     struct error *e = NULL;
 
-    if (count > 1 && !tasks[0].context->split)
-        e = err_new(ERR_UNIMPLEMENTED, "mode=delete of several platforms needs platform-split");
     for (size_t i = 0; i < count; i++) {
         views[i].fd = -1;
         if (e == NULL)

@@ -139,30 +139,76 @@ static struct error *announce_prefix(struct sender *s, size_t tree)
     return NULL;
 }
 
-static struct error *announce_entries(struct sender *s, size_t tree, struct walk *w)
-{
-    for (;;) {
-        CLEANUP(sync_entry_deinit) struct sync_entry e = { 0 };
+/* One of several trees that are announced as one. */
+struct front {
+    struct walk *walk;
+    struct sync_entry entry; /* the next one; its path is NULL at the end */
+};
 
-        TRY(walk_next(w, &e));
-        if (e.path == NULL)
-            return NULL;
-        offer(s, tree, &e);
-        TRY(err_wrap(send_stat(s, s->trees[tree].prefix, &e), "failed to send stat %s", e.path));
+static struct error *advance(struct front *f)
+{
+    sync_entry_deinit(&f->entry);
+    f->entry = (struct sync_entry){ 0 };
+    return walk_next(f->walk, &f->entry);
+}
+
+static struct front *first_of(struct front *f, size_t count)
+{
+    struct front *first = &f[0];
+
+    for (size_t i = 1; i < count; i++) {
+        if (first->entry.path == NULL ||
+            (f[i].entry.path != NULL && sync_path_compare(f[i].entry.path, first->entry.path) < 0))
+            first = &f[i];
     }
+    return first;
+}
+
+/* The entries of all in one order; a directory that several have is the first one's. */
+static struct error *announce_entries(struct sender *s, size_t tree, struct front *f, size_t count)
+{
+    for (struct front *at; (at = first_of(f, count))->entry.path != NULL;) {
+        CLEANUP(freep) char *path = xstrdup(at->entry.path);
+
+        offer(s, tree + (size_t)(at - f), &at->entry);
+        TRY(err_wrap(send_stat(s, s->trees[tree].prefix, &at->entry), "failed to send stat %s", path));
+        for (size_t i = 0; i < count; i++)
+            if (f[i].entry.path != NULL && streq(f[i].entry.path, path))
+                TRY(advance(&f[i]));
+    }
+    return NULL;
+}
+
+static struct error *announce_trees(struct sender *s, size_t tree, size_t count)
+{
+    CLEANUP(freep) struct front *f = xcalloc(count, sizeof(*f));
+    struct error *e = announce_prefix(s, tree);
+
+    for (size_t i = 0; e == NULL && i < count; i++) {
+        e = walk_open(&s->trees[tree + i], &f[i].walk);
+        if (e == NULL)
+            e = advance(&f[i]);
+    }
+    if (e == NULL)
+        e = announce_entries(s, tree, f, count);
+    for (size_t i = 0; i < count; i++) {
+        sync_entry_deinit(&f[i].entry);
+        walk_close(f[i].walk);
+    }
+    return e;
+}
+
+static bool same_prefix(const struct sync_tree *a, const struct sync_tree *b)
+{
+    return streq(a->prefix != NULL ? a->prefix : "", b->prefix != NULL ? b->prefix : "");
 }
 
 static struct error *announce_all(struct sender *s)
 {
-    for (size_t i = 0; i < s->count; i++) {
-        struct walk *w;
-
-        TRY(announce_prefix(s, i));
-        TRY(walk_open(&s->trees[i], &w));
-        struct error *e = announce_entries(s, i, w);
-
-        walk_close(w);
-        TRY(e);
+    for (size_t i = 0, n; i < s->count; i += n) {
+        for (n = 1; i + n < s->count && same_prefix(&s->trees[i], &s->trees[i + n]); n++)
+            ;
+        TRY(announce_trees(s, i, n));
     }
     return err_wrap(rpc_send_raw(s->call, "", 0), "failed to send last stat");
 }

@@ -546,6 +546,26 @@ static void send_tree(void **state)
     assert_int_equal(path_read_file(f.client.dir, "linux_arm64/d/f", &text, 100), 0);
     assert_string_equal(buf_str(&text), "content");
     assert_true(noted(&f.client, "buildkit-exporter-multi-platform=1"));
+    /* two as one, in one order */
+    assert_int_equal(mkdirat(dir, "in2", 0755), 0);
+    assert_int_equal(mkdirat(dir, "in2/d", 0700), 0);
+    assert_int_equal(file_write_atomic(dir, "in2/d/e", "other", 5, 0644), 0);
+    assert_int_equal(file_write_atomic(dir, "in2/d.x", "dot", 3, 0644), 0);
+    assert_int_equal(file_write_atomic(dir, "in/z", "last", 4, 0644), 0);
+    int in2 = openat(dir, "in2", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct sync_tree both[] = { { .dir_fd = in, .prefix = "" }, { .dir_fd = in2 } };
+
+    expect_ok(session_send_trees(f.peer.session, &o, both, 2, NULL, NULL));
+    close(in2);
+    static const char *const made[][2] = {
+        { "d/e", "other" }, { "d/f", "content" }, { "d.x", "dot" }, { "z", "last" }
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(made); i++) {
+        buf_clear(&text);
+        assert_int_equal(path_read_file(f.client.dir, made[i][0], &text, 100), 0);
+        assert_string_equal(buf_str(&text), made[i][1]);
+    }
     /* the client refuses */
     f.client.have_it = true;
     expect_error(session_send_tree(f.peer.session, &o, in, "", NULL, NULL, NULL), ERR_EXISTS,

@@ -83,9 +83,9 @@ struct sync_tree {
     const char *prefix;
     const struct sync_send_filter *filter; /* NULL */
 };
-/* The sender on an open call of either role, up to our FIN.  Trees must be sorted by prefix and their
- * prefixes distinct, and neither below another. `progress` gets the bytes of file content sent so far; may be
- * NULL. */
+/* The sender on an open call of either role, up to our FIN.  Trees must be sorted by prefix and no
+ * prefix below another; those with one prefix appear as one tree, of whose files no two have one path.
+ * `progress` gets the bytes of file content sent so far; may be NULL. */
 struct error *sync_send(struct rpc_call *c, const struct sync_tree *trees, size_t count,
                         void (*progress)(void *ctx, int64_t bytes), void *ctx) MUST_CHECK;
 /* session_send_tree for several trees in one stream. */

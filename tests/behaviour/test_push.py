@@ -391,3 +391,19 @@ def test_metadata_of_a_push(w):
     d.docker("buildx", "build", "--provenance=false", "--metadata-file", md, "-o", f"type=image,name={w.registry.host}/noted/a:b,push=true", c).ok()
     m = metadata(md)
     check("annotations" not in m["containerimage.descriptor"], f"notes of the builder: {m}")
+
+
+@own
+def test_delete_mode_of_several_platforms(w):
+    """mode=delete leaves what the results have, be they in a folder each or all in one."""
+    d = w.face("buildkitd")
+    c = w.context("FROM scratch AS all-amd64\nCOPY a /d/a\nCOPY a /one\nFROM scratch AS all-arm64\nCOPY a /d/b\nCOPY a /d.x\nFROM all-$TARGETARCH\n", a="a")
+    for split, want in (("true", ["linux_amd64/d/a", "linux_amd64/one", "linux_arm64/d.x", "linux_arm64/d/b"]), ("false", ["d.x", "d/a", "d/b", "one"])):
+        out = w.folder("out")
+        (out / "d").mkdir()
+        (out / "d/stale").write_text("old")
+        (out / "d/a").write_text("old")
+        d.docker("buildx", "build", *test_cases.remote(w, d), "--allow=buildx.local.delete", "--platform=linux/amd64,linux/arm64", "--provenance=false",
+                 "-o", f"type=local,dest={out},mode=delete,platform-split={split}", c).ok()
+        equal(sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()), want, f"platform-split={split}")
+        check(all(p.read_text() == "a" for p in out.rglob("*") if p.is_file()), "content")
