@@ -68,8 +68,7 @@ struct error *files_read(int root, const char *path, const struct read_file_opti
     if (fstat(at, &st) < 0)
         return err_sys(errno, "stat %s", path);
     if (!S_ISREG(st.st_mode)) /* type first: a FIFO or a device is never opened */
-        return S_ISDIR(st.st_mode) ? err_new(ERR_INVALID, "read %s: is a directory", path)
-                                   : err_new(ERR_INVALID, "%s is not a regular file", path);
+        return err_new(ERR_INVALID, "open %s: not a regular file", path);
     fd_path(name, at);
     fd = open(name, O_RDONLY | O_CLOEXEC);
     if (fd < 0)

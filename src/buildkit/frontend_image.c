@@ -110,7 +110,7 @@ static struct error *find_state(struct image_run *i, struct dockerui *ui, struct
     full = reference_string(&r);
     log_name = xasprintf("resolve image config for docker-image://%s", full);
     o.log_name = log_name;
-    TRY(i->bridge->ops->resolve_image(i->bridge, full, &o, &image));
+    TRY(bridge_resolve_image(i->bridge, full, &o, &image));
     TRY(df_image_parse(image.config.data, image.config.len, &i->image));
     if (r.digest == NULL && image.digest[0] != '\0')
         r.digest = xstrdup(image.digest);

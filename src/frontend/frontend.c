@@ -151,3 +151,25 @@ bool frontend_is_builtin(const char *source)
     return r.digest == NULL && streq(r.domain, "docker.io") &&
            (streq(r.path, "docker/dockerfile") || streq(r.path, "docker/dockerfile-upstream"));
 }
+
+struct error *bridge_resolve_image(struct bridge *b, const char *ref, const struct resolve_image_options *o,
+                                   struct resolved_image *ret)
+{
+    struct error *e = b->ops->resolve_image(b, ref, o, ret);
+
+    if (e == NULL)
+        return NULL;
+    switch (e->kind) {
+    case ERR_NOT_FOUND:
+    case ERR_UNAUTHORIZED:
+    case ERR_FORBIDDEN:
+    case ERR_EXHAUSTED:
+    case ERR_UNAVAILABLE:
+    case ERR_DATA_LOSS:
+        e->kind = ERR_UNKNOWN;
+        break;
+    default:
+        break;
+    }
+    return err_wrap(e, "failed to resolve source metadata for %s", ref);
+}

@@ -190,6 +190,11 @@ struct bridge_ops {
  * Both borrowed. */
 typedef struct error *(*frontend_fn)(struct bridge *b, const struct map *opts, const struct map *inputs,
                                      struct frontend_result *ret);
+/* resolve_image, and the words that BuildKit puts in front of what went wrong. What a registry answers is
+ * shown bare, whatever kind it is: clients print the name of other kinds in front. */
+struct error *bridge_resolve_image(struct bridge *b, const char *ref, const struct resolve_image_options *o,
+                                   struct resolved_image *ret) MUST_CHECK;
+
 /* Does this frontend source ("dockerfile.v0", "docker/dockerfile:1") mean our own Dockerfile frontend?  Not
  * with a digest. */
 bool frontend_is_builtin(const char *source);

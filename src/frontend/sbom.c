@@ -124,8 +124,7 @@ struct error *sbom_scanner_open(struct bridge *b, const struct sbom_options *o,
     json_t *j;
 
     *ret = (struct sbom_scanner){ .bridge = b, .options = o, .platform = platform };
-    TRY(err_wrap(b->ops->resolve_image(b, o->generator, &how, &image),
-                 "failed to resolve source metadata for %s", o->generator));
+    TRY(bridge_resolve_image(b, o->generator, &how, &image));
     TRY(json_parse(image.config.data, image.config.len, "image config", &j));
     read_config(json_object_get(j, "config"), ret);
     json_decref(j);

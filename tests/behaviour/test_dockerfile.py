@@ -163,3 +163,13 @@ def test_syntax_comments(w):
         d.docker("build", w.context(text)).fails("registry.invalid/front:1")
     d.docker("build", w.context("# comment\n# syntax=registry.invalid/front:1\nFROM scratch\nCOPY a /\n", a="")).ok()
     d.docker("build", w.context("FROM scratch\n# syntax=registry.invalid/front:1\nCOPY a /\n", a="")).ok()
+
+
+def test_frontend_that_cannot_be_had(w):
+    """An image named by # syntax= is resolved with the words that a base image is resolved with."""
+    d, host = w.shared(), w.registry.host
+    for ref, why in ((f"{host}/none/front", f"{host}/none/front:latest: not found"), ("127.0.0.1:1/front", "failed to do request: Head")):
+        r = d.docker("build", w.context(f"# syntax={ref}\nFROM scratch\n"))
+        r.fails(f"failed to solve: failed to resolve source metadata for {ref}:latest: {why}")
+    c = w.context(None, **{"d/x": ""})
+    d.docker("build", "-f", c / "d", c).fails("failed to solve: failed to read dockerfile: open d: not a regular file")

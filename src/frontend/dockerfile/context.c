@@ -425,27 +425,6 @@ static struct resolve_entry *find_entry_locked(struct dockerui *ui, const char *
     return e;
 }
 
-/* What a registry answers is shown bare, whatever kind it is: clients print the name of other kinds in front.
- */
-static struct error *resolve_error(struct error *e, const char *ref)
-{
-    if (e == NULL)
-        return NULL;
-    switch (e->kind) {
-    case ERR_NOT_FOUND:
-    case ERR_UNAUTHORIZED:
-    case ERR_FORBIDDEN:
-    case ERR_EXHAUSTED:
-    case ERR_UNAVAILABLE:
-    case ERR_DATA_LOSS:
-        e->kind = ERR_UNKNOWN;
-        break;
-    default:
-        break;
-    }
-    return err_wrap(e, "failed to resolve source metadata for %s", ref);
-}
-
 struct error *dockerui_resolve_image(struct dockerui *ui, const char *ref,
                                      const struct resolve_image_options *o, struct resolved_image *ret)
 {
@@ -459,7 +438,7 @@ struct error *dockerui_resolve_image(struct dockerui *ui, const char *ref,
     entry = find_entry_locked(ui, key, &mine);
     if (mine) {
         mutex_unlock(&ui->lock);
-        e = resolve_error(ui->bridge->ops->resolve_image(ui->bridge, ref, o, &entry->image), ref);
+        e = bridge_resolve_image(ui->bridge, ref, o, &entry->image);
         mutex_lock(&ui->lock);
         entry->error = e;
         entry->done = true;
