@@ -109,6 +109,18 @@ static int input_skip(struct tar_reader *r, int64_t n)
     return 0;
 }
 
+/* What fills the last block of a file may be missing where the archive ends, as with Go: docker's client
+ * leaves it out when it puts a Dockerfile into an archive (`build -f -`). */
+static int skip_padding(struct tar_reader *r, int64_t n)
+{
+    int e = input_skip(r, n);
+
+    if (e != -EPIPE)
+        return e;
+    r->ended = true;
+    return 0;
+}
+
 static bool is_zero(const char *block)
 {
     for (size_t i = 0; i < TAR_BLOCK; i++) {
@@ -188,7 +200,7 @@ static struct error *read_special(struct tar_reader *r, int64_t size, struct buf
         return read_failed(n == 0 ? -EPIPE : n);
     out->len = (size_t)size;
     out->data[size] = '\0';
-    n = input_skip(r, (int64_t)tar_padding(size));
+    n = skip_padding(r, (int64_t)tar_padding(size));
     return n < 0 ? read_failed(n) : NULL;
 }
 
@@ -316,7 +328,9 @@ static struct error *read_main(struct tar_reader *r, char type, struct tar_exten
 /* Past what the caller left unread. */
 static struct error *finish_entry(struct tar_reader *r)
 {
-    int n = input_skip(r, r->left + (int64_t)r->padding);
+    int n = input_skip(r, r->left);
+    if (n == 0)
+        n = skip_padding(r, (int64_t)r->padding);
     r->left = 0;
     r->padding = 0;
     tar_entry_deinit(&r->entry);
@@ -347,11 +361,10 @@ static struct error *read_block(struct tar_reader *r, bool *ret_end)
 struct error *tar_reader_next(struct tar_reader *r, struct tar_entry **ret)
 {
     CLEANUP(tar_extended_deinit) struct tar_extended x = { 0 };
-    bool end = r->ended;
     TRY(finish_entry(r));
-    while (!end) {
-        TRY(read_block(r, &end));
-        if (end)
+    while (!r->ended) {
+        TRY(read_block(r, &r->ended));
+        if (r->ended)
             break;
         if (++r->entries > LIMIT_TAR_ENTRIES)
             return err_new(ERR_INVALID, "archive/tar: more than %d entries", LIMIT_TAR_ENTRIES);
@@ -367,7 +380,6 @@ struct error *tar_reader_next(struct tar_reader *r, struct tar_entry **ret)
         *ret = &r->entry;
         return NULL;
     }
-    r->ended = true;
     *ret = NULL;
     return NULL;
 }

@@ -545,6 +545,69 @@ def test_clients(w):
     contains(r.out, "from stdin\n")
 
 
+def test_clients_ways(w):
+    """The ways of the docker CLIs with the builder of dockerd: contexts from everywhere, what is ignored, what is written."""
+    d = base(w)
+    c = w.context("FROM busybox\nCOPY . /x\nRUN ls -A /x\n", keep="kept\n", secret="s", **{".dockerignore": "*\n!keep\n!Docker*\n", "sub/Dockerfile": "FROM busybox\nRUN echo below\n"})
+    archive = tar({"Dockerfile": "FROM busybox\nCOPY f /f\nRUN cat /f\n", "f": "tarred\n", "d/Second": "FROM busybox\nRUN echo the second\n"})
+    dockerfile = b"FROM busybox\nCOPY keep /k\nRUN cat /k; test ! -e /secret\n"
+
+    def ask(client, *args, **kw):
+        return client("build", *args, env={"DOCKER_BUILDKIT": "0"}, **kw)
+
+    for client in (d.docker20, d.docker):
+        contains(ask(client, "--no-cache", c).ok().out, "Dockerfile\nkeep\n")
+        contains(ask(client, "--no-cache", "-f", "-", c, stdin=dockerfile).ok().out, "kept\n")
+        contains(ask(client, "--no-cache", "-", stdin=dockerfile.replace(b"COPY keep /k\nRUN cat /k;", b"RUN echo alone;")).ok().out, "alone\n")
+        contains(ask(client, "--no-cache", "-", stdin=archive).ok().out, "tarred\n")
+        contains(ask(client, "--no-cache", "-f", "d/Second", "-", stdin=gzip.compress(archive)).ok().out, "the second\n")
+        contains(ask(client, "--no-cache", "-f", c / "sub/Dockerfile", c / "sub").ok().out, "below\n")
+        r = ask(client, "-q", "-t", "ways:1", "-t", "ways:2", "--iidfile", w.tmp / "iid", c).ok()
+        image = d.json("GET", "/v1.43/images/ways:1/json")
+        equal([r.out.strip(), (w.tmp / "iid").read_text().strip(), d.json("GET", "/v1.43/images/ways:2/json")["Id"]], [image["Id"]] * 3, "-q, --iidfile, two tags")
+        r = ask(client, "-q", "-f", "-", c, stdin=b"FROM busybox\nRUN echo told; exit 4\n")
+        equal(r.code, 4, "the step's code")
+        contains(r.out + r.err, "told\n")
+        contains(ask(client, "-f", "-", c, stdin=b"FROM busybox\nCOPY secret /\n").fails().err,
+                 "COPY failed: file not found in build context or excluded by .dockerignore: stat secret: file does not exist")
+        contains(ask(client, "-f", "-", c, stdin=b"FROM busybox\nNOPE\n").fails().err, "dockerfile parse error on line 2: unknown instruction: NOPE (did you mean COPY?)")
+        contains(ask(client, "-t", "UPPER", c).fails().err, "repository name")
+        contains(ask(client, "-m", "1m", "-f", "-", c, stdin=b"FROM busybox\nRUN true\n").fails().err, "Minimum memory limit allowed is 6MB")
+        out = ask(client, "--cache-from", "ways:1,no-such-image", "--build-arg", "UNUSED=1", c).ok().out
+        contains(out, "Using cache")
+        contains(out, "[Warning] One or more build-args [UNUSED] were not consumed\n")
+
+
+def test_the_other_parameters(w):
+    """dockerfile, t, q, rm, forcerm, nocache, pull, platform, session, buildid, credentialspec, X-Registry-Config."""
+    d = base(w)
+    files = {"Dockerfile": "FROM busybox\nRUN echo params\n", "sub/Other": "FROM busybox\nRUN echo other\n"}
+    for name in ("sub/Other", "/sub/Other", "./sub//Other", "sub/../sub/Other"):
+        contains(good(d, files, dockerfile=name, nocache="1"), "other\n")
+    q = urllib.parse.urlencode([("t", "two/a"), ("t", "docker.io/two/a:latest"), ("t", ""), ("t", "two/b:2")])
+    _, _, data = d.http("POST", f"/build?{q}", tar(files), {"Content-Type": "application/x-tar"})
+    equal(re.findall(r"Successfully tagged (\S+)\\n", data.decode()), ["two/a:latest", "two/b:2"], "each tag once")
+    for value, quiet in {"1": True, "true": True, "x": True, "0": False, "false": False, "no": False, "none": False, "": False}.items():
+        status, m = build(d, files, q=value)
+        equal([status, len(m) == 1], [200, quiet], f"q={value}")
+        equal("Using cache" in good(d, files, nocache=value), not quiet, f"nocache={value}")
+        removed = "Removed intermediate container" in good(d, {"Dockerfile": "FROM busybox\nRUN true\n"}, nocache="1", rm=value)
+        equal(removed, quiet or value == "", f"rm={value}")
+        out = failing(d, "FROM busybox\nRUN false\n", "returned a non-zero code: 1", code=1, forcerm=value)
+        equal("Removed intermediate container" in out, quiet, f"forcerm={value}")
+    status, m = build(d, files, pull="1")
+    equal(status, 200, m)
+    contains(json.dumps(m), "Pulling from library/busybox")
+    check("Pulling" not in json.dumps(build(d, files, pull="0")), "pull=0")
+    good(d, {"Dockerfile": "FROM busybox\nCOPY Dockerfile /\n"}, platform="linux/arm64", t="params/arm")
+    equal(d.json("GET", "/v1.43/images/params/arm/json")["Architecture"], "arm64", "platform")
+    failing(d, "FROM busybox\nENV a=b\n", "no matching manifest for linux/s390x in the manifest list entries", platform="linux/s390x")
+    failing(d, "FROM scratch\nENV a=b\n", "operating system is not supported", platform="windows/amd64")
+    good(d, files, session="none", buildid="mine", credentialspec="file://x", version="1", isolation="default", unknown="x")
+    for header in ("", "{", "bm8=", "e30=", "!!!"):  # credentials that cannot be read count as none
+        equal(build(d, files, headers={"X-Registry-Config": header})[0], 200, f"X-Registry-Config: {header}")
+
+
 def test_docker_py(w):
     d = base(w)
     c = w.context("FROM busybox AS one\nARG A=default\nRUN echo $A\nFROM one\nCOPY f /f\n", f="file\n", **{"other.df": "FROM busybox\nRUN echo other\n"})
