@@ -30,7 +30,7 @@ struct peer {
     const char *id;
 };
 
-static struct error *peer_client(void *arg)
+static inline struct error *peer_client(void *arg)
 {
     struct peer *p = arg;
     struct error *e = rpc_serve_stream(&p->server, TAKE(p->client_end));
@@ -39,7 +39,7 @@ static struct error *peer_client(void *arg)
     return NULL;
 }
 
-static struct error *peer_daemon(void *arg)
+static inline struct error *peer_daemon(void *arg)
 {
     struct peer *p = arg;
     struct session_hello h = { .id = p->id,
@@ -53,7 +53,7 @@ static struct error *peer_daemon(void *arg)
 }
 
 /* A client with these services; all their methods are announced. */
-static void peer_init(struct peer *p, const struct rpc_service *const *services, size_t count)
+static inline void peer_init(struct peer *p, const struct rpc_service *const *services, size_t count)
 {
     *p = (struct peer){ .server = { services, count }, .id = "peer1" };
     for (size_t i = 0; i < count; i++)
@@ -69,7 +69,7 @@ static void peer_init(struct peer *p, const struct rpc_service *const *services,
     assert_null(session_get(p->manager, p->id, &p->session));
 }
 
-static void peer_deinit(struct peer *p)
+static inline void peer_deinit(struct peer *p)
 {
     session_unref(p->session);
     group_cancel(&p->group);
@@ -80,7 +80,7 @@ static void peer_deinit(struct peer *p)
 }
 
 /* The message of an error that must be there. */
-static void expect_error(struct error *e, enum error_kind kind, const char *part)
+static inline void expect_error(struct error *e, enum error_kind kind, const char *part)
 {
     assert_non_null(e);
     if (e->kind != kind || strstr(e->message, part) == NULL)
@@ -89,7 +89,7 @@ static void expect_error(struct error *e, enum error_kind kind, const char *part
     err_free(e);
 }
 
-static void expect_ok(struct error *e)
+static inline void expect_ok(struct error *e)
 {
     if (e != NULL)
         fail_msg("unexpected error: %s", e->message);
