@@ -138,6 +138,7 @@
 /* build cache from elsewhere */
 #define LIMIT_CACHE_CONFIG (2 * MIB) /* its records; BuildKit reads 1 MiB */
 #define LIMIT_CACHE_MATCHES 64       /* records that one step may be */
+#define LIMIT_CACHE_DOCUMENTS 4096   /* indexes and manifests that one cache is read from */
 #define LIMIT_CACHE_IMPORTS 64       /* caches that one build reads */
 
 /* gateway */

@@ -55,25 +55,26 @@ static struct error *open_in_layout(struct op_context *c, const struct blob_loca
     return session_content_open(*ret_session, id, l->digest.s, ret);
 }
 
-static struct error *copy_verified(struct stream *from, const struct digest *want, int fd)
+struct error *blob_receive(struct stream *from, const char *what, int fd, struct digest *ret)
 {
     CLEANUP(hasher_freep) struct hasher *h = hasher_new();
     CLEANUP(freep) char *chunk = xmalloc(65536);
-    struct digest got;
 
     for (ssize_t n; (n = stream_read(from, chunk, 65536)) != 0;) {
         if (n < 0)
-            return task_error((int)n, "read %s", want->s);
+            return task_error((int)n, "read %s", what);
         hasher_add(h, chunk, (size_t)n);
-        for (ssize_t done = 0; done < n;) {
-            ssize_t w = write(fd, chunk + done, (size_t)(n - done));
-
-            if (w < 0)
-                return err_sys(errno, "keep a blob");
-            done += w;
-        }
+        TRY_SYS(fd_write_all(fd, chunk, (size_t)n), "keep %s", what);
     }
-    got = hasher_sum(h);
+    *ret = hasher_sum(h);
+    return NULL;
+}
+
+static struct error *copy_verified(struct stream *from, const struct digest *want, int fd)
+{
+    struct digest got;
+
+    TRY(blob_receive(from, want->s, fd, &got));
     if (!digest_eq(&got, want))
         return err_new(ERR_INVALID, "blob digest mismatch: expected %s, got %s", want->s, got.s);
     return NULL;

@@ -25,4 +25,7 @@ struct error *blob_locator_parse(const char *text, struct blob_locator *ret) MUS
 struct error *blob_locator_fetch(struct op_context *c, const struct blob_locator *l, const char *session,
                                  const char *store, int fd) MUST_CHECK;
 
+/* All that comes into a file, hashed on the way; `what` is for messages. */
+struct error *blob_receive(struct stream *from, const char *what, int fd, struct digest *ret) MUST_CHECK;
+
 #endif

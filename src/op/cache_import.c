@@ -30,6 +30,7 @@ struct import {
     struct cache_origin *origin; /* pattern for those of the caches */
     struct provider *provider;
     struct cache_list *list;
+    size_t documents; /* that were read */
 };
 
 /* `o` and `config` are taken. */
@@ -187,7 +188,9 @@ static struct error *import_document(struct import *im, const struct descriptor 
     CLEANUP(buf_deinit) struct buf text = { 0 };
     bool is_index;
 
-    if (depth > LIMIT_INDEX_DEPTH || im->list->len >= LIMIT_CACHE_IMPORTS)
+    /* an index may name one document again and again, and that one the next */
+    if (depth > LIMIT_INDEX_DEPTH || im->list->len >= LIMIT_CACHE_IMPORTS ||
+        im->documents++ >= LIMIT_CACHE_DOCUMENTS)
         return err_new(ERR_INVALID, "the cache has too many indexes or manifests");
     TRY(read_document(im, d, LIMIT_MANIFEST, &text));
     TRY(image_document_kind(text.data, text.len, NULL, &is_index));

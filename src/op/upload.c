@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "io/copy.h"
+#include "op/blob.h"
 #include "task/task.h"
 
 #include <errno.h>
@@ -26,29 +27,6 @@ struct upload {
 static struct mutex lock = MUTEX_INIT;
 static struct upload *uploads;
 
-static struct error *receive(struct stream *body, int fd, struct digest *ret)
-{
-    CLEANUP(hasher_freep) struct hasher *h = hasher_new();
-    CLEANUP(freep) char *chunk = xmalloc(65536);
-
-    for (;;) {
-        ssize_t n = stream_read(body, chunk, 65536);
-        if (n == 0)
-            break;
-        if (n < 0)
-            return task_error((int)n, "read the build context");
-        hasher_add(h, chunk, (size_t)n);
-        for (ssize_t done = 0; done < n;) {
-            ssize_t w = write(fd, chunk + done, (size_t)(n - done));
-            if (w < 0)
-                return err_sys(errno, "keep the build context");
-            done += w;
-        }
-    }
-    *ret = hasher_sum(h);
-    return NULL;
-}
-
 /* Keep `body` in a file and list it under `url` (taken). */
 static struct error *keep(struct store *s, struct stream *body, char *url, int64_t stashed_ns,
                           struct upload **ret)
@@ -60,7 +38,7 @@ static struct error *keep(struct store *s, struct stream *body, char *url, int64
 
     if (fd < 0)
         return err_sys(errno, "keep the build context");
-    TRY(receive(body, fd, &d));
+    TRY(blob_receive(body, "the build context", fd, &d));
     u = NEW(struct upload);
     *u = (struct upload){ .url = TAKE(name), .fd = TAKE_FD(fd), .digest = d, .stashed_ns = stashed_ns };
     mutex_lock(&lock);
