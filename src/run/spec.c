@@ -397,6 +397,10 @@ static struct error *linux_section(const struct spec *s, json_t *root)
     json_object_set_new(l, "namespaces", namespaces(s));
     json_object_set_new(l, "devices", devices(s));
     json_object_set_new(l, "sysctl", sysctl);
+    /* Older runtimes know no "domainname"; this is the same, and an own value in sysctls has the last word.
+     */
+    if (s->hostname != NULL && s->domainname != NULL && *s->domainname != '\0')
+        TRY(set_string(sysctl, "kernel.domainname", s->domainname));
     for (size_t i = 0; i < s->sysctl_count; i++)
         TRY(set_string(sysctl, s->sysctls[i].key, s->sysctls[i].value));
     if (s->cgroups_path != NULL)

@@ -294,6 +294,38 @@ static void test_spec(void **state)
     json_decref(j);
 }
 
+static const char *domain_of(const struct spec *s)
+{
+    static char domain[64];
+    json_t *j = generate(s);
+    const char *got = json_string_value(
+        json_object_get(json_object_get(json_object_get(j, "linux"), "sysctl"), "kernel.domainname"));
+
+    snprintf(domain, sizeof(domain), "%s", got != NULL ? got : "-");
+    json_decref(j);
+    return domain;
+}
+
+/* Of a container's own host name; the host's is not ours to change. */
+static void test_domainname(void **state)
+{
+    const struct run_sysctl own = { "kernel.domainname", "own.example" };
+    struct spec s = {
+        .root_path = "rootfs", .args = words, .cwd = "/", .hostname = "h", .domainname = "d.example"
+    };
+
+    assert_string_equal(domain_of(&s), "d.example");
+    s.sysctls = &own;
+    s.sysctl_count = 1;
+    assert_string_equal(domain_of(&s), "own.example");
+    s.sysctl_count = 0;
+    s.domainname = "";
+    assert_string_equal(domain_of(&s), "-");
+    s.domainname = "d.example";
+    s.hostname = NULL;
+    assert_string_equal(domain_of(&s), "-");
+}
+
 static void test_unlimited(void **state)
 {
     const struct run_ulimit ulimits[] = { { "core", -1, -1 } };
@@ -445,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_resolv),
         cmocka_unit_test(test_spec),
+        cmocka_unit_test(test_domainname),
         cmocka_unit_test(test_unlimited),
         cmocka_unit_test(test_not_utf8),
         cmocka_unit_test(test_privileged_spec),

@@ -50,12 +50,12 @@ def test_settings(w):
     d = image(w)
     shared = w.folder("shared")
     (shared / "file").write_text("from the host\n")
-    script = ("hostname; id -u; id -g; pwd; echo $A; cat /data/file; touch /data/x 2>/dev/null || echo read-only mount; "
-              "touch /x 2>/dev/null || echo read-only root; touch /scratch/x && echo tmpfs; ulimit -n; grep -c 10.9.8.7 /etc/hosts")
-    r = d.docker("run", "--rm", "--hostname", "box", "--user", "1000:100", "--workdir", "/tmp", "-e", "A=b", "-v", f"{shared}:/data:ro",
-                 "--read-only", "--tmpfs", "/scratch", "--ulimit", "nofile=99:99", "--add-host", "x.example:10.9.8.7", "busybox", "sh", "-c",
-                 script).ok()
-    equal(r.out, "box\n1000\n100\n/tmp\nb\nfrom the host\nread-only mount\nread-only root\ntmpfs\n99\n1\n", "output")
+    script = ("hostname; cat /proc/sys/kernel/domainname; id -u; id -g; pwd; echo $A; cat /data/file; "
+              "touch /data/x 2>/dev/null || echo read-only mount; touch /x 2>/dev/null || echo read-only root; touch /scratch/x && echo tmpfs; ulimit -n; grep -c 10.9.8.7 /etc/hosts")
+    r = d.docker("run", "--rm", "--hostname", "box", "--domainname", "d.example", "--user", "1000:100", "--workdir", "/tmp", "-e", "A=b",
+                 "-v", f"{shared}:/data:ro", "--read-only", "--tmpfs", "/scratch", "--ulimit", "nofile=99:99", "--add-host", "x.example:10.9.8.7",
+                 "busybox", "sh", "-c", script).ok()
+    equal(r.out, "box\nd.example\n1000\n100\n/tmp\nb\nfrom the host\nread-only mount\nread-only root\ntmpfs\n99\n1\n", "output")
     r = d.docker("run", "--rm", "--mount", f"type=bind,source={shared},target=/m", "busybox", "sh", "-c", "echo new >/m/new").ok()
     equal((shared / "new").read_text(), "new\n", "file written through the mount")
 
