@@ -39,6 +39,12 @@
  * directory, LIMIT_PATH_DEPTH deep, and is below what the kernel would make a huge page of. */
 #define LIMIT_TASK_STACK (1536 * KIB)
 
+/* the proxy of a step */
+#define LIMIT_PROXY_REQUESTS                                                                                 \
+    10000 /* that are recorded; a step that asks for more has no complete provenance */
+#define LIMIT_PROXY_RECORD (8 * MIB)  /* their text */
+#define LIMIT_TRUST_BUNDLE (10 * MIB) /* certificates that a root trusts; BuildKit's number */
+
 /* parsers */
 #define LIMIT_JSON_DEPTH 128
 #define LIMIT_CONTROL_FILE (16 * MIB) /* Dockerfile, .dockerignore, frontend reads, ReadFile */

@@ -498,6 +498,7 @@ static struct error *build_whole(struct builder *b, const struct build_request *
     gateway_init(&u->gateway, &u->root);
     u->policy = r->source_policy;
     u->policy_session = r->policy_session;
+    u->proxy_network = r->proxy_network || b->config->proxy_network;
     u->root.bridge.session_id = r->session_id == NULL ? "" : r->session_id;
     e = open_build(b, r, &exporters.results, u);
     bool opened = e == NULL;

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "op/exec_mounts.h"
+#include "op/exec_proxy.h"
 #include "session/session.h"
 #include "task/task.h"
 
@@ -30,6 +31,8 @@ struct build_container {
     struct snapshot **inputs;
     char *owner; /* "container <id>" */
     struct exec_mounts mounts;
+    struct exec_proxy proxy;
+    bool proxied;
     struct run_host *hosts;
 
     struct mutex lock; /* of all below */
@@ -114,23 +117,25 @@ static struct error *prepare_hosts(struct build_container *c)
     return NULL;
 }
 
-struct error *build_container_new(struct builder *b, struct job *j, struct pb_arena *arena,
-                                  const Gw__NewContainerRequest *q, struct build_container **ret)
+struct error *build_container_new(struct build *u, struct pb_arena *arena, const Gw__NewContainerRequest *q,
+                                  struct build_container **ret)
 {
     struct build_container *c = NEW(struct build_container);
     struct error *e = check_request(q);
 
     c->arena = *arena;
     *arena = (struct pb_arena){ 0 };
-    c->builder = b;
-    c->job = j;
+    c->builder = u->builder;
+    c->job = u->job;
+    c->proxied = u->proxy_network && q->network != PB__NET_MODE__NONE;
     c->request = q;
     c->owner = xasprintf("container %s", q->container_id);
     c->mounts.root_fd = -1;
-    c->context = (struct op_context){ .solver = b->config->solver,
-                                      .store = b->config->store,
-                                      .op_ctx = (void *)b->config->ops,
-                                      .sessions = *job_sessions(j) };
+    c->context = (struct op_context){ .solver = u->builder->config->solver,
+                                      .store = u->builder->config->store,
+                                      .op_ctx = (void *)u->builder->config->ops,
+                                      .sessions = *job_sessions(u->job),
+                                      .job = u->job };
     mutex_init(&c->lock);
     cond_init(&c->changed);
     if (e == NULL)
@@ -183,6 +188,7 @@ bool build_container_free(struct build_container *c)
     build_container_stop(c);
     wait_for_users(c);
     bool killed = c->killed;
+    exec_proxy_end(&c->proxy);
     exec_mounts_end(&c->mounts);
     for (size_t i = 0; c->inputs != NULL && i < c->request->n_mounts; i++)
         snapshot_unref(c->inputs[i]);
@@ -317,6 +323,10 @@ static struct error *make_first(struct build_container *c, const struct build_co
         .stderr_fd = p->fds[2],
     };
 
+    if (c->proxied) {
+        TRY(exec_proxy_begin(&c->proxy, &c->context, c->mounts.root_fd));
+        spec.gate = &c->proxy.gate;
+    }
     random_id(id, 25);
     return process_create(c->builder->config->ops->runner, &spec, ret);
 }

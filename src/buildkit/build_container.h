@@ -12,12 +12,13 @@
 #include "buildkit/builder.h"
 #include "run/process.h"
 
+struct build;
 struct build_container;
 
 /* Its mounts are made ready.  Each takes its input from the result or ref whose id it names; a failed solve
  * of it fails the call.  `q` lies in `arena`, which is taken.  Errors: ERR_INVALID with BuildKit's texts. */
-struct error *build_container_new(struct builder *b, struct job *j, struct pb_arena *arena,
-                                  const Gw__NewContainerRequest *q, struct build_container **ret) MUST_CHECK;
+struct error *build_container_new(struct build *u, struct pb_arena *arena, const Gw__NewContainerRequest *q,
+                                  struct build_container **ret) MUST_CHECK;
 /* Refuse new processes and kill those that run. Does not wait. */
 void build_container_stop(struct build_container *c);
 /* Stops, waits for its processes, releases its mounts. Shielded. NULL is fine.  Did a process have to be

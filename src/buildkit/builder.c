@@ -28,6 +28,7 @@ struct error *builder_new(const struct builder_config *c, struct builder **ret)
     e = c->provenance_env_dir == NULL ? NULL : provenance_env_load(c->provenance_env_dir, &b->provenance_env);
     if (e == NULL && c->source_policy_file != NULL)
         e = policy_load(b, c->source_policy_file);
+    solver_on_fetch(c->solver, policy_check_fetch, b);
     if (e == NULL)
         e = make_worker_id(b);
     if (e == NULL)

@@ -44,6 +44,7 @@ struct builder_config {
     size_t gc_count;
     int history_max_entries;        /* -1: default 50; 0: nothing is recorded */
     int64_t history_max_age_ns;     /* 0: default 48 h */
+    bool proxy_network;             /* of every build */
     const char *source_policy_file; /* rules that hold for every build, before its own (JSON); NULL: none */
     const char *provenance_env_dir; /* JSON files for the environment part of provenance; NULL: none */
     /* A name was pointed at an image (for /events). May be NULL. */
@@ -95,6 +96,7 @@ struct build_request {
     const char *policy_session;       /* of the client's PolicyVerifier; NULL or "": none */
     bool session_exporters;           /* the session is asked for more exporters, and told what came of all */
     bool internal;                    /* not recorded in history */
+    bool proxy_network;               /* steps reach their network through a proxy of ours (proxy/proxy.h) */
     int compatibility;                /* version of behaviour: 10, 20, 30; 0: the newest */
 };
 #define COMPATIBILITY_CURRENT 30

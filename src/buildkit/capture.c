@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "buildkit/capture.h"
 
+#include "base/log.h"
 #include "oci/purl.h"
 #include "oci/reference.h"
+#include "proxy/record.h"
+#include "store/layer.h"
 
 static void grants_deinit(struct grants *g)
 {
@@ -20,6 +23,14 @@ void capture_deinit(struct capture *c)
         platform_deinit(&c->materials[i].platform);
     }
     free(c->materials);
+    for (size_t i = 0; i < c->gap_count; i++) {
+        free(c->gaps[i].op);
+        free(c->gaps[i].name);
+        free(c->gaps[i].method);
+        free(c->gaps[i].uri);
+        free(c->gaps[i].reason);
+    }
+    free(c->gaps);
     strv_deinit(&c->locals);
     grants_deinit(&c->secrets);
     grants_deinit(&c->ssh);
@@ -175,7 +186,71 @@ static void add_exec(struct capture *c, const Pb__ExecOp *op)
     c->network = c->network || op->network != PB__NET_MODE__NONE;
 }
 
-bool capture_ref(struct capture *c, struct ref *r)
+/* ---- what steps fetched ---- */
+
+static void add_gap(struct capture *c, const struct llb_vertex *v, const char *method, const char *uri,
+                    const char *reason)
+{
+    CLEANUP(strv_deinit) struct strv args = { 0 };
+
+    for (size_t i = 0; i < c->gap_count; i++) { /* several refs may hold the step */
+        const struct capture_gap *g = &c->gaps[i];
+
+        if (streq(g->op, v->digest.s) && streq(g->uri, uri) && streq(g->method, method) &&
+            streq(g->reason, reason))
+            return;
+    }
+    pb_to_strv(v->op->exec->meta->args, v->op->exec->meta->n_args, &args);
+    c->gaps = xreallocarray(c->gaps, c->gap_count + 1, sizeof(*c->gaps));
+    c->gaps[c->gap_count++] = (struct capture_gap){ .op = xstrdup(v->digest.s),
+                                                    .name = strv_join(&args, " "),
+                                                    .method = xstrdup(method),
+                                                    .uri = xstrdup(uri),
+                                                    .reason = xstrdup(reason) };
+    c->incomplete = true;
+}
+
+/* With the layers that the step made; NULL: they came from elsewhere, or there are none. */
+static char *fetched_text(struct store *s, const struct ref_vertex *rv)
+{
+    char *text = NULL;
+
+    for (size_t i = 0; text == NULL && i < rv->output_count; i++) {
+        const struct snapshot *out = rv->outputs[i];
+
+        if (out == NULL || snapshot_is_tree(out) || snapshot_layer_count(out) == 0)
+            continue;
+        log_err(LOG_WARN, layer_fetched(s, snapshot_layer_id(out, snapshot_layer_count(out) - 1), &text),
+                "what a step fetched is not known");
+    }
+    return text;
+}
+
+static void add_fetched(struct capture *c, struct store *s, const struct ref_vertex *rv)
+{
+    CLEANUP(proxy_record_freep) struct proxy_record *r = NULL;
+    CLEANUP(freep) char *text = fetched_text(s, rv);
+    size_t n;
+
+    c->proxied = true;
+    struct error *e = text != NULL ? proxy_record_decode(text, &r) : NULL;
+
+    log_err(LOG_WARN, e, "what a step fetched is not known");
+    if (r == NULL) {
+        add_gap(c, rv->vertex, "", "", "not_recorded");
+        return;
+    }
+    const struct proxy_material *m = proxy_record_materials(r, &n);
+
+    for (size_t i = 0; i < n; i++)
+        add_material(c, MATERIAL_HTTP, m[i].url, m[i].digest.s, false, NULL);
+    const struct proxy_gap *g = proxy_record_gaps(r, &n);
+
+    for (size_t i = 0; i < n; i++)
+        add_gap(c, rv->vertex, g[i].method, g[i].url, g[i].reason);
+}
+
+bool capture_ref(struct capture *c, struct store *s, struct ref *r)
 {
     CLEANUP(ref_vertices_deinit) struct ref_vertices l = ref_vertices(r);
 
@@ -188,6 +263,8 @@ bool capture_ref(struct capture *c, struct ref *r)
             add_exec(c, op->exec);
         else if (op->op_case == PB__OP__OP_BUILD)
             c->incomplete = true; /* what it made inside is not told */
+        if (op->op_case == PB__OP__OP_EXEC && op->exec->proxied)
+            add_fetched(c, s, &l.v[i]);
     }
     return l.v != NULL;
 }
@@ -206,6 +283,16 @@ static int by_kind_and_name(const void *a, const void *b)
     CLEANUP(freep) char *q = platform_format_all(&y->platform);
 
     return strcmp(p, q);
+}
+
+static int by_op_and_uri(const void *a, const void *b)
+{
+    const struct capture_gap *x = a, *y = b;
+    int r = strcmp(x->op, y->op);
+
+    r = r != 0 ? r : strcmp(x->uri, y->uri);
+    r = r != 0 ? r : strcmp(x->method, y->method);
+    return r != 0 ? r : strcmp(x->reason, y->reason);
 }
 
 static int by_id(const void *a, const void *b)
@@ -264,6 +351,8 @@ struct error *capture_finish(struct capture *c)
     TRY(drop_digest_names(c));
     if (c->material_count > 0)
         qsort(c->materials, c->material_count, sizeof(*c->materials), by_kind_and_name);
+    if (c->gap_count > 0)
+        qsort(c->gaps, c->gap_count, sizeof(*c->gaps), by_op_and_uri);
     strv_sort(&c->locals);
     sort_grants(&c->secrets);
     sort_grants(&c->ssh);

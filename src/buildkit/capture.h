@@ -31,17 +31,26 @@ struct grants {
     size_t len;
 };
 
+/* What a step asked for through its proxy and cannot be named. */
+struct capture_gap {
+    char *op; /* digest of its vertex */
+    char *name, *method, *uri, *reason;
+};
+
 struct capture {
     struct material *materials;
     size_t material_count;
     struct strv locals;
     struct grants secrets, ssh;
+    struct capture_gap *gaps;
+    size_t gap_count;
     bool network;    /* a step could reach one */
+    bool proxied;    /* through the proxy network */
     bool incomplete; /* something was used that cannot be named */
 };
 void capture_deinit(struct capture *c);
-/* Add what `r` was made from; false when it was not solved. */
-bool capture_ref(struct capture *c, struct ref *r);
+/* Add what `r` was made from; false when it was not solved.  `s` knows what its steps fetched. */
+bool capture_ref(struct capture *c, struct store *s, struct ref *r);
 /* An image whose config was used. */
 void capture_image(struct capture *c, const char *ref, const char *digest, const struct platform *platform,
                    bool local);

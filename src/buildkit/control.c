@@ -46,15 +46,6 @@ static struct error *check_version(int64_t v)
     return err_new(ERR_INVALID, "unsupported compatibility-version %lld", (long long)v);
 }
 
-/* What this builder cannot do yet is refused before anything runs. */
-static struct error *check_supported(const Bk__SolveRequest *q)
-{
-    TRY(check_version(q->compatibility_version));
-    if (q->proxy_network)
-        return err_new(ERR_UNIMPLEMENTED, "the proxy network is not supported yet");
-    return NULL;
-}
-
 /* Exporters as the request names them: the new list, else the deprecated single one (protocol.md 11.1, trap
  * 10). */
 static size_t exporters_of(const Bk__SolveRequest *q, struct build_exporter *v, struct map *attrs)
@@ -132,10 +123,11 @@ static struct error *solve_request(struct builder *b, const Bk__SolveRequest *q,
                                .session_id = q->session,
                                .frontend = q->frontend,
                                .internal = q->internal,
+                               .proxy_network = q->proxy_network,
                                .compatibility = (int)q->compatibility_version };
     struct error *e;
 
-    TRY(check_supported(q));
+    TRY(check_version(q->compatibility_version));
     TRY(llb_def_from_pb(q->definition, &def));
     TRY(inputs_from_entries(q->frontend_inputs, q->n_frontend_inputs, &inputs));
     strmap_from_entries(q->frontend_attrs, q->n_frontend_attrs, &attrs);

@@ -37,16 +37,15 @@ static struct error *add_container(struct gateway *g, const char *id, struct bui
 struct error *gateway_new_container(struct rpc_call *call, void *ctx)
 {
     BRIDGE_CALL;
-    const struct gateway_door *door = ctx;
     CLEANUP(pb_arena_deinit) struct pb_arena arena = { 0 };
     Gw__NewContainerResponse m = GW__NEW_CONTAINER_RESPONSE__INIT;
     struct build_container *container = NULL;
     Gw__NewContainerRequest *q;
 
     TRY(rpc_recv_one(call, &gw__new_container_request__descriptor, &arena, &q));
-    TRY(bridge_call_enter(call, door, &c));
+    TRY(bridge_call_enter(call, ctx, &c));
     CLEANUP(freep) char *id = xstrdup(q->container_id);
-    TRY(build_container_new(door->builder, bridge_call_job(&c), &arena, q, &container));
+    TRY(build_container_new(c.gateway->request->build, &arena, q, &container));
     struct error *e = add_container(c.gateway, id, container);
 
     if (e != NULL) {

@@ -41,12 +41,13 @@ struct build {
     struct job *job;
     const Pol__Policy *policy;  /* of the request, borrowed; NULL: none */
     const char *policy_session; /* the same */
-    struct lease *lease;        /* what resolving images brought in */
-    struct import_set imports;  /* of the build's caches */
-    unsigned users;             /* calls under way; the builder's lock */
-    bool closing;               /* no new users */
-    bool driven;                /* by a client, over the gateway, until Return */
-    struct gateway gateway;     /* of the root's bridge */
+    bool proxy_network;
+    struct lease *lease;       /* what resolving images brought in */
+    struct import_set imports; /* of the build's caches */
+    unsigned users;            /* calls under way; the builder's lock */
+    bool closing;              /* no new users */
+    bool driven;               /* by a client, over the gateway, until Return */
+    struct gateway gateway;    /* of the root's bridge */
     struct frontend_result result;
     struct history_record *record; /* NULL: not recorded */
     int64_t received_ns;           /* monotonic */

@@ -327,15 +327,29 @@ static struct error *evaluate(const struct evaluation *v, struct pb_arena *a, Pb
     return evaluate_bundle(v, a, op, &left, ret_changed);
 }
 
+/* A step that has a network has it by way of the proxy, or not at all. */
+static struct error *put_behind_proxy(bool wanted, Pb__ExecOp *op, bool *ret_changed)
+{
+    bool known = op->network == PB__NET_MODE__UNSET || op->network == PB__NET_MODE__HOST;
+    bool proxied = wanted && known;
+
+    if (wanted && !known && op->network != PB__NET_MODE__NONE)
+        return err_new(ERR_INVALID, "network mode %d is not allowed when proxy network is enabled",
+                       (int)op->network);
+    *ret_changed = *ret_changed || op->proxied != proxied;
+    op->proxied = proxied;
+    return NULL;
+}
+
 static struct error *evaluate_fn(void *ctx, struct pb_arena *a, Pb__Op *op, bool *ret_changed)
 {
     const struct evaluation *v = ctx;
 
     if (op->op_case == PB__OP__OP_EXEC) {
-        return v->build == NULL
-                   ? NULL
-                   : entitlements_name_devices(&v->build->entitlements, v->build->builder->config->ops, a, op,
-                                               ret_changed);
+        if (v->build != NULL)
+            TRY(entitlements_name_devices(&v->build->entitlements, v->build->builder->config->ops, a, op,
+                                          ret_changed));
+        return put_behind_proxy(v->build != NULL && v->build->proxy_network, op->exec, ret_changed);
     }
     if (str_has_prefix(op->source->identifier, "held://")) /* no source: what this process holds */
         return NULL;
@@ -348,7 +362,8 @@ struct error *policy_apply(struct build *u, struct policy_rules extra, struct ll
     CLEANUP(evaluation_deinit) struct evaluation v = { 0 };
 
     TRY(evaluation_init(&v, u, extra, true, true));
-    if ((v.count == 0 && !v.verify && u->entitlements.aliases.len == 0) || llb_def_is_scratch(def)) {
+    if ((v.count == 0 && !v.verify && u->entitlements.aliases.len == 0 && !u->proxy_network) ||
+        llb_def_is_scratch(def)) {
         *ret = llb_def_ref(def);
         return NULL;
     }
@@ -414,4 +429,40 @@ struct error *policy_apply_op(struct build *u, struct policy_rules extra, bool v
     if (v.count == 0 && !v.verify)
         return NULL;
     return err_wrap(evaluate(&v, a, op, &changed), "could not resolve image due to policy");
+}
+
+static struct error *check_fetch(struct build *u, const char *url, char **ret_url)
+{
+    CLEANUP(evaluation_deinit) struct evaluation v = { 0 };
+    CLEANUP(pb_arena_deinit) struct pb_arena a = { 0 };
+    Pb__SourceOp source = PB__SOURCE_OP__INIT;
+    Pb__Op op = PB__OP__INIT;
+    bool changed = false;
+
+    TRY(evaluation_init(&v, u, (struct policy_rules){ 0 }, true, true));
+    source.identifier = pb_str(&a, url);
+    op.op_case = PB__OP__OP_SOURCE;
+    op.source = &source;
+    TRY(evaluate(&v, &a, &op, &changed));
+    if (source.n_attrs > 0)
+        return err_new(
+            ERR_UNKNOWN,
+            "source policy converted proxy request \"%s\" with attrs, but proxy conversion only supports "
+            "URL updates",
+            url);
+    *ret_url = streq(source.identifier, url) ? NULL : xstrdup(source.identifier);
+    return NULL;
+}
+
+struct error *policy_check_fetch(void *builder, const char *ref, const char *url, char **ret_url)
+{
+    struct build *u = NULL;
+
+    TRY(build_find(builder, ref, 0, &u));
+    if (u == NULL)
+        return err_new(ERR_CANCELLED, "the build has ended");
+    struct error *e = check_fetch(u, url, ret_url);
+
+    build_put(u);
+    return e;
 }

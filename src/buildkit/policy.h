@@ -32,6 +32,10 @@ struct error *policy_apply(struct build *u, struct policy_rules extra, struct ll
 struct error *policy_apply_op(struct build *u, struct policy_rules extra, bool verify, struct pb_arena *a,
                               Pb__Op *op) MUST_CHECK;
 
+/* A step of the live build `ref` asks for `url` through its proxy: as an http source of the build, of which
+ * only the address may be converted; as solver_on_fetch().  `builder`: struct builder. */
+struct error *policy_check_fetch(void *builder, const char *ref, const char *url, char **ret_url) MUST_CHECK;
+
 /* ResolveSourceMeta: the source after the policies, and what it means now.  `ahead`: of the request that
  * asks; may be NULL. (source_meta.c) */
 struct error *source_meta(struct build *u, struct ahead *ahead, struct pb_arena *a,

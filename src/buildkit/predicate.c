@@ -228,6 +228,40 @@ static char *host_platform(void)
     return platform_format(&p);
 }
 
+static void write_member_if(struct go_writer *w, const char *name, const char *value)
+{
+    if (*value != '\0')
+        go_write_member(w, name, value);
+}
+
+/* That steps had their network through the proxy, and what of it cannot be named. */
+static void write_network(const struct capture *c, struct go_writer *w)
+{
+    go_write_name(w, "network");
+    go_write_open(w, '{');
+    go_write_member(w, "mode", "proxy");
+    if (c->gap_count > 0) {
+        go_write_name(w, "proxy");
+        go_write_open(w, '{');
+        go_write_name(w, "incomplete");
+        go_write_open(w, '[');
+        for (size_t i = 0; i < c->gap_count; i++) {
+            const struct capture_gap *g = &c->gaps[i];
+
+            go_write_open(w, '{');
+            write_member_if(w, "op", g->op);
+            write_member_if(w, "name", g->name);
+            write_member_if(w, "method", g->method);
+            write_member_if(w, "uri", g->uri);
+            write_member_if(w, "reason", g->reason);
+            go_write_close(w, '}');
+        }
+        go_write_close(w, ']');
+        go_write_close(w, '}');
+    }
+    go_write_close(w, '}');
+}
+
 /* What minke itself knows of a build beside its definition. */
 static struct error *write_metadata(const struct document *d, struct go_writer *w)
 {
@@ -236,6 +270,8 @@ static struct error *write_metadata(const struct document *d, struct go_writer *
         go_write_member_json(w, "vcs", d->vcs);
     if (d->o->max)
         TRY(build_config_write_metadata(&d->config, d->layers, w));
+    if (d->p->capture.proxied)
+        write_network(&d->p->capture, w);
     go_write_close(w, '}');
     return NULL;
 }

@@ -167,7 +167,7 @@ static void add_other_refs(struct request *r, const struct frontend_result *res,
         for (size_t k = 0; k < res->attestation_count && !result; k++)
             result = res->attestations[k].ref == r->refs.v[i];
         if (!result)
-            capture_ref(c, r->refs.v[i]);
+            capture_ref(c, r->build->builder->config->store, r->refs.v[i]);
     }
     mutex_unlock(&r->lock);
 }
@@ -351,7 +351,7 @@ struct error *provenance_capture(struct build *u, const struct frontend_result *
     ret->request = owner;
     ret->def = llb_def_ref((struct llb_def *)ref_def(ref));
     capture_outputs(ret);
-    capture_ref(&ret->capture, ref);
+    capture_ref(&ret->capture, u->builder->config->store, ref);
     if (owner->parent != NULL)
         ret->root = root_json(owner, &ret->capture);
     add_other_refs(owner, res, &ret->capture);
@@ -363,6 +363,31 @@ struct error *provenance_capture(struct build *u, const struct frontend_result *
 
 /* ---- completeness ---- */
 
+static void add_member(struct buf *json, const char *name, const char *value)
+{
+    if (*value == '\0')
+        return;
+    buf_addf(json, "%s\"%s\":", json->data[json->len - 1] == '{' ? "" : ",", name);
+    buf_add_json_string(json, value, strlen(value), true);
+}
+
+static void tell_gap(const struct capture_gap *g, struct buf *text, struct buf *detail)
+{
+    buf_addf(text, "\n  - %s", *g->name != '\0' ? g->name : g->op);
+    if (*g->method != '\0')
+        buf_addf(text, "\n    method: %s", g->method);
+    if (*g->uri != '\0')
+        buf_addf(text, "\n    url: %s", g->uri);
+    buf_addf(text, "\n    reason: %s", g->reason);
+    buf_adds(detail, buf_str(detail)[detail->len - 1] == '[' ? "{" : ",{");
+    add_member(detail, "op", g->op);
+    add_member(detail, "name", g->name);
+    add_member(detail, "method", g->method);
+    add_member(detail, "uri", g->uri);
+    add_member(detail, "reason", g->reason);
+    buf_addc(detail, '}');
+}
+
 struct error *provenance_check(const struct provenance *p, const struct provenance_options *o)
 {
     const struct strv *locals = &p->capture.locals;
@@ -372,14 +397,14 @@ struct error *provenance_check(const struct provenance *p, const struct provenan
 
     if (!o->complete || (!p->capture.incomplete && locals->len == 0))
         return NULL;
+    bool listed = locals->len > 0 || p->capture.gap_count > 0;
+
     buf_adds(&text,
              "provenance materials are incomplete\n\nThe build requested complete provenance materials, "
              "but not all dependencies could be captured.");
-    buf_adds(&detail, "{");
-    if (locals->len > 0) {
+    buf_adds(&detail, listed ? "{\"incomplete\":[" : "{");
+    if (locals->len > 0)
         buf_adds(&text, "\n\nUncaptured local sources:");
-        buf_adds(&detail, "\"incomplete\":[");
-    }
     for (size_t i = 0; i < locals->len; i++) {
         buf_addf(&text, "\n  - %s\n    reason: local_source",
                  locals->v[i][0] == '\0' ? "<unnamed>" : locals->v[i]);
@@ -387,7 +412,11 @@ struct error *provenance_check(const struct provenance *p, const struct provenan
         buf_add_json_string(&detail, locals->v[i], strlen(locals->v[i]), true);
         buf_adds(&detail, ",\"reason\":\"local_source\"}");
     }
-    buf_adds(&detail, locals->len > 0 ? "]}" : "}");
+    if (p->capture.gap_count > 0)
+        buf_adds(&text, "\n\nUncaptured requests:");
+    for (size_t i = 0; i < p->capture.gap_count; i++)
+        tell_gap(&p->capture.gaps[i], &text, &detail);
+    buf_adds(&detail, listed ? "]}" : "}");
     e = err_new(ERR_UNKNOWN, "%s", buf_str(&text));
     err_add_detail(e, "github.com/moby/buildkit/errdefs.ProvenanceMaterialsIncomplete+json", detail.data,
                    detail.len);

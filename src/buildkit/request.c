@@ -68,7 +68,7 @@ static json_t *find_producer_locked(const struct builder *b, const struct digest
 
         if (!digest_eq(&p->head, head))
             continue;
-        capture_ref(&c, p->ref);
+        capture_ref(&c, b->config->store, p->ref);
         json_t *j = request_json(p->request, &c);
 
         if (found != NULL && !json_equal(found, j)) {

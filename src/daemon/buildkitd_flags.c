@@ -75,7 +75,7 @@ static const struct flag_spec specs[] = {
     { "oci-worker-gc", 0, FLAG_BOOL, AT(gc.enabled), "true", "Enable automatic garbage collection on worker" },
     { "oci-worker-gc-keepstorage", 0, FLAG_STRING, NONE, "", "Amount of storage GC keep locally, format \"Reserved[,Free[,Maximum]]\" (MB)" },
     { "oci-worker-labels", 0, FLAG_LIST, AT(worker_labels), "", "user-specific annotation labels (com.example.foo=bar)", .check = check_worker_label },
-    { "oci-worker-net", 0, FLAG_STRING, AT(worker_network), "auto", "worker network type (auto, bridge, cni or host)", IDLE },
+    { "oci-worker-net", 0, FLAG_STRING, AT(worker_network), "auto", "worker network type (auto, bridge, cni or host)" },
     { "oci-worker-no-process-sandbox", 0, FLAG_BOOL, NONE, "", "use the host PID namespace and procfs (WARNING: allows build containers to kill (and potentially ptrace) an arbitrary process in the host namespace)", IDLE },
     { "oci-worker-platform", 0, FLAG_LIST, AT(worker_platforms), "", "override supported platforms for worker", IDLE },
     { "oci-worker-proxy-snapshotter-path", 0, FLAG_STRING, NONE, "", "address of proxy snapshotter socket (do not include 'unix://' prefix)", IDLE },

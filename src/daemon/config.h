@@ -124,10 +124,10 @@ struct config {
     struct strv frontend_repositories;          /* whose images may be frontends; none: any */
     struct strv worker_labels;
     struct strv worker_platforms;
-    char *worker_network; /* "auto", "host", "bridge" */
+    char *worker_network; /* "auto", "bridge", "cni": a bridge; "host" */
     char *worker_binary;  /* OCI runtime; "" default */
     char *otel_socket, *provenance_env_dir;
-    bool proxy_network;  /* asked for, and refused */
+    bool proxy_network;  /* for the steps of every build */
     char *source_policy; /* file of rules that hold for every build; "": none */
 
     struct strv without_effect; /* flags and keys that were given and change nothing */

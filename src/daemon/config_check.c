@@ -83,14 +83,23 @@ static struct error *check_labels(const struct config *c)
     return NULL;
 }
 
+/* Ours is always a bridge of our own, whatever makes it. */
+static struct error *check_worker_network(const struct config *c)
+{
+    static const char *const modes[] = { "", "auto", "bridge", "cni", "host" };
+
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++)
+        if (streq(c->worker_network, modes[i]))
+            return NULL;
+    return err_new(ERR_INVALID, "invalid network mode: \"%s\"", c->worker_network);
+}
+
 struct error *config_check(const struct config *c)
 {
     TRY(check_log(c));
     TRY(check_gateways(c));
     TRY(check_counts(c));
     TRY(check_exec_options(c));
-    if (c->proxy_network) /* accepting it would promise what nobody enforces */
-        return err_new(ERR_UNIMPLEMENTED,
-                       "the proxy network is not supported: steps would reach the network without it");
+    TRY(check_worker_network(c));
     return check_labels(c);
 }

@@ -151,6 +151,7 @@ static void set_runner(struct engine_setup *s, const struct config *c)
     r->cgroup_parent = null_if_empty(c->cgroup_parent);
     r->bridge_cidr = null_if_empty(c->bip);
     r->bridge_name = streq(c->bridge, "none") ? NULL : null_if_empty(c->bridge);
+    r->host_network = streq(c->worker_network, "host");
     r->userland_network = !streq(c->bridge, "none");
     r->dns = c->dns;
     r->dns_search = c->dns_search;
@@ -222,6 +223,7 @@ static void set_builder(struct engine_setup *s, const struct config *c)
         b->provenance_env_dir =
             c->provenance_env_dir[0] != '\0' ? c->provenance_env_dir : "/etc/buildkit/provenance.d";
     b->source_policy_file = null_if_empty(c->source_policy);
+    b->proxy_network = c->proxy_network;
     b->history_max_entries = (int)MIN(c->history_max_entries, (int64_t)INT32_MAX);
     b->history_max_age_ns = c->history_max_age_ns;
     set_gc(s, c);

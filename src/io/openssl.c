@@ -9,7 +9,9 @@
  */
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 
 #include "base/base.h"
 
@@ -114,6 +116,36 @@ FORWARD(crypto, int, EVP_DigestVerify,
          size_t len),
         (c, signature, signature_len, data, len))
 
+/* ---- keys, certificates ---- */
+
+FORWARD(crypto, EVP_PKEY_CTX *, EVP_PKEY_CTX_new_from_name,
+        (OSSL_LIB_CTX * c, const char *name, const char *properties), (c, name, properties))
+FORWARD(crypto, void, EVP_PKEY_CTX_free, (EVP_PKEY_CTX * c), (c))
+FORWARD(crypto, int, EVP_PKEY_keygen_init, (EVP_PKEY_CTX * c), (c))
+FORWARD(crypto, int, EVP_PKEY_CTX_set_group_name, (EVP_PKEY_CTX * c, const char *name), (c, name))
+FORWARD(crypto, int, EVP_PKEY_generate, (EVP_PKEY_CTX * c, EVP_PKEY **k), (c, k))
+FORWARD(crypto, X509 *, X509_new, (void), ())
+FORWARD(crypto, void, X509_free, (X509 * x), (x))
+FORWARD(crypto, int, X509_set_version, (X509 * x, long version), (x, version))
+FORWARD(crypto, ASN1_INTEGER *, X509_get_serialNumber, (X509 * x), (x))
+FORWARD(crypto, int, ASN1_INTEGER_set_uint64, (ASN1_INTEGER * i, uint64_t n), (i, n))
+FORWARD(crypto, ASN1_TIME *, X509_getm_notBefore, (const X509 *x), (x))
+FORWARD(crypto, ASN1_TIME *, X509_getm_notAfter, (const X509 *x), (x))
+FORWARD(crypto, ASN1_TIME *, X509_gmtime_adj, (ASN1_TIME * t, long seconds), (t, seconds))
+FORWARD(crypto, int, X509_set_pubkey, (X509 * x, EVP_PKEY *k), (x, k))
+FORWARD(crypto, X509_NAME *, X509_get_subject_name, (const X509 *x), (x))
+FORWARD(crypto, int, X509_set_issuer_name, (X509 * x, const X509_NAME *name), (x, name))
+FORWARD(crypto, int, X509_NAME_add_entry_by_txt,
+        (X509_NAME * n, const char *field, int type, const unsigned char *bytes, int len, int loc, int set),
+        (n, field, type, bytes, len, loc, set))
+FORWARD(crypto, X509_EXTENSION *, X509V3_EXT_conf_nid,
+        (LHASH_OF(CONF_VALUE) * config, X509V3_CTX *c, int nid, const char *value), (config, c, nid, value))
+FORWARD(crypto, void, X509_EXTENSION_free, (X509_EXTENSION * x), (x))
+FORWARD(crypto, int, X509_add_ext, (X509 * x, X509_EXTENSION *extension, int at), (x, extension, at))
+FORWARD(crypto, int, X509_sign, (X509 * x, EVP_PKEY *k, const EVP_MD *type), (x, k, type))
+FORWARD(crypto, int, PEM_write_bio_X509, (BIO * b, const X509 *x), (b, x))
+FORWARD(crypto, int, BIO_free, (BIO * b), (b))
+
 /* ---- buffers, errors ---- */
 
 FORWARD(crypto, BIO *, BIO_new, (const BIO_METHOD *type), (type))
@@ -134,6 +166,8 @@ FORWARD(ssl, uint64_t, SSL_CTX_set_options, (SSL_CTX * c, uint64_t options), (c,
 FORWARD(ssl, int, SSL_CTX_use_certificate_chain_file, (SSL_CTX * c, const char *file), (c, file))
 FORWARD(ssl, int, SSL_CTX_use_PrivateKey_file, (SSL_CTX * c, const char *file, int type), (c, file, type))
 FORWARD(ssl, int, SSL_CTX_check_private_key, (const SSL_CTX *c), (c))
+FORWARD(ssl, int, SSL_CTX_use_certificate, (SSL_CTX * c, X509 *certificate), (c, certificate))
+FORWARD(ssl, int, SSL_CTX_use_PrivateKey, (SSL_CTX * c, EVP_PKEY *k), (c, k))
 FORWARD(ssl, int, SSL_CTX_load_verify_file, (SSL_CTX * c, const char *file), (c, file))
 FORWARD(ssl, STACK_OF(X509_NAME) *, SSL_load_client_CA_file, (const char *file), (file))
 FORWARD(ssl, void, SSL_CTX_set_client_CA_list, (SSL_CTX * c, STACK_OF(X509_NAME) * names), (c, names))

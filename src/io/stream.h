@@ -64,6 +64,9 @@ struct error *stream_dial(const char *address, struct stream **ret) MUST_CHECK;
 /* TLS (OpenSSL) over a stream, which is taken on success. */
 struct tls_server_config {
     const char *cert_file, *key_file, *ca_file; /* ca_file: client certificates are required and verified */
+    /* In place of the files: a certificate and its key in memory, for a server of HTTP/1.1 alone. */
+    struct x509_st *certificate;
+    struct evp_pkey_st *key;
 };
 struct error *stream_tls_server(struct stream *s, const struct tls_server_config *config,
                                 struct stream **ret) MUST_CHECK;

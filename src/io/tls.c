@@ -188,14 +188,28 @@ static struct error *load_files(SSL_CTX *context, const struct tls_server_config
     return NULL;
 }
 
+static struct error *load(SSL_CTX *context, const struct tls_server_config *config)
+{
+    if (config->certificate == NULL)
+        return load_files(context, config);
+    if (SSL_CTX_use_certificate(context, config->certificate) != 1 ||
+        SSL_CTX_use_PrivateKey(context, config->key) != 1)
+        return ssl_error(ERR_INTERNAL, "use a TLS certificate");
+    return NULL;
+}
+
 /* HTTP/2 first, as Go's server; a client that offers neither gets none. */
+static const char protocols[] = "\x02h2\x08http/1.1";
+#define ONLY_HTTP1 (protocols + 3)
+
 static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_len,
                            const unsigned char *in, unsigned in_len, void *arg)
 {
-    static const unsigned char ours[] = "\x02h2\x08http/1.1";
+    const char *ours = arg;
     unsigned char *chosen = NULL;
 
-    if (SSL_select_next_proto(&chosen, out_len, ours, sizeof(ours) - 1, in, in_len) != OPENSSL_NPN_NEGOTIATED)
+    if (SSL_select_next_proto(&chosen, out_len, (const unsigned char *)ours, (unsigned)strlen(ours), in,
+                              in_len) != OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_NOACK;
     *out = chosen;
     return SSL_TLSEXT_ERR_OK;
@@ -210,8 +224,9 @@ static struct error *make_context(const struct tls_server_config *config, SSL_CT
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_session_id_context(context, (const unsigned char *)"minke", 5);
-    SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
-    TRY(load_files(context, config));
+    SSL_CTX_set_alpn_select_cb(context, choose_protocol,
+                               (void *)(config->certificate != NULL ? ONLY_HTTP1 : protocols));
+    TRY(load(context, config));
     *ret = TAKE(context);
     return NULL;
 }

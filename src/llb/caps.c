@@ -26,7 +26,7 @@ static const struct llb_cap all_caps[] = {
     CAP("exec.meta.cgroup.parent"),
     CAP("exec.meta.linux.resources"),
     CAP("exec.meta.network"),
-    NOT_YET("exec.meta.network.proxy"),
+    CAP("exec.meta.network.proxy"),
     CAP("exec.meta.proxyenv"),
     CAP("exec.meta.security"),
     CAP("exec.meta.security.devices.v1"),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* convert.c - a definition with other sources and devices: ops are written again from the changed one up */
+/* convert.c - a definition with other sources, devices and networks: ops are written again from the changed
+ * one up */
 #include "base/limits.h"
 #include "llb/policy.h"
 #include "task/task.h"
@@ -77,8 +78,7 @@ static struct error *convert_wave(struct converting *v, size_t count)
 
 static bool may_change(const Pb__Op *op)
 {
-    return op->op_case == PB__OP__OP_SOURCE ||
-           (op->op_case == PB__OP__OP_EXEC && op->exec->n_cdi_devices > 0);
+    return op->op_case == PB__OP__OP_SOURCE || op->op_case == PB__OP__OP_EXEC;
 }
 
 /* The graph is ours alone: its ops may change in place. */

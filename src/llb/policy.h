@@ -24,8 +24,7 @@ struct error *policy_from_json(const void *data, size_t len, struct pb_arena *a,
 struct error *policy_evaluate(const Pol__Policy *const *policies, size_t count, struct pb_arena *a,
                               Pb__SourceOp *op, bool *ret_changed) MUST_CHECK;
 
-/* Called for each source op of a definition, and for each exec op that asks for devices; may change it with
- * memory of `a`. */
+/* Called for each source op and each exec op of a definition; may change it with memory of `a`. */
 typedef struct error *(*llb_convert_fn)(void *ctx, struct pb_arena *a, Pb__Op *op, bool *ret_changed);
 /* `parallel`: call fn for several at once, each in a task.  The definition with its ops as `fn` leaves
  * them, all digests anew and what was said about ops moved

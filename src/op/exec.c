@@ -7,8 +7,10 @@
 #include "op/exec_devices.h"
 #include "op/exec_key.h"
 #include "op/exec_mounts.h"
+#include "op/exec_proxy.h"
 #include "op/held_network.h"
 #include "op/impl.h"
+#include "store/layer.h"
 #include "task/task.h"
 
 #include <errno.h>
@@ -243,7 +245,29 @@ static struct error *run_logged(struct op_context *c, struct run_spec *spec, int
     return e;
 }
 
-static struct error *run_process(struct op_context *c, const struct exec_mounts *m)
+/* What was asked for belongs to what the step said. */
+static void log_requests(struct op_context *c, struct exec_proxy *x)
+{
+    CLEANUP(buf_deinit) struct buf text = { 0 };
+
+    if (x->proxy == NULL)
+        return;
+    proxy_record_describe(proxy_record(x->proxy), &text);
+    if (text.len > 0)
+        reporter_log(c->reporter, 2, text.data, text.len);
+}
+
+/* Both what the step ended with and that its root could not be cleaned.  Takes both. */
+static struct error *both(struct error *e, struct error *unclean)
+{
+    CLEANUP(err_freep) struct error *second = unclean;
+
+    if (e == NULL || second == NULL)
+        return e != NULL ? e : TAKE(second);
+    return err_wrap(e, "%s", second->message);
+}
+
+static struct error *run_process(struct op_context *c, const struct exec_mounts *m, struct exec_proxy *x)
 {
     const Pb__ExecOp *op = c->vertex->op->exec;
     const Pb__Meta *meta = op->meta;
@@ -293,8 +317,31 @@ static struct error *run_process(struct op_context *c, const struct exec_mounts 
     }
     TRY(exec_devices_edits(c->op_ctx, op, &devices));
     spec.device_edits = devices;
-    TRY(process_error(c, run_logged(c, &spec, &code)));
-    return code_is_fine(meta, code) ? NULL : exit_error(c, code);
+    if (op->proxied)
+        TRY(exec_proxy_begin(x, c, m->root_fd));
+    spec.gate = op->proxied ? &x->gate : NULL;
+    struct error *e = process_error(c, run_logged(c, &spec, &code));
+
+    log_requests(c, x);
+    if (e == NULL && !code_is_fine(meta, code))
+        e = exit_error(c, code);
+    return both(e, exec_proxy_clean(x));
+}
+
+/* With the layers that the step made: whoever finds them in the cache has it too. */
+static struct error *note_fetched(struct op_context *c, struct exec_proxy *x, struct snapshot **outputs,
+                                  size_t output_count)
+{
+    CLEANUP(freep) char *text = NULL;
+
+    if (x->proxy == NULL)
+        return NULL;
+    text = proxy_record_encode(proxy_record(x->proxy));
+    for (size_t i = 0; i < output_count; i++)
+        if (outputs[i] != NULL && snapshot_layer_count(outputs[i]) > 0)
+            TRY(layer_set_fetched(c->store,
+                                  snapshot_layer_id(outputs[i], snapshot_layer_count(outputs[i]) - 1), text));
+    return NULL;
 }
 
 /* Only for a failure of the step's own: what a cancelled one left is nobody's concern. */
@@ -315,15 +362,19 @@ static struct error *exec_run(struct op_context *c, struct snapshot **inputs, st
     struct exec_mounts_spec spec = {
         .context = c, .mounts = op->mounts, .mount_count = op->n_mounts, .cwd = op->meta->cwd, .owner = owner
     };
+    struct exec_proxy proxy = { 0 };
     struct exec_mounts m;
     struct error *e;
 
     TRY(exec_mounts_begin(&spec, inputs, output_count, &m));
-    e = run_process(c, &m);
+    e = run_process(c, &m, &proxy);
     if (e == NULL)
         e = exec_mounts_commit(&m, outputs);
+    if (e == NULL)
+        e = note_fetched(c, &proxy, outputs, output_count);
     else if (!err_is(e, ERR_CANCELLED))
         keep_failed(c, &m, inputs);
+    exec_proxy_end(&proxy);
     exec_mounts_end(&m);
     return e;
 }

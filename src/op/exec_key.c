@@ -82,7 +82,8 @@ struct error *exec_key_text(const struct llb_vertex *v, struct buf *out)
         text_word(out, op->cdi_devices[i]->name);
         buf_addf(out, " %d\n", op->cdi_devices[i]->optional);
     }
-    buf_addf(out, "network %d security %d\n", (int)op->network, (int)op->security);
+    buf_addf(out, "network %d%s security %d\n", (int)op->network, op->proxied ? " by proxy" : "",
+             (int)op->security);
     if (*op->held_network != '\0')
         buf_addf(out, "held network %s\n", op->held_network);
     platform_text(out, v->op->platform);

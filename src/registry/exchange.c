@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "io/netns.h"
 
 /* curl's own stall rule: slower than this for that long is a broken connection. */
 #define STALL_BYTES_PER_SECOND 64L
@@ -69,7 +70,8 @@ static size_t on_body(char *data, size_t one, size_t len, void *ctx)
 static size_t on_upload(char *buf, size_t one, size_t cap, void *ctx)
 {
     struct exchange *x = ctx;
-    size_t want = (size_t)MIN((int64_t)(one * cap), x->upload_left);
+    bool known = x->upload_size >= 0;
+    size_t want = known ? (size_t)MIN((int64_t)(one * cap), x->upload_left) : one * cap;
 
     if (want == 0)
         return 0;
@@ -79,6 +81,8 @@ static size_t on_upload(char *buf, size_t one, size_t cap, void *ctx)
     }
     ssize_t n = stream_read(x->upload, buf, want);
 
+    if (n == 0 && !known)
+        return 0;
     if (n <= 0) {
         x->upload_error = n < 0 ? (int)n : -EPIPE;
         return CURL_READFUNC_ABORT;
@@ -112,6 +116,12 @@ static curl_socket_t on_open_socket(void *ctx, curlsocktype purpose, struct curl
     if (x->redirected && link_local(&address->addr)) {
         x->refused_address = true;
         return CURL_SOCKET_BAD;
+    }
+    if (x->egress_netns_fd >= 0) {
+        int fd = netns_socket(x->egress_netns_fd, address->family, address->socktype | SOCK_CLOEXEC,
+                              address->protocol);
+
+        return fd < 0 ? CURL_SOCKET_BAD : fd;
     }
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
@@ -161,6 +171,28 @@ static void set_upload(const struct curl_api *curl, struct exchange *x, const st
     curl->easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 256L * 1024);
 }
 
+static bool sends(const struct exchange *x, const char *name)
+{
+    for (const struct curl_slist *h = x->send_headers; h != NULL; h = h->next)
+        if (strncasecmp(h->data, name, strlen(name)) == 0)
+            return true;
+    return false;
+}
+
+static void set_egress(const struct curl_api *curl, struct exchange *x, const struct exchange_egress *g)
+{
+    x->egress_netns_fd = g->netns_fd;
+    curl->easy_setopt(x->easy, CURLOPT_PROXY, g->proxy);
+    curl->easy_setopt(x->easy, CURLOPT_USERAGENT, NULL);
+    curl->easy_setopt(x->easy, CURLOPT_LOW_SPEED_LIMIT, 0L);
+    curl->easy_setopt(x->easy, CURLOPT_PATH_AS_IS, 1L);
+    if (!sends(x, "Accept:"))
+        x->send_headers = curl->slist_append(x->send_headers, "Accept:"); /* which curl leaves out, then */
+    if (x->upload != NULL && !sends(x, "Content-Type:"))
+        x->send_headers = curl->slist_append(x->send_headers, "Content-Type:");
+    curl->easy_setopt(x->easy, CURLOPT_HTTPHEADER, x->send_headers);
+}
+
 static void set_request(const struct curl_api *curl, struct exchange *x, const struct exchange_request *q)
 {
     CURL *e = x->easy;
@@ -169,6 +201,12 @@ static void set_request(const struct curl_api *curl, struct exchange *x, const s
     curl->easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
     if (streq(q->method, "HEAD")) {
         curl->easy_setopt(e, CURLOPT_NOBODY, 1L);
+    } else if (q->egress != NULL) {
+        if (q->upload != NULL)
+            set_upload(curl, x, q);
+        else
+            curl->easy_setopt(e, CURLOPT_HTTPGET, 1L);
+        curl->easy_setopt(e, CURLOPT_CUSTOMREQUEST, q->method);
     } else if (streq(q->method, "PUT")) {
         set_upload(curl, x, q);
     } else if (streq(q->method, "POST")) {
@@ -182,7 +220,10 @@ static void set_request(const struct curl_api *curl, struct exchange *x, const s
         x->send_headers = curl->slist_append(x->send_headers, q->headers->v[i]);
     x->send_headers = curl->slist_append(x->send_headers, "Expect:");
     curl->easy_setopt(e, CURLOPT_HTTPHEADER, x->send_headers);
-    set_proxy(curl, e, q->url);
+    if (q->egress != NULL)
+        set_egress(curl, x, q->egress);
+    else
+        set_proxy(curl, e, q->url);
     set_tls(curl, x, q->tls);
 }
 
@@ -306,6 +347,7 @@ struct error *exchange_open(struct exchange_pool *c, const struct exchange_reque
     x->client = c;
     x->curl = curl;
     x->redirected = q->redirected;
+    x->egress_netns_fd = -1;
     x->url = xstrdup(q->url);
     x->conn = exchange_pool_get(c, curl, origin);
     x->easy = curl->easy_init();
@@ -372,6 +414,11 @@ const char *exchange_header(const struct exchange *x, const char *name)
     size_t pos = 0;
 
     return exchange_header_next(x, name, &pos);
+}
+
+const struct strv *exchange_headers(const struct exchange *x)
+{
+    return &x->headers;
 }
 
 int64_t exchange_content_length(const struct exchange *x)

@@ -32,17 +32,25 @@ struct exchange_tls {
 };
 void exchange_tls_deinit(struct exchange_tls *t);
 
+/* A request that is passed on for somebody else: any method, his headers and none of ours, no rule about how
+ * slow a server may be. */
+struct exchange_egress {
+    int netns_fd;      /* sockets are made in that network namespace; -1: ours */
+    const char *proxy; /* URL of the proxy on the way, whatever the environment says; "": none */
+};
+
 struct exchange_request {
     const char *method; /* "GET", "HEAD", "POST", "PUT" */
     const char *url;
     const struct strv *headers; /* "Name: value"; NULL */
     const char *body;           /* POST; NULL */
     struct stream *upload;      /* PUT: the body, of exactly upload_size bytes; read while it is sent */
-    int64_t upload_size;
+    int64_t upload_size;        /* -1: not known (chunked) */
     void (*sent)(void *ctx, int64_t bytes); /* upload: bytes taken so far; may be NULL */
     void *sent_ctx;
     const struct exchange_tls *tls; /* NULL: the system's roots */
     bool redirected; /* an address that a server chose: link-local ones are refused (security.md C6) */
+    const struct exchange_egress *egress; /* NULL: a request of our own */
 };
 
 struct exchange;
@@ -61,7 +69,8 @@ const char *exchange_status_line(const struct exchange *x);
  * Borrowed. */
 const char *exchange_header(const struct exchange *x, const char *name);
 const char *exchange_header_next(const struct exchange *x, const char *name, size_t *pos);
-int64_t exchange_content_length(const struct exchange *x); /* -1: not announced */
+const struct strv *exchange_headers(const struct exchange *x); /* "Name: value", as they came; borrowed */
+int64_t exchange_content_length(const struct exchange *x);     /* -1: not announced */
 /* Body bytes; 0 at its proper end; -ECONNRESET broken off, -EPROTO nonsense, -ECANCELED, -ETIMEDOUT. */
 ssize_t exchange_read(struct exchange *x, void *buf, size_t cap) MUST_CHECK;
 const char *exchange_failure(const struct exchange *x); /* text behind the last negative result; "" */

@@ -38,9 +38,10 @@ struct exchange {
     CURL *easy;
     struct curl_slist *send_headers;
     char *request_body, *url;
-    struct stream *upload; /* borrowed */
-    int64_t upload_left, upload_size;
-    int upload_error; /* what reading it failed with */
+    struct stream *upload;            /* borrowed */
+    int64_t upload_left, upload_size; /* upload_size -1: to its end */
+    int egress_netns_fd;              /* -1: none */
+    int upload_error;                 /* what reading it failed with */
     void (*sent)(void *ctx, int64_t bytes);
     void *sent_ctx;
     struct strv headers;

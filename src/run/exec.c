@@ -69,7 +69,7 @@ static struct error *describe(struct process *container, const struct process_ex
         return err_new(ERR_INVALID, "no command specified");
     TRY(open_root(container, &root_fd));
     TRY(run_user_find(root_fd, x->user, &user));
-    TRY(prepare_env(root_fd, x->env, user.uid, &env));
+    TRY(prepare_env(root_fd, x->env, user.uid, first->gate, &env));
     TRY(prepare_cwd(root_fd, cwd, &resolved));
     struct spec s = {
         .args = x->args,

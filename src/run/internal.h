@@ -7,6 +7,7 @@
 
 #include "run/bundle.h"
 #include "io/spawn.h"
+#include "run/gate.h"
 #include "run/network.h"
 #include "run/process.h"
 #include "run/run.h"
@@ -23,7 +24,7 @@ struct runner {
     struct error *failure;   /* no runtime works: every run fails with it */
     char *bundle_path, *state_root, *cgroup_parent;
     char *bridge_name, *bridge_cidr;
-    bool want_network;
+    bool want_network, host_network;
     struct strv dns, dns_search, dns_options;
     struct strv cdi_dirs;
     struct runtime *runtimes;
@@ -61,6 +62,7 @@ struct prepared {
     struct stubs stubs;
     struct netns *netns; /* NULL: none of ours */
     bool netns_clean;    /* may serve again */
+    struct gate *gate;   /* NULL: none */
     struct socket_source *sockets;
     size_t socket_count;
     struct listener *listeners; /* while they are served */
@@ -84,8 +86,9 @@ struct error *prepared_serve(struct prepared *p, struct group *g) MUST_CHECK;
  * a place that is none to work in. */
 struct error *prepare_cwd(int root_fd, const char *cwd, char **ret_path) MUST_CHECK;
 /* Append `list` to *env, with HOME set: crun leaves it out for a user that the root does not know, runc does
- * not. */
-struct error *prepare_env(int root_fd, const char *const *list, uint32_t uid, struct strv *env) MUST_CHECK;
+ * not.  `gate`: what leads to it is set as well; NULL: none. */
+struct error *prepare_env(int root_fd, const char *const *list, uint32_t uid, const struct gate *gate,
+                          struct strv *env) MUST_CHECK;
 
 struct process {
     struct prepared prepared;  /* zeroed for a further process */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "run/netlink.h"
 
+#include "io/netns.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
@@ -33,6 +35,16 @@ int netlink_open(struct netlink **ret)
     nl->port = mnl_socket_get_portid(nl->socket);
     *ret = nl;
     return 0;
+}
+
+static int open_inside(void *ret)
+{
+    return netlink_open(ret);
+}
+
+int netlink_new_namespace(int *ret_netns_fd, struct netlink **ret)
+{
+    return netns_make(open_inside, ret, ret_netns_fd);
 }
 
 void netlink_close(struct netlink *nl)

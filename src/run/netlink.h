@@ -14,6 +14,8 @@
 struct netlink;
 
 int netlink_open(struct netlink **ret) MUST_CHECK;
+/* A new network namespace, and a socket in it. */
+int netlink_new_namespace(int *ret_netns_fd, struct netlink **ret) MUST_CHECK;
 void netlink_close(struct netlink *nl); /* NULL is fine */
 void netlink_closep(struct netlink **nl);
 

@@ -40,28 +40,6 @@ static void free_address_locked(struct network *n, uint32_t ip)
 
 /* ---- namespaces ---- */
 
-/* This thread goes into a new namespace, opens what it needs there and comes back.  0 or -errno. */
-static int new_namespace(int *ret_fd, struct netlink **ret_inside)
-{
-    CLEANUP(closep) int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-    CLEANUP(closep) int fd = -1;
-    int r = 0;
-
-    if (home < 0 || unshare(CLONE_NEWNET) < 0)
-        return -errno;
-    fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        r = -errno;
-    if (r == 0)
-        r = netlink_open(ret_inside);
-    /* A thread that is stuck in the wrong network would send other people's traffic there. */
-    if (setns(home, CLONE_NEWNET) < 0)
-        abort();
-    if (r == 0)
-        *ret_fd = TAKE_FD(fd);
-    return r;
-}
-
 static int configure_inside(struct network *n, struct netlink *inside, const struct netns *ns)
 {
     int lo = netlink_link_index(inside, "lo");
@@ -135,7 +113,7 @@ static struct error *netns_new(struct network *n, struct netns **ret)
 {
     CLEANUP(netlink_closep) struct netlink *inside = NULL;
     struct netns *ns = NEW(struct netns);
-    int r = new_namespace(&ns->fd, &inside);
+    int r = netlink_new_namespace(&ns->fd, &inside);
 
     if (r < 0) {
         free(ns);

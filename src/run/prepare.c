@@ -191,21 +191,36 @@ static bool leaves_network_clean(const struct run_spec *s)
     return !s->insecure && (x == NULL || (!x->privileged && x->caps_add == 0 && x->sysctl_count == 0));
 }
 
+bool prepare_on_host_network(const struct runner *r, const struct run_spec *s)
+{
+    return s->network == RUN_NET_HOST || (s->network == RUN_NET_BRIDGE && r->host_network);
+}
+
+static const char *netns_path(struct prepared *p, int fd)
+{
+    return prepared_keep(p, xasprintf("/proc/%d/fd/%d", (int)getpid(), fd));
+}
+
 static struct error *acquire_network(struct runner *r, const struct run_spec *s, struct prepared *p,
                                      const char **ret_path)
 {
-    bool host = s->network == RUN_NET_HOST;
+    bool host = prepare_on_host_network(r, s);
 
     if (s->joined_network != NULL) {
-        *ret_path = prepared_keep(p, xasprintf("/proc/%d/fd/%d", (int)getpid(), s->joined_network->fd));
+        *ret_path = netns_path(p, s->joined_network->fd);
+        return NULL;
+    }
+    if (s->gate != NULL) {
+        TRY(gate_open(r->network, host, s->gate, &p->gate));
+        *ret_path = netns_path(p, gate_netns_fd(p->gate));
         return NULL;
     }
     *ret_path = host ? NULL : "";
-    if (s->network != RUN_NET_BRIDGE || r->network == NULL)
+    if (host || s->network != RUN_NET_BRIDGE || r->network == NULL)
         return NULL;
     TRY(network_acquire(r->network, &p->netns));
     p->netns_clean = leaves_network_clean(s);
-    *ret_path = prepared_keep(p, xasprintf("/proc/%d/fd/%d", (int)getpid(), netns_fd(p->netns)));
+    *ret_path = netns_path(p, netns_fd(p->netns));
     return NULL;
 }
 
@@ -227,7 +242,8 @@ static struct error *find_user(const struct run_spec *s, struct run_user *u)
     return NULL;
 }
 
-struct error *prepare_env(int root_fd, const char *const *list, uint32_t uid, struct strv *env)
+struct error *prepare_env(int root_fd, const char *const *list, uint32_t uid, const struct gate *gate,
+                          struct strv *env)
 {
     CLEANUP(freep) char *home = NULL;
 
@@ -238,6 +254,8 @@ struct error *prepare_env(int root_fd, const char *const *list, uint32_t uid, st
             home = xstrdup(*v + 5);
         strv_add(env, *v);
     }
+    if (gate != NULL)
+        gate_set_env(gate, env);
     if (home != NULL)
         return NULL;
     TRY(run_user_home(root_fd, uid, &home));
@@ -316,12 +334,12 @@ static struct error *fill(struct runner *r, const struct run_spec *s, struct pre
     c.gid = u->gid;
     c.gids = u->gids;
     c.gid_count = u->gid_count;
-    TRY(prepare_env(s->rootfs_fd, s->env, u->uid, &env));
-    c.env = (const char *const *)env.v;
     if (s->extra != NULL)
         apply_extra(s->extra, &c);
     keep_limits(p, &c);
     TRY(acquire_network(r, s, p, &c.network_path));
+    TRY(prepare_env(s->rootfs_fd, s->env, u->uid, p->gate, &env));
+    c.env = (const char *const *)env.v;
     TRY(prepare_mounts(m, r, s, hostname));
     if (!s->rootfs_readonly)
         TRY(make_cwd(s->rootfs_fd, cwd, u));
@@ -379,7 +397,9 @@ void prepared_deinit(struct prepared *p)
     if (p->netns != NULL)
         network_release(p->runner->network, p->netns, p->netns_clean);
     for (size_t i = 0; i < p->socket_count; i++)
-        close(p->sockets[i].fd);
+        if (p->gate == NULL || p->sockets[i].fd != gate_listen_fd(p->gate))
+            close(p->sockets[i].fd);
+    gate_close(p->gate);
     free(p->sockets);
     for (size_t i = 0; p->listeners != NULL && i < p->socket_count; i++)
         semaphore_deinit(&p->listeners[i].room);

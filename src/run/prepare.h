@@ -17,6 +17,7 @@ void prepared_mounts_deinit(struct prepared_mounts *m);
 struct error *prepare_mounts(struct prepared_mounts *m, struct runner *r, const struct run_spec *s,
                              const char *hostname) MUST_CHECK;
 
+bool prepare_on_host_network(const struct runner *r, const struct run_spec *s);
 bool prepare_is_step(const struct run_spec *s); /* of a build, in its files, names and mount points */
 char *prepared_keep(struct prepared *p,
                     char *owned); /* takes a string that the spec borrows; gives it back */

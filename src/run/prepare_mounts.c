@@ -95,7 +95,7 @@ static struct error *add_sockets(struct prepared_mounts *m, const struct run_spe
 {
     struct prepared *p = m->owner;
 
-    p->sockets = xcalloc(s->socket_count + 1, sizeof(*p->sockets));
+    p->sockets = xcalloc(s->socket_count + 1, sizeof(*p->sockets)); /* and the gate's */
     for (size_t i = 0; i < s->socket_count; i++) {
         const struct run_socket *k = &s->sockets[i];
         char *source;
@@ -105,6 +105,9 @@ static struct error *add_sockets(struct prepared_mounts *m, const struct run_spe
         p->socket_count++;
         add_mount(m, s, k->dest, "bind", source, xstrdup("rbind"));
     }
+    if (p->gate != NULL)
+        p->sockets[p->socket_count++] =
+            (struct socket_source){ .socket = gate_socket(p->gate), .fd = gate_listen_fd(p->gate) };
     return NULL;
 }
 
@@ -134,7 +137,7 @@ static struct error *add_network_files(struct prepared_mounts *m, struct runner 
         .servers = first_filled(x != NULL ? &x->dns : NULL, &r->dns),
         .search = first_filled(x != NULL ? &x->dns_search : NULL, &r->dns_search),
         .options = first_filled(x != NULL ? &x->dns_options : NULL, &r->dns_options),
-        .host_network = s->network == RUN_NET_HOST,
+        .host_network = prepare_on_host_network(r, s) && s->gate == NULL,
     };
 
     if (s->joined_network != NULL) {

@@ -31,7 +31,9 @@ struct runner_config {
     const char *bridge_cidr;     /* "172.17.0.1/16" by default; --bip */
     const char *bridge_name;     /* "minke0"; --bridge */
     struct strv dns, dns_search, dns_options;
-    struct strv cdi_dirs;  /* of CDI specifications; empty: no devices */
+    struct strv cdi_dirs; /* of CDI specifications; empty: no devices */
+    bool host_network; /* what asks for the bridge gets the host's network (buildkitd's worker network "host")
+                        */
     bool userland_network; /* false: no bridge, RUN gets loopback only (no permission): said in the log */
 };
 struct error *runner_new(const struct runner_config *c, struct runner **ret) MUST_CHECK;
@@ -90,6 +92,14 @@ struct run_resources { /* 0: no limit of our own */
     const char *cpuset_cpus, *cpuset_mems;
 };
 
+/* The way out of a step's network is us (run/gate.h): `serve` is called for each connection, which it takes,
+ * in a task of its own, with the network namespace that sockets towards the world are to be made in (-1: the
+ * host's). */
+struct run_gate {
+    struct error *(*serve)(void *ctx, struct stream *conn, int egress_netns_fd);
+    void *ctx;
+};
+
 /* What docker's containers may ask for and build steps never do.  Zeroed is docker's default. */
 struct run_extra {
     bool step; /* all the same a step in its files, names and mount points: a container of a build */
@@ -120,6 +130,8 @@ struct run_spec {
     enum run_network network;
     const struct run_joined_network *joined_network; /* instead; NULL: none. Hosts do not count then. */
     bool insecure;                                   /* security.insecure */
+    const struct run_gate
+        *gate; /* between the process and `network`, which is not RUN_NET_NONE; NULL: nothing */
     const struct run_mount *mounts;
     size_t mount_count;
     const struct run_secret_file *secrets;

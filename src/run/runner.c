@@ -52,6 +52,7 @@ struct error *runner_new(const struct runner_config *c, struct runner **ret)
     r->bridge_name = xstrdup(c->bridge_name);
     r->bridge_cidr = xstrdup(c->bridge_cidr);
     r->want_network = c->userland_network;
+    r->host_network = c->host_network;
     r->default_runtime = xstrdup(c->default_runtime);
     strv_copy(&r->dns, &c->dns);
     strv_copy(&r->dns_search, &c->dns_search);

@@ -178,6 +178,8 @@ struct solver {
     size_t impl_count;
     struct error *(*on_load)(void *ctx, const struct llb_graph *g); /* may be NULL */
     void *on_load_ctx;
+    struct error *(*on_fetch)(void *ctx, const char *ref, const char *url, char **ret_url);
+    void *on_fetch_ctx;
     struct group group; /* of the tasks at work */
     int log_dir_fd;     /* whole logs of clipped steps; -1: none */
 

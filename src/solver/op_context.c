@@ -90,3 +90,28 @@ void op_note(const struct op_context *c, const char *key, const char *value)
     }
     mutex_unlock(&c->solver->lock);
 }
+
+struct error *op_check_url(const struct op_context *c, const char *url, char **ret_url)
+{
+    CLEANUP(strv_deinit) struct strv refs = { 0 };
+    CLEANUP(freep) char *now = xstrdup(url);
+    struct solver *s = c->solver;
+    bool changed = false;
+
+    mutex_lock(&s->lock);
+    for (size_t i = 0; i < noting_jobs(c); i++)
+        strv_add(&refs, noting_job(c, i)->ref);
+    mutex_unlock(&s->lock);
+    for (size_t i = 0; s->on_fetch != NULL && i < refs.len; i++) {
+        char *other = NULL;
+
+        TRY(s->on_fetch(s->on_fetch_ctx, refs.v[i], now, &other));
+        if (other == NULL)
+            continue;
+        free(now);
+        now = other;
+        changed = true;
+    }
+    *ret_url = changed ? TAKE(now) : NULL;
+    return NULL;
+}

@@ -84,6 +84,14 @@ void solver_on_load(struct solver *s, struct error *(*fn)(void *ctx, const struc
     s->on_load_ctx = ctx;
 }
 
+void solver_on_fetch(struct solver *s,
+                     struct error *(*fn)(void *ctx, const char *ref, const char *url, char **ret_url),
+                     void *ctx)
+{
+    s->on_fetch = fn;
+    s->on_fetch_ctx = ctx;
+}
+
 struct graph_box *graph_box_ref(struct graph_box *b)
 {
     atomic_fetch_add(&b->refs, 1);

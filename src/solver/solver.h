@@ -47,6 +47,9 @@ struct op_context {
  * policy was asked about is what is used.  op_recall: a new string, NULL when nothing is noted. */
 char *op_recall(const struct op_context *c, const char *key);
 void op_note(const struct op_context *c, const char *key, const char *value);
+/* In run(), from any task: may this step ask for `url`?  All builds that wait for it are asked.  *ret_url:
+ * what it gets instead (new string); NULL: just that. */
+struct error *op_check_url(const struct op_context *c, const char *url, char **ret_url) MUST_CHECK;
 /* A lease that protects what this op brings in, until its result is recorded and no job holds it. Opened at
  * the first call. */
 struct error *op_lease(struct op_context *c, struct lease **ret) MUST_CHECK;
@@ -127,6 +130,12 @@ void solver_register(struct solver *s, int op_case, const char *scheme, const st
 /* Called with the graph of every definition before it is solved for the first time (from the task that
  * solves); an error fails the solve.  One; before the first job. */
 void solver_on_load(struct solver *s, struct error *(*fn)(void *ctx, const struct llb_graph *g), void *ctx);
+
+/* Called when a step of a build reaches out for a URL (op_check_url): as that; `ref` is the build's.  One;
+ * before the first job. */
+void solver_on_fetch(struct solver *s,
+                     struct error *(*fn)(void *ctx, const char *ref, const char *url, char **ret_url),
+                     void *ctx);
 
 /* ---- jobs
  * ---------------------------------------------------------------------------------------------------------------------

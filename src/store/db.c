@@ -38,6 +38,8 @@ static const char *const migrations[] = {
     "CREATE TABLE facts(key TEXT PRIMARY KEY, value TEXT NOT NULL);"
     "CREATE TABLE state(key TEXT PRIMARY KEY, value TEXT NOT NULL);",
     "CREATE TABLE builds(id INTEGER PRIMARY KEY, ref TEXT NOT NULL, record BLOB NOT NULL);",
+    /* what the step that made the layer asked for through its proxy (proxy/record.h); NULL: it had none */
+    "ALTER TABLE layers ADD COLUMN fetched TEXT;",
 };
 
 void db_init(struct db *db, const char *path, struct error *(*on_open)(struct db *, void *), void *ctx)

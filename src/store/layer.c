@@ -133,6 +133,23 @@ struct error *layer_set_type(struct store *s, const char *id, const char *type)
     return e;
 }
 
+struct error *layer_set_fetched(struct store *s, const char *id, const char *text)
+{
+    TRY(db_lock(&s->db));
+    struct error *e = db_exec(&s->db, "UPDATE layers SET fetched = ? WHERE id = ?", "ss", text, id);
+    db_unlock(&s->db);
+    return e;
+}
+
+struct error *layer_fetched(struct store *s, const char *id, char **ret)
+{
+    TRY(db_lock(&s->db));
+    struct error *e =
+        db_text(&s->db, ret, "SELECT fetched FROM layers WHERE id = ? AND fetched NOT NULL", "s", id);
+    db_unlock(&s->db);
+    return e;
+}
+
 struct error *layer_make_record(struct store *s, const char *id, const char *description)
 {
     TRY(db_lock(&s->db));

@@ -40,6 +40,9 @@ struct error *layer_set_diff_id(struct store *s, const char *id, const struct di
                                 int64_t tar_size, bool canonical) MUST_CHECK;
 /* Into the ledger, when it is not there yet. */
 struct error *layer_make_record(struct store *s, const char *id, const char *description) MUST_CHECK;
+/* What the step that made a layer fetched on its way, as text; NULL when nobody said. New string. */
+struct error *layer_set_fetched(struct store *s, const char *id, const char *text) MUST_CHECK;
+struct error *layer_fetched(struct store *s, const char *id, char **ret) MUST_CHECK;
 /* The ledger's type of a layer whose type nobody named yet. */
 struct error *layer_set_type(struct store *s, const char *id, const char *type) MUST_CHECK;
 /* The blob that a layer came as or was compressed to: kept, so that it goes out the same way.  Several may be

@@ -32,7 +32,7 @@ static struct error *watcher_task(void *arg)
 
 void http_watch(struct http_state *x)
 {
-    if (x->watching || x->hijacked || x->conn->in.len > x->conn->taken)
+    if (x->watching || x->hijacked || x->conn->config->half_closed_stay || x->conn->in.len > x->conn->taken)
         return;
     struct error *e = group_spawn(&x->watch, "http-watch", watcher_task, x);
 

@@ -42,9 +42,9 @@ const char *http_status_text(int status);
 void http_params_parse_query(struct http_params *p, const char *query);
 
 struct http_request {
-    char *method;   /* as sent: "GET" */
-    char *target;   /* as sent: "/v1.50/images/json?all=1" */
-    char *path;     /* decoded, "/v1.50/images/json"; never holds NUL */
+    char *method; /* as sent: "GET" */
+    char *target; /* as sent: "/v1.50/images/json?all=1" */
+    char *path;   /* decoded, "/v1.50/images/json"; never holds NUL; "*" of CONNECT and of OPTIONS for all */
     char *raw_path; /* not decoded: "%2F" in a segment is still seen */
     struct http_params query;
     struct http_params headers; /* names in lower case; values without outer blanks */
@@ -75,6 +75,7 @@ struct http_config {
     void *ctx;
     struct http_params headers; /* added to every response ("Server", "Api-Version") */
     int64_t idle_timeout_ns;    /* between requests; 0: LIMIT_HTTP_IDLE_NS */
+    bool half_closed_stay;      /* who sends no more is not gone: nobody listens for the client's end */
 };
 
 /* Serve a connection until it ends; `s` is taken.  NULL at a normal end, also when the peer breaks off or

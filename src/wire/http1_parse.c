@@ -217,11 +217,27 @@ static bool refuse(struct http_refusal *why, int status, const char *text)
     return false;
 }
 
-/* "/path?query", or "http://host/path?query" as proxies send it. */
+/* "host:port" of CONNECT (RFC 9110 9.3.6). */
+static bool parse_authority(struct http_request *r, struct http_refusal *why)
+{
+    if (!is_host(r->target) || strchr(r->target, ':') == NULL)
+        return refuse(why, 400, "invalid request target");
+    r->host = xstrdup(r->target);
+    r->raw_path = xstrdup("*");
+    r->path = xstrdup("*");
+    return true;
+}
+
+/* "/path?query", or "http://host/path?query" as it is sent to a proxy. */
 static bool parse_target(struct http_request *r, struct http_refusal *why)
 {
     const char *t = r->target;
     const char *rest = str_skip_prefix(t, "http://");
+
+    if (streq(r->method, "CONNECT"))
+        return parse_authority(r, why);
+    if (rest == NULL)
+        rest = str_skip_prefix(t, "https://");
 
     for (const char *p = t; *p != '\0'; p++)
         if (*p <= 0x20 || *p >= 0x7f || *p == '#')
