@@ -53,7 +53,7 @@ struct error *history_blob_make(struct history *h, struct error *(*fill)(struct 
 
 /* ---- dropping ---- */
 
-bool history_record_has(const struct history_record *r, const struct digest *d)
+static bool record_has(const struct history_record *r, const struct digest *d)
 {
     bool has = digest_eq(&r->log.digest, d) || digest_eq(&r->external_error.digest, d) ||
                digest_eq(&r->trace.digest, d);
@@ -72,7 +72,7 @@ static void drop(struct history *h, const struct history_record *of, struct hist
     for (size_t i = 0; i < h->records.len && !shared; i++) {
         const struct history_record *r = h->records.v[i];
 
-        shared = r != of && history_record_has(r, &b->digest);
+        shared = r != of && record_has(r, &b->digest);
     }
     if (!shared)
         unlinkat(h->dir_fd, digest_hex(&b->digest), 0);

@@ -111,8 +111,6 @@ struct error *history_blob_open_at(struct history *h, const struct digest *d, in
                                    struct stream **ret) MUST_CHECK;
 /* Is the file there, as long as it was and, where that is in doubt, with what its name says? */
 bool history_blob_is_whole(struct history *h, const struct history_blob *b, bool read_all);
-/* Does the record name it? */
-bool history_record_has(const struct history_record *r, const struct digest *d);
 /* All that `r` has, of which equal texts of other records stay. */
 void history_blobs_drop(struct history *h, struct history_record *r);
 

@@ -139,19 +139,30 @@ static void load_row(void *ctx, int64_t id, const void *data, size_t len)
     r->id = id;
 }
 
-static bool is_named(const struct history *h, const struct digest *d)
+static void add_name(struct map *names, const struct history_blob *b)
 {
-    bool named = false;
+    if (b->digest.s[0] != '\0')
+        map_set(names, digest_hex(&b->digest), (void *)1);
+}
 
-    for (size_t i = 0; i < h->records.len && !named; i++)
-        named = history_record_has(h->records.v[i], d);
-    return named;
+static void name_files(const struct history *h, struct map *names)
+{
+    for (size_t i = 0; i < h->records.len; i++) {
+        const struct history_record *r = h->records.v[i];
+
+        add_name(names, &r->log);
+        add_name(names, &r->trace);
+        add_name(names, &r->external_error);
+        for (size_t k = 0; k < r->attestation_count; k++)
+            add_name(names, &r->attestations[k].blob);
+    }
 }
 
 static struct error *sweep(struct history *h)
 {
     int fd = openat(h->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    CLEANUP(map_deinit) struct map names = { 0 };
     const struct dirent *entry;
 
     if (dir == NULL) {
@@ -160,12 +171,9 @@ static struct error *sweep(struct history *h)
         closep(&fd);
         return e;
     }
+    name_files(h, &names);
     while ((entry = readdir(dir)) != NULL) {
-        CLEANUP(freep) char *text = xasprintf("sha256:%s", entry->d_name);
-        struct digest d;
-
-        if (streq(entry->d_name, ".") || streq(entry->d_name, "..") ||
-            (digest_parse(text, &d) == 0 && is_named(h, &d)))
+        if (streq(entry->d_name, ".") || streq(entry->d_name, "..") || map_has(&names, entry->d_name))
             continue;
         if (unlinkat(h->dir_fd, entry->d_name, 0) < 0)
             log_warn("cannot remove", "file", entry->d_name, "error", strerror(errno));

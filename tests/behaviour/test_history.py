@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from harness import check, contains, equal, own
+from harness import check, contains, equal, own, weight
 
 GOOD = "from busybox AS A\nARG WORD=none\nRUN echo heard $WORD\nCOPY f /f\n"
 BAD = "FROM busybox\nRUN echo seen; exit 7\n"
@@ -94,6 +94,7 @@ def test_image_removed(w):
 
 
 @own
+@weight(6)
 def test_restart(w):
     """The record of a build is the same after a stop and after a crash; a removed one does not come back."""
     d = w.daemon()
