@@ -54,7 +54,7 @@ static struct error *credentials(void *ctx, const char *host, char **ret_user, c
 
 /* A client that has talked to the token server itself brings what it got. */
 static struct error *token(void *ctx, const char *host, const char *realm, const char *service,
-                           const struct strv *scopes, char **ret_token, int64_t *ret_expires_ns)
+                           const struct strv *scopes, bool fresh, char **ret_token, int64_t *ret_expires_ns)
 {
     const struct image_auth *a = ctx;
     const char *brought = text_of(a, "registrytoken");

@@ -134,7 +134,8 @@ static void tokens(void **state)
 }
 
 static struct error *give_token(void *ctx, const char *host, const char *realm, const char *service,
-                                const struct strv *scopes, char **ret_token, int64_t *ret_expires_ns)
+                                const struct strv *scopes, bool fresh, char **ret_token,
+                                int64_t *ret_expires_ns)
 {
     assert_int_equal(scopes->len, 1);
     assert_string_equal(scopes->v[0], "repository:lib/img:pull");

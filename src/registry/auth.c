@@ -373,7 +373,7 @@ static struct error *fetch_token(const struct auth_target *t, const struct chall
         int64_t expires_ns = 0;
         struct error *e =
             t->auth->token(t->auth->ctx, t->host, c->realm, c->service != NULL ? c->service : "", scopes,
-                           ret_token, &expires_ns);
+                           t->fresh, ret_token, &expires_ns);
 
         if (!err_is(e, ERR_UNIMPLEMENTED)) {
             *ret_seconds = MAX((expires_ns - now_ns()) / NS_PER_SEC, INT64_C(1));

@@ -37,6 +37,7 @@ struct auth_target {
     const char *scope;                /* "repository:library/busybox:pull" */
     const char *second_scope;         /* of a repository to mount a blob from; NULL */
     const struct registry_auth *auth; /* NULL: anonymous */
+    bool fresh;                       /* what the last answer brought was refused */
     int64_t retry_ns;
 };
 /* The header value that served before ("Bearer .."), or NULL. New string. */

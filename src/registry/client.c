@@ -133,8 +133,11 @@ static struct error *send_authorized(struct registry *r, const struct registry_q
         read_challenge(x, &c);
         if (authorization != NULL)
             auth_forget(&t);
-        /* the first answer may be to a token that had expired */
-        if (answers > 0 && c.error != NULL)
+        /* the first answer may be to a token that had expired, the second to one that the client was given
+         * before
+         */
+        t.fresh = answers > 0;
+        if (answers > (q->auth != NULL && q->auth->token != NULL ? 1 : 0) && c.error != NULL)
             return err_new(
                 ERR_UNAUTHORIZED,
                 "%s access denied, repository does not exist or may require authorization: server message: "

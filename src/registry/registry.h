@@ -51,9 +51,9 @@ struct registry_auth {
      * identity token. */
     struct error *(*credentials)(void *ctx, const char *host, char **ret_user, char **ret_secret);
     /* A bearer token fetched by the client itself (session Auth.FetchToken); ERR_UNIMPLEMENTED: use
-     * credentials. */
+     * credentials. `fresh`: the last one was refused, none that was kept will do. */
     struct error *(*token)(void *ctx, const char *host, const char *realm, const char *service,
-                           const struct strv *scopes, char **ret_token, int64_t *ret_expires_ns);
+                           const struct strv *scopes, bool fresh, char **ret_token, int64_t *ret_expires_ns);
 };
 
 struct registry_progress {

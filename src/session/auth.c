@@ -83,6 +83,7 @@ static struct error *credentials(void *ctx, const char *host, char **ret_user, c
 struct token_request {
     const char *host, *realm, *service;
     const struct strv *scopes;
+    bool fresh;
     char *token;
     int64_t expires_ns;
 };
@@ -217,7 +218,7 @@ static struct error *token_of(struct session *s, void *ctx)
     TRY(ask_authority(s, t->host, authority));
     CLEANUP(freep) char *key = token_key(t, authority);
 
-    if (find_kept(s->manager, key, t)) {
+    if (!t->fresh && find_kept(s->manager, key, t)) {
         struct error *e = verify_authority(s, t->host, authority, &owner);
 
         if (e == NULL && owner)
@@ -235,9 +236,11 @@ static struct error *token_of(struct session *s, void *ctx)
 }
 
 static struct error *token(void *ctx, const char *host, const char *realm, const char *service,
-                           const struct strv *scopes, char **ret_token, int64_t *ret_expires_ns)
+                           const struct strv *scopes, bool fresh, char **ret_token, int64_t *ret_expires_ns)
 {
-    struct token_request t = { .host = host, .realm = realm, .service = service, .scopes = scopes };
+    struct token_request t = {
+        .host = host, .realm = realm, .service = service, .scopes = scopes, .fresh = fresh
+    };
     struct error *e = session_group_any(ctx, token_of, &t);
 
     if (no_session(e)) {

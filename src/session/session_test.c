@@ -656,7 +656,7 @@ static void upload(void **state)
 
 /* ---- credentials ---- */
 
-static char *ask_token(struct fixture *f)
+static char *ask_token(struct fixture *f, bool fresh)
 {
     char *v[] = { (char *)"repository:library/x:pull", NULL };
     struct strv scopes = { v, 1, 1 };
@@ -665,8 +665,8 @@ static char *ask_token(struct fixture *f)
     int64_t expires_ns = 0;
 
     session_registry_auth(&f->peer.sessions, &auth);
-    expect_ok(
-        auth.token(auth.ctx, "registry-1.docker.io", "https://auth", "svc", &scopes, &token, &expires_ns));
+    expect_ok(auth.token(auth.ctx, "registry-1.docker.io", "https://auth", "svc", &scopes, fresh, &token,
+                         &expires_ns));
     assert_true(expires_ns > now_ns());
     return token;
 }
@@ -677,15 +677,21 @@ static void token_authority(void **state)
 
     fixture_init(&f);
     for (int i = 0; i < 3; i++) {
-        CLEANUP(freep) char *token = ask_token(&f);
+        CLEANUP(freep) char *token = ask_token(&f, false);
 
         assert_string_equal(token, "token-1"); /* kept, after the session proved whose it is */
     }
     assert_true(noted(&f.client, "verify"));
+    /* one that was refused is replaced for all */
+    for (int i = 0; i < 2; i++) {
+        CLEANUP(freep) char *token = ask_token(&f, i == 0);
+
+        assert_string_equal(token, "token-2");
+    }
     /* one that cannot prove it gets nothing of others */
     f.client.forged = true;
-    for (int i = 2; i < 4; i++) {
-        CLEANUP(freep) char *token = ask_token(&f);
+    for (int i = 3; i < 5; i++) {
+        CLEANUP(freep) char *token = ask_token(&f, false);
         CLEANUP(freep) char *expected = xasprintf("token-%d", i);
 
         assert_string_equal(token, expected);
@@ -705,7 +711,8 @@ static void credentials_only(void **state)
     fixture_init(&f);
     f.client.no_authority = true;
     session_registry_auth(&f.peer.sessions, &auth);
-    expect_error(auth.token(auth.ctx, "h", "r", "s", &scopes, &token, &expires_ns), ERR_UNIMPLEMENTED, "");
+    expect_error(auth.token(auth.ctx, "h", "r", "s", &scopes, false, &token, &expires_ns), ERR_UNIMPLEMENTED,
+                 "");
     expect_ok(auth.credentials(auth.ctx, "known.example", &user, &secret));
     assert_string_equal(user, "me");
     assert_string_equal(secret, "mine");
