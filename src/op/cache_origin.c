@@ -142,7 +142,12 @@ static struct error *unpack(struct provider *p, const struct cache_blob *blobs, 
         created[i] = blobs[i].created_ns;
         made_by[i] = descriptor_annotation(blobs[i].blob, CACHE_DESCRIPTION);
     }
-    return provider_unpack(p, &l, c->reporter, ret);
+    TRY(provider_unpack(p, &l, c->reporter, ret));
+    struct error *e = snapshot_make_skeletons(*ret); /* there may be differences among them */
+
+    if (e != NULL)
+        snapshot_unref(TAKE(*ret));
+    return e;
 }
 
 static struct error *load(void *ctx, struct op_context *c, const struct cache_result *r,

@@ -210,7 +210,7 @@ struct error *snapshot_diff(struct store *s, struct snapshot *lower, struct snap
             return e;
         }
     }
-    TRY(make_skeletons(diff));
+    TRY(snapshot_make_skeletons(diff));
     *ret = TAKE(diff);
     return NULL;
 }

@@ -43,9 +43,6 @@ struct error *overlay_mount(struct store *s, const struct snapshot *snap, int up
 struct error *overlay_mount_ids(struct store *s, const struct strv *layers,
                                 int *ret_fd) MUST_CHECK; /* read-only */
 
-/* Its layers will be mounted without those that they were made on (skeleton.c). */
-struct error *make_skeletons(const struct snapshot *snap) MUST_CHECK;
-
 /* ---- trees -----------------------------------------------------------------------------------------------
  */
 

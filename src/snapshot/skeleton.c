@@ -19,25 +19,45 @@
 #include "snapshot/internal.h"
 #include "task/task.h"
 
-/* Paths of the directories below `dir` (not itself) that hold whiteouts. `path` is where it is. */
+static int find(int dir_fd, const char *path, int depth, struct strv *ret);
+
+/* 1: a whiteout, 0: something else (searched, if it is a directory), negative errno. */
+static int look(int dir_fd, const struct dirent *d, const char *path, int depth, struct strv *ret)
+{
+    struct stat st = { .st_mode = DTTOIF(d->d_type) };
+    if (streq(d->d_name, ".") || streq(d->d_name, ".."))
+        return 0;
+    bool unsure = d->d_type == DT_CHR || d->d_type == DT_UNKNOWN;
+    if (unsure && fstatat(dir_fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    if (!S_ISDIR(st.st_mode))
+        return is_whiteout(&st);
+    CLEANUP(freep) char *child = path_join(path, d->d_name);
+    int fd = openat(dir_fd, d->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? -errno : find(fd, child, depth + 1, ret);
+}
+
+/* Paths of the directories in `dir_fd` (taken; not of itself) that hold whiteouts. `path` is where it is. */
 static int find(int dir_fd, const char *path, int depth, struct strv *ret)
 {
-    CLEANUP(strv_deinit) struct strv names = { 0 };
+    DIR *dir = fdopendir(dir_fd);
     bool holds = false;
-    int r = depth > LIMIT_PATH_DEPTH ? -ENAMETOOLONG : task_check_sys();
-    if (r == 0)
-        r = list_dir(dir_fd, &names);
-    for (size_t i = 0; r == 0 && i < names.len; i++) {
-        struct stat st;
-        if (fstatat(dir_fd, names.v[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
-            return -errno;
-        holds = holds || is_whiteout(&st);
-        if (!S_ISDIR(st.st_mode))
-            continue;
-        CLEANUP(freep) char *child = path_join(path, names.v[i]);
-        CLEANUP(closep) int fd = openat(dir_fd, names.v[i], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        r = fd < 0 ? -errno : find(fd, child, depth + 1, ret);
+    if (dir == NULL) {
+        close(dir_fd);
+        return -errno;
     }
+    int r = depth > LIMIT_PATH_DEPTH ? -ENAMETOOLONG : task_check_sys();
+    while (r >= 0) {
+        errno = 0;
+        const struct dirent *d = readdir(dir);
+        if (d == NULL)
+            break;
+        r = look(dir_fd, d, path, depth, ret);
+        holds = holds || r > 0;
+    }
+    if (r >= 0)
+        r = -errno;
+    closedir(dir);
     if (r == 0 && holds && depth > 0)
         strv_add(ret, path);
     return r;
@@ -74,13 +94,14 @@ static struct error *make_one(struct store *s, const char *layer_id)
     if (there >= 0)
         return NULL;
     CLEANUP(closep) int layer = layer_dir(s, layer_id);
-    int r = layer < 0 ? layer : find(layer, "/", 0, &paths);
+    int fd = layer < 0 ? layer : openat(layer, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int r = fd >= 0 ? find(fd, "/", 0, &paths) : layer < 0 ? layer : -errno;
     if (r < 0)
         return task_error(r, "look for whiteouts");
     return paths.len > 0 ? make(s, layer_id, &paths) : NULL;
 }
 
-struct error *make_skeletons(const struct snapshot *snap)
+struct error *snapshot_make_skeletons(struct snapshot *snap)
 {
     for (size_t i = 0; i < snap->count; i++)
         TRY(make_one(snap->store, snap->layers[i]));

@@ -52,6 +52,9 @@ struct error *snapshot_merge(struct store *s, struct snapshot **list, size_t cou
  * compared. */
 struct error *snapshot_diff(struct store *s, struct snapshot *lower, struct snapshot *upper,
                             struct snapshot **ret) MUST_CHECK;
+/* Layers from elsewhere may be mounted here without those that they were made on, as those of a difference:
+ * their whiteouts get directories to stand on (skeleton.c). */
+struct error *snapshot_make_skeletons(struct snapshot *s) MUST_CHECK;
 /* The first `count` layers. */
 struct error *snapshot_prefix(struct snapshot *s, size_t count, struct snapshot **ret) MUST_CHECK;
 

@@ -4,8 +4,10 @@
 expected.txt is what BuildKit answers as well; expected-own.txt is where our answer is another one: texts that name no path of the
 daemon's, definitions refused before anything runs, deletions that do not look at the host.
 """
+import subprocess
+
 import harness
-from harness import Failure, own, run, weight
+from harness import Failure, equal, own, run, weight
 
 
 def blocks(text):
@@ -47,3 +49,20 @@ def test_ops(w):
 @own
 def test_ops_own(w):
     compare(w, "expected-own.txt")
+
+
+def test_difference_from_a_cache(w):
+    """A difference that another daemon made is copied from here: what it deletes, in places that it does not have, is not seen."""
+    program = harness.go_program(w.clients, harness.HERE / "ops")
+    cache, out = w.folder("cache"), w.folder("out")
+
+    def build(*args, case):
+        text = subprocess.run([program, "-definition", case], check=True, capture_output=True).stdout
+        d = w.daemon(name="buildkitd")
+        return d.buildctl("build", *args, stdin=text).ok()
+
+    build("--export-cache", f"type=local,dest={cache},mode=max", case="diff plain")
+    r = build("--import-cache", f"type=local,src={cache}", "--output", f"type=local,dest={out}", case="diff copy of")
+    harness.check("CACHED" in r.err, r.err)
+    equal(sorted(f.relative_to(out).as_posix() for f in out.rglob("*")),
+          ["n", "n/dir", "n/dir/g", "n/hard2", "n/kind", "n/opaque", "n/opaque/new", "n/sym"], "files")

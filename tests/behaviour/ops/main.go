@@ -3,6 +3,7 @@
 // What each LLB op makes of odd requests, as text: the files of the result with all that a tar says of them, or the error.
 //
 //	ops -socket S [PATTERN]      every case whose name has PATTERN in it
+//	ops -definition NAME         the definition of a case, for buildctl
 package main
 
 import (
@@ -28,7 +29,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-var socket = flag.String("socket", "", "the engine's socket")
+var (
+	socket     = flag.String("socket", "", "the engine's socket")
+	definition = flag.String("definition", "", "write the definition of this case to stdout")
+)
 
 func must(err error) {
 	if err != nil {
@@ -223,6 +227,12 @@ func main() {
 	flag.Parse()
 	ctx, cancel := context.WithTimeoutCause(context.Background(), 5*time.Minute, errors.New("too long"))
 	defer cancel()
+	if *definition != "" {
+		def, err := cases[*definition]().st.Marshal(ctx, llb.LinuxAmd64)
+		must(err)
+		must(llb.WriteTo(def, os.Stdout))
+		return
+	}
 	c, err := client.New(ctx, "unix://"+*socket)
 	must(err)
 	defer c.Close()
