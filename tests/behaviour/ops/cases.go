@@ -466,7 +466,7 @@ var cases = map[string]func() request{
 		return llb.Diff(llb.Diff(lower(), upper(lower())), llb.Diff(other(), upper(lower())))
 	}),
 	"diff run above": state(func() llb.State {
-		return run("find /o | sort > /o/list; touch -d @1000000000 /o/list /o").AddMount("/o", llb.Diff(lower(), upper(lower())))
+		return run(`l=$(find /o | sort); echo "$l" > /o/list; touch -d @1000000000 /o/list /o`).AddMount("/o", llb.Diff(lower(), upper(lower())))
 	}),
 	"diff copy of":    state(func() llb.State { return llb.Scratch().File(llb.Copy(llb.Diff(lower(), upper(lower())), "/", "/n")) }),
 	"diff twice":      state(func() llb.State { return llb.Diff(lower(), upper(upper2(lower()))) }),
