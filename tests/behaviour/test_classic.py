@@ -572,7 +572,7 @@ def test_clients_ways(w):
                  "COPY failed: file not found in build context or excluded by .dockerignore: stat secret: file does not exist")
         contains(ask(client, "-f", "-", c, stdin=b"FROM busybox\nNOPE\n").fails().err, "dockerfile parse error on line 2: unknown instruction: NOPE (did you mean COPY?)")
         contains(ask(client, "-t", "UPPER", c).fails().err, "repository name")
-        contains(ask(client, "-m", "1m", "-f", "-", c, stdin=b"FROM busybox\nRUN true\n").fails().err, "Minimum memory limit allowed is 6MB")
+        contains(ask(client, "--no-cache", "-m", "1m", "-f", "-", c, stdin=b"FROM busybox\nRUN true\n").fails().err, "Minimum memory limit allowed is 6MB")
         out = ask(client, "--cache-from", "ways:1,no-such-image", "--build-arg", "UNUSED=1", c).ok().out
         contains(out, "Using cache")
         contains(out, "[Warning] One or more build-args [UNUSED] were not consumed\n")
