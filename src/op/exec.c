@@ -260,11 +260,11 @@ static void log_requests(struct op_context *c, struct exec_proxy *x)
 /* Both what the step ended with and that its root could not be cleaned.  Takes both. */
 static struct error *both(struct error *e, struct error *unclean)
 {
-    CLEANUP(err_freep) struct error *second = unclean;
-
-    if (e == NULL || second == NULL)
-        return e != NULL ? e : TAKE(second);
-    return err_wrap(e, "%s", second->message);
+    if (e == NULL || unclean == NULL)
+        return e != NULL ? e : unclean;
+    e = err_wrap(e, "%s", unclean->message);
+    err_free(unclean);
+    return e;
 }
 
 static struct error *run_process(struct op_context *c, const struct exec_mounts *m, struct exec_proxy *x)
