@@ -185,9 +185,16 @@ static void settle_after_builds(struct engine *e)
     }
 }
 
+/* Syncing comes after a build's memory was given back, and takes some of it again. */
+static void store_synced(void *engine)
+{
+    engine_settle(engine);
+}
+
 static struct error *keep_store(void *engine)
 {
-    log_err(LOG_WARN, store_run(((struct engine *)engine)->store), "the store is not synced");
+    log_err(LOG_WARN, store_run(((struct engine *)engine)->store, store_synced, engine),
+            "the store is not synced");
     return NULL;
 }
 

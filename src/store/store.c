@@ -463,9 +463,8 @@ static void set_running(struct store *s, bool running)
     mutex_unlock(&s->lock);
 }
 
-struct error *store_run(void *store)
+struct error *store_run(struct store *s, void (*synced)(void *ctx), void *ctx)
 {
-    struct store *s = store;
     int r = 0;
     TRY(db_lock(&s->db));
     db_unlock(&s->db);
@@ -480,8 +479,11 @@ struct error *store_run(void *store)
             log_err(LOG_WARN, bumps_flush(s), "writing last uses");
             r = task_sleep(SYNC_DELAY_NS);
         }
-        if (r == 0)
+        if (r == 0) {
             log_err(LOG_WARN, store_sync(s), "syncing the store");
+            if (synced != NULL)
+                synced(ctx);
+        }
     }
     set_running(s, false);
     remove_discarded(s);

@@ -36,8 +36,9 @@ struct store;
  * tree swept, at the first use (store_run does it at once).  Errors: ERR_CONFLICT another process has it. */
 struct error *store_open(const char *root, struct store **ret) MUST_CHECK;
 void store_close(struct store *s); /* writes what waits, syncs, marks a clean end */
-/* A task of the daemon's group: opens the database, writes last uses, syncs.  Ends by cancellation. */
-struct error *store_run(void *store) MUST_CHECK;
+/* In a task of the daemon's: opens the database, writes last uses, syncs, and calls `synced` (may be NULL)
+ * behind each sync.  Ends by cancellation. */
+struct error *store_run(struct store *s, void (*synced)(void *ctx), void *ctx) MUST_CHECK;
 /* Make all published data durable now. */
 struct error *store_sync(struct store *s) MUST_CHECK;
 /* Is this the first run since the machine started?  Then files that were not synced may have lost content.
