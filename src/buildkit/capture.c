@@ -2,6 +2,7 @@
 #include "buildkit/capture.h"
 
 #include "base/log.h"
+#include "oci/gojson.h"
 #include "oci/purl.h"
 #include "oci/reference.h"
 #include "proxy/record.h"
@@ -24,11 +25,11 @@ void capture_deinit(struct capture *c)
     }
     free(c->materials);
     for (size_t i = 0; i < c->gap_count; i++) {
-        free(c->gaps[i].op);
-        free(c->gaps[i].name);
-        free(c->gaps[i].method);
-        free(c->gaps[i].uri);
-        free(c->gaps[i].reason);
+        free((char *)c->gaps[i].op);
+        free((char *)c->gaps[i].name);
+        free((char *)c->gaps[i].method);
+        free((char *)c->gaps[i].uri);
+        free((char *)c->gaps[i].reason);
     }
     free(c->gaps);
     strv_deinit(&c->locals);
@@ -248,6 +249,23 @@ static void add_fetched(struct capture *c, struct store *s, const struct ref_ver
 
     for (size_t i = 0; i < n; i++)
         add_gap(c, rv->vertex, g[i].method, g[i].url, g[i].reason);
+}
+
+static void write_member_if(struct go_writer *w, const char *name, const char *value)
+{
+    if (*value != '\0')
+        go_write_member(w, name, value);
+}
+
+void capture_gap_write(const struct capture_gap *g, struct go_writer *w)
+{
+    go_write_open(w, '{');
+    write_member_if(w, "op", g->op);
+    write_member_if(w, "name", g->name);
+    write_member_if(w, "method", g->method);
+    write_member_if(w, "uri", g->uri);
+    write_member_if(w, "reason", g->reason);
+    go_write_close(w, '}');
 }
 
 bool capture_ref(struct capture *c, struct store *s, struct ref *r)

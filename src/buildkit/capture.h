@@ -33,8 +33,8 @@ struct grants {
 
 /* What a step asked for through its proxy and cannot be named. */
 struct capture_gap {
-    char *op; /* digest of its vertex */
-    char *name, *method, *uri, *reason;
+    const char *op; /* digest of its vertex */
+    const char *name, *method, *uri, *reason;
 };
 
 struct capture {
@@ -54,6 +54,9 @@ bool capture_ref(struct capture *c, struct store *s, struct ref *r);
 /* An image whose config was used. */
 void capture_image(struct capture *c, const char *ref, const char *digest, const struct platform *platform,
                    bool local);
+/* As the JSON object of provenance and of errors; empty members are left out. */
+struct go_writer;
+void capture_gap_write(const struct capture_gap *g, struct go_writer *w);
 /* Images that are named by digest only go where the same name is there with its tag; then all in order. */
 struct error *capture_finish(struct capture *c) MUST_CHECK;
 

@@ -228,12 +228,6 @@ static char *host_platform(void)
     return platform_format(&p);
 }
 
-static void write_member_if(struct go_writer *w, const char *name, const char *value)
-{
-    if (*value != '\0')
-        go_write_member(w, name, value);
-}
-
 /* That steps had their network through the proxy, and what of it cannot be named. */
 static void write_network(const struct capture *c, struct go_writer *w)
 {
@@ -245,17 +239,8 @@ static void write_network(const struct capture *c, struct go_writer *w)
         go_write_open(w, '{');
         go_write_name(w, "incomplete");
         go_write_open(w, '[');
-        for (size_t i = 0; i < c->gap_count; i++) {
-            const struct capture_gap *g = &c->gaps[i];
-
-            go_write_open(w, '{');
-            write_member_if(w, "op", g->op);
-            write_member_if(w, "name", g->name);
-            write_member_if(w, "method", g->method);
-            write_member_if(w, "uri", g->uri);
-            write_member_if(w, "reason", g->reason);
-            go_write_close(w, '}');
-        }
+        for (size_t i = 0; i < c->gap_count; i++)
+            capture_gap_write(&c->gaps[i], w);
         go_write_close(w, ']');
         go_write_close(w, '}');
     }

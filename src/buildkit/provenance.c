@@ -3,6 +3,7 @@
 #include "buildkit/provenance.h"
 
 #include "buildkit/internal.h"
+#include "oci/gojson.h"
 #include "oci/image.h"
 
 void provenance_deinit(struct provenance *p)
@@ -363,60 +364,52 @@ struct error *provenance_capture(struct build *u, const struct frontend_result *
 
 /* ---- completeness ---- */
 
-static void add_member(struct buf *json, const char *name, const char *value)
+static void describe_gap(const struct capture_gap *g, struct buf *text)
 {
-    if (*value == '\0')
-        return;
-    buf_addf(json, "%s\"%s\":", json->data[json->len - 1] == '{' ? "" : ",", name);
-    buf_add_json_string(json, value, strlen(value), true);
-}
+    const char *what = *g->name != '\0' ? g->name : g->op;
 
-static void tell_gap(const struct capture_gap *g, struct buf *text, struct buf *detail)
-{
-    buf_addf(text, "\n  - %s", *g->name != '\0' ? g->name : g->op);
+    buf_addf(text, "\n  - %s", *what != '\0' ? what : "<unnamed>");
     if (*g->method != '\0')
         buf_addf(text, "\n    method: %s", g->method);
     if (*g->uri != '\0')
         buf_addf(text, "\n    url: %s", g->uri);
     buf_addf(text, "\n    reason: %s", g->reason);
-    buf_adds(detail, buf_str(detail)[detail->len - 1] == '[' ? "{" : ",{");
-    add_member(detail, "op", g->op);
-    add_member(detail, "name", g->name);
-    add_member(detail, "method", g->method);
-    add_member(detail, "uri", g->uri);
-    add_member(detail, "reason", g->reason);
-    buf_addc(detail, '}');
+}
+
+static void tell_gaps(const char *title, const struct capture_gap *gaps, size_t count, struct buf *text,
+                      struct go_writer *detail)
+{
+    if (count > 0)
+        buf_addf(text, "\n\n%s:", title);
+    for (size_t i = 0; i < count; i++) {
+        describe_gap(&gaps[i], text);
+        capture_gap_write(&gaps[i], detail);
+    }
 }
 
 struct error *provenance_check(const struct provenance *p, const struct provenance_options *o)
 {
-    const struct strv *locals = &p->capture.locals;
+    const struct capture *c = &p->capture;
+    CLEANUP(freep) struct capture_gap *locals = xcalloc(c->locals.len + 1, sizeof(*locals));
     CLEANUP(buf_deinit) struct buf text = { 0 };
     CLEANUP(buf_deinit) struct buf detail = { 0 };
+    struct go_writer w = { .out = &detail };
     struct error *e;
 
-    if (!o->complete || (!p->capture.incomplete && locals->len == 0))
+    if (!o->complete || (!c->incomplete && c->locals.len == 0))
         return NULL;
-    bool listed = locals->len > 0 || p->capture.gap_count > 0;
-
+    for (size_t i = 0; i < c->locals.len; i++)
+        locals[i] = (struct capture_gap){ "", c->locals.v[i], "", "", "local_source" };
     buf_adds(&text,
              "provenance materials are incomplete\n\nThe build requested complete provenance materials, "
              "but not all dependencies could be captured.");
-    buf_adds(&detail, listed ? "{\"incomplete\":[" : "{");
-    if (locals->len > 0)
-        buf_adds(&text, "\n\nUncaptured local sources:");
-    for (size_t i = 0; i < locals->len; i++) {
-        buf_addf(&text, "\n  - %s\n    reason: local_source",
-                 locals->v[i][0] == '\0' ? "<unnamed>" : locals->v[i]);
-        buf_adds(&detail, i == 0 ? "{\"name\":" : ",{\"name\":");
-        buf_add_json_string(&detail, locals->v[i], strlen(locals->v[i]), true);
-        buf_adds(&detail, ",\"reason\":\"local_source\"}");
-    }
-    if (p->capture.gap_count > 0)
-        buf_adds(&text, "\n\nUncaptured requests:");
-    for (size_t i = 0; i < p->capture.gap_count; i++)
-        tell_gap(&p->capture.gaps[i], &text, &detail);
-    buf_adds(&detail, listed ? "]}" : "}");
+    go_write_open(&w, '{');
+    go_write_name(&w, "incomplete");
+    go_write_open(&w, '[');
+    tell_gaps("Uncaptured local sources", locals, c->locals.len, &text, &w);
+    tell_gaps("Uncaptured requests", c->gaps, c->gap_count, &text, &w);
+    go_write_close(&w, ']');
+    go_write_close(&w, '}');
     e = err_new(ERR_UNKNOWN, "%s", buf_str(&text));
     err_add_detail(e, "github.com/moby/buildkit/errdefs.ProvenanceMaterialsIncomplete+json", detail.data,
                    detail.len);

@@ -13,7 +13,7 @@ struct error *exec_proxy_begin(struct exec_proxy *x, const struct op_context *c,
 {
     struct proxy_policy policy = { .check = check, .ctx = (void *)c };
 
-    *x = (struct exec_proxy){ .context = c };
+    *x = (struct exec_proxy){ 0 };
     TRY(proxy_new(&policy, &x->proxy));
     x->gate = (struct run_gate){ .serve = proxy_serve, .ctx = x->proxy };
     return trust_add(&x->trust, root_fd, proxy_ca(x->proxy));

@@ -13,12 +13,11 @@
 #include "solver/solver.h"
 
 struct exec_proxy {
-    const struct op_context *context; /* borrowed: whose builds' policies hold */
-    struct proxy *proxy;              /* NULL: not behind one */
-    struct run_gate gate;             /* for the run_spec */
+    struct proxy *proxy;  /* NULL: not behind one */
+    struct run_gate gate; /* for the run_spec */
     struct trust trust;
 };
-/* `root_fd` is the writable root, borrowed until exec_proxy_end(). */
+/* `c`: whose builds' policies hold; `root_fd`: the writable root.  Both borrowed until exec_proxy_end(). */
 struct error *exec_proxy_begin(struct exec_proxy *x, const struct op_context *c, int root_fd) MUST_CHECK;
 /* The process has ended: the root as it was.  Idempotent. */
 struct error *exec_proxy_clean(struct exec_proxy *x) MUST_CHECK;

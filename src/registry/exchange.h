@@ -6,7 +6,8 @@
  * the caller at the caller's pace; while nobody reads, at most EXCHANGE_READ_AHEAD bytes are held and the
  * peer is stopped by flow control. A connection goes back to the pool when its exchange was read to the end.
  * The client is thread-safe; an exchange belongs to one task.  Every wait is a wait point.  A body that is
- * sent is read in the same task, so its stream may only wait for disk or CPU.
+ * sent is read in the same task: while its stream waits, nothing of the answer is read, so a sender that
+ * waits for the answer first waits for ever.
  */
 #ifndef MINKE_REGISTRY_EXCHANGE_H
 #define MINKE_REGISTRY_EXCHANGE_H

@@ -114,9 +114,9 @@ int gate_netns_fd(const struct gate *g)
     return g->netns_fd;
 }
 
-int gate_listen_fd(const struct gate *g)
+int gate_take_listen_fd(struct gate *g)
 {
-    return g->listen_fd;
+    return TAKE_FD(g->listen_fd);
 }
 
 const struct run_socket *gate_socket(const struct gate *g)

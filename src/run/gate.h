@@ -21,8 +21,8 @@ struct error *gate_open(struct network *n, bool host, const struct run_gate *spe
                         struct gate **ret) MUST_CHECK;
 void gate_close(struct gate *g); /* NULL is fine */
 
-int gate_netns_fd(const struct gate *g);  /* of the process; borrowed */
-int gate_listen_fd(const struct gate *g); /* borrowed */
+int gate_netns_fd(const struct gate *g); /* of the process; borrowed */
+int gate_take_listen_fd(struct gate *g); /* once: the caller's to close */
 /* Its server, as the sockets of a step are served; borrowed. */
 const struct run_socket *gate_socket(const struct gate *g);
 /* Programs find it by HTTP_PROXY and its relatives, which replace what *env has of them. */

@@ -397,8 +397,7 @@ void prepared_deinit(struct prepared *p)
     if (p->netns != NULL)
         network_release(p->runner->network, p->netns, p->netns_clean);
     for (size_t i = 0; i < p->socket_count; i++)
-        if (p->gate == NULL || p->sockets[i].fd != gate_listen_fd(p->gate))
-            close(p->sockets[i].fd);
+        close(p->sockets[i].fd);
     gate_close(p->gate);
     free(p->sockets);
     for (size_t i = 0; p->listeners != NULL && i < p->socket_count; i++)

@@ -107,7 +107,7 @@ static struct error *add_sockets(struct prepared_mounts *m, const struct run_spe
     }
     if (p->gate != NULL)
         p->sockets[p->socket_count++] =
-            (struct socket_source){ .socket = gate_socket(p->gate), .fd = gate_listen_fd(p->gate) };
+            (struct socket_source){ .socket = gate_socket(p->gate), .fd = gate_take_listen_fd(p->gate) };
     return NULL;
 }
 
